@@ -1,0 +1,45 @@
+//! Configuration: Spin variables, read once per instance and checked where they are read.
+
+use std::{collections::BTreeMap, sync::Mutex};
+
+use spin_sdk::variables;
+
+use crate::{Problem, Result, log};
+
+static READ: Mutex<BTreeMap<&'static str, String>> = Mutex::new(BTreeMap::new());
+
+/// A variable as text. One that `spin.toml` does not grant is 503, and named in the log.
+pub async fn text(name: &'static str) -> Result<String> {
+    if let Some(value) = READ.lock().ok().and_then(|read| read.get(name).cloned()) {
+        return Ok(value);
+    }
+    let value = variables::get(name).await.map_err(|error| bad(name, &error))?;
+    if let Ok(mut read) = READ.lock() {
+        read.insert(name, value.clone());
+    }
+    Ok(value)
+}
+
+/// A variable that is a whole number within bounds, such as a count of seconds.
+pub async fn number(name: &'static str, min: i64, max: i64) -> Result<i64> {
+    let value = text(name).await?;
+    match value.parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(bad(name, &format!("must be a whole number from {min} to {max}"))),
+    }
+}
+
+/// The shop's currency, an ISO 4217 code.
+pub async fn currency() -> Result<String> {
+    let value = text("currency").await?;
+    match value.len() == 3 && value.bytes().all(|b| b.is_ascii_uppercase()) {
+        true => Ok(value),
+        false => Err(bad("currency", &"must be three capital letters, an ISO 4217 code")),
+    }
+}
+
+/// Names the variable in the log, never its value.
+pub(crate) fn bad(name: &str, why: &dyn std::fmt::Display) -> Problem {
+    log::error(None, &format!("the variable {name} is not usable"), why);
+    Problem::unavailable()
+}

@@ -1,0 +1,206 @@
+//! What a handler needs of a request, with our errors where it is not there.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest, FromRequestParts, Request},
+};
+use http::{HeaderMap, header, request::Parts};
+use http_body_util::{BodyExt, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::{Code, FieldError, Problem, Result};
+
+/// The largest request body, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        expect_json(&parts.headers)?;
+        parse(&read(&parts.headers, body).await?).map(Json)
+    }
+}
+
+/// A JSON body that may be left out, if all its fields may be.
+pub struct OptionalJson<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body).await?;
+        parse_optional(&parts.headers, &bytes).map(OptionalJson)
+    }
+}
+
+/// A body that is empty and has no type counts as one without fields.
+pub(crate) fn parse_optional<T: DeserializeOwned + Default>(headers: &HeaderMap, bytes: &[u8]) -> Result<T> {
+    if bytes.is_empty() && !headers.contains_key(header::CONTENT_TYPE) {
+        return Ok(T::default());
+    }
+    expect_json(headers)?;
+    parse(bytes)
+}
+
+/// 415 unless the body says that it is `application/json` or `application/…+json`.
+pub(crate) fn expect_json(headers: &HeaderMap) -> Result<()> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if is_json { Ok(()) } else { Err(Problem::new(Code::UnsupportedMediaType, "Send the body as application/json")) }
+}
+
+/// The whole body, or 413.
+pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes> {
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("A body may have {MAX_BODY} bytes"));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(too_large());
+    }
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Problem::new(Code::MalformedJson, "The body broke off")),
+    }
+}
+
+/// 400 for what is not JSON, 422 with the field for what is not what was expected.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    // serde would take the fields in an array as well.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
+        return Err(Problem::invalid("body", "must be an object"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.into_inner();
+        match cause.classify() {
+            serde_json::error::Category::Data => Problem::invalid_fields(vec![data_error(&path, &cause.to_string())]),
+            _ => malformed(&cause),
+        }
+    })?;
+    json.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    let (line, column) = (error.line(), error.column());
+    Problem::new(Code::MalformedJson, format!("The body is not JSON at line {line}, column {column}"))
+}
+
+/// Says which field, also where serde names it in its message only: ``missing field `x` ``, ``unknown field `x` ``.
+fn data_error(path: &str, message: &str) -> FieldError {
+    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+    let named = |prefix: &str| message.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
+    let path = if path == "." { "" } else { path };
+    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    if let Some(name) = named("missing field `") {
+        FieldError { field: below(name), message: "is missing".to_owned() }
+    } else if let Some(name) = named("unknown field `") {
+        let seen = path == name || path.ends_with(&format!(".{name}"));
+        let field = if seen { path.to_owned() } else { below(name) };
+        FieldError { field, message: "is not a field of this request".to_owned() }
+    } else {
+        let field = if path.is_empty() { "body".to_owned() } else { path.to_owned() };
+        FieldError { field, message: message.to_owned() }
+    }
+}
+
+/// The query parameters.
+pub struct Query<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(pairs).map(Query).map_err(|error| {
+            let path = error.path().to_string();
+            Problem::invalid_fields(vec![data_error(&path, &error.into_inner().to_string())])
+        })
+    }
+}
+
+/// The path's parameters. What has not their form names nothing: 404.
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Path(value)),
+            Err(_) => Err(Problem::new(Code::NotFound, "There is nothing at this path")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Order {
+        items: Vec<Item>,
+        note: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Item {
+        quantity: u32,
+    }
+
+    fn refused(body: &str) -> (Code, String) {
+        let problem = parse::<Order>(body.as_bytes()).unwrap_err();
+        (problem.code, problem.errors.first().map(|e| e.field.clone()).unwrap_or_default())
+    }
+
+    #[test]
+    fn names_the_field_that_is_wrong() {
+        let invalid = |field: &str| (Code::Invalid, field.to_owned());
+        assert_eq!(refused(r#"{}"#), invalid("items"));
+        assert_eq!(refused(r#"{"items":[{}]}"#), invalid("items[0].quantity"));
+        assert_eq!(refused(r#"{"items":[{"quantity":-1}]}"#), invalid("items[0].quantity"));
+        assert_eq!(refused(r#"{"items":[{"quantity":1,"x":1}]}"#), invalid("items[0].x"));
+        assert_eq!(refused(r#"{"items":[],"y":1}"#), invalid("y"));
+        assert_eq!(refused(r#"[[]]"#), invalid("body"));
+        assert_eq!(refused(r#""text""#), invalid("body"));
+    }
+
+    #[test]
+    fn tells_bad_json_from_bad_fields() {
+        for body in ["", "{", "{]", "nope", r#"{"items":[]} more"#, "\u{feff}{}"] {
+            assert_eq!(refused(body).0, Code::MalformedJson, "{body:?}");
+        }
+        let deep = "[".repeat(10_000);
+        assert_eq!(refused(&format!(r#"{{"note":{deep}"#)).0, Code::Invalid);
+    }
+
+    #[test]
+    fn knows_json_by_its_type() {
+        let with = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            expect_json(&headers).is_ok()
+        };
+        assert!(with("application/json"));
+        assert!(with("Application/JSON; charset=utf-8"));
+        assert!(with("application/merge-patch+json"));
+        assert!(!with("text/json"));
+        assert!(!with("application/jsonp"));
+        assert!(expect_json(&HeaderMap::new()).is_err());
+    }
+}

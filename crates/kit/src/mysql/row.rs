@@ -1,0 +1,164 @@
+//! Rows, and structs made of them.
+
+use std::sync::Arc;
+
+use spin_sdk::mysql::{self, DbValue};
+
+use super::Error;
+
+/// A row of a result. Values are taken out, by the column's name.
+pub struct Row {
+    columns: Arc<Vec<mysql::Column>>,
+    values: Vec<DbValue>,
+}
+
+impl Row {
+    pub(super) fn new(columns: Arc<Vec<mysql::Column>>, values: Vec<DbValue>) -> Self {
+        Row { columns, values }
+    }
+
+    /// The column's value; the error names the column.
+    pub fn take<T: Column>(&mut self, column: &str) -> Result<T, Error> {
+        let position = self.columns.iter().position(|c| c.name == column);
+        self.take_at(position, column)
+    }
+
+    fn take_at<T: Column>(&mut self, position: Option<usize>, column: &str) -> Result<T, Error> {
+        let value = position.and_then(|position| self.values.get_mut(position));
+        let taken = match value {
+            Some(value) => T::from_value(std::mem::replace(value, DbValue::DbNull)),
+            None => Err("is not in the result".to_owned()),
+        };
+        taken.map_err(|reason| Error::Column { column: column.to_owned(), reason })
+    }
+}
+
+/// A struct that a row becomes; see [`crate::row!`].
+pub trait FromRow: Sized {
+    fn from_row(row: &mut Row) -> Result<Self, Error>;
+}
+
+/// A row of one column, whatever its name.
+impl<T: Column> FromRow for (T,) {
+    fn from_row(row: &mut Row) -> Result<Self, Error> {
+        Ok((row.take_at(Some(0), "1")?,))
+    }
+}
+
+/// Defines a struct whose fields are the columns of a SELECT, by name.
+#[macro_export]
+macro_rules! row {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty),* $(,)? }) => {
+        $(#[$meta])*
+        $vis struct $name { $($(#[$field_meta])* $field_vis $field: $type),* }
+
+        impl $crate::mysql::FromRow for $name {
+            fn from_row(row: &mut $crate::mysql::Row) -> ::std::result::Result<Self, $crate::mysql::Error> {
+                Ok($name { $($field: row.take(stringify!($field))?),* })
+            }
+        }
+    };
+}
+
+/// A type that a column's value can become.
+pub trait Column: Sized {
+    /// The error says what is wrong with the value, without repeating it.
+    fn from_value(value: DbValue) -> Result<Self, String>;
+}
+
+impl Column for i64 {
+    fn from_value(value: DbValue) -> Result<Self, String> {
+        match value {
+            DbValue::Int8(n) => Ok(n.into()),
+            DbValue::Int16(n) => Ok(n.into()),
+            DbValue::Int32(n) => Ok(n.into()),
+            DbValue::Int64(n) => Ok(n),
+            DbValue::Uint8(n) => Ok(n.into()),
+            DbValue::Uint16(n) => Ok(n.into()),
+            DbValue::Uint32(n) => Ok(n.into()),
+            DbValue::Uint64(n) => i64::try_from(n).map_err(|_| "is too large".to_owned()),
+            other => Err(unexpected("a whole number", &other)),
+        }
+    }
+}
+
+impl Column for bool {
+    fn from_value(value: DbValue) -> Result<Self, String> {
+        match value {
+            DbValue::Boolean(b) => Ok(b),
+            other => i64::from_value(other).map(|n| n != 0),
+        }
+    }
+}
+
+impl Column for String {
+    fn from_value(value: DbValue) -> Result<Self, String> {
+        match value {
+            DbValue::Str(text) => Ok(text),
+            // A text column with a binary collation comes as bytes.
+            DbValue::Binary(bytes) => String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned()),
+            other => Err(unexpected("a text", &other)),
+        }
+    }
+}
+
+impl Column for Vec<u8> {
+    fn from_value(value: DbValue) -> Result<Self, String> {
+        match value {
+            DbValue::Binary(bytes) => Ok(bytes),
+            DbValue::Str(text) => Ok(text.into_bytes()),
+            other => Err(unexpected("bytes", &other)),
+        }
+    }
+}
+
+impl Column for crate::Timestamp {
+    fn from_value(value: DbValue) -> Result<Self, String> {
+        i64::from_value(value).map(crate::Timestamp)
+    }
+}
+
+impl<T: Column> Column for Option<T> {
+    fn from_value(value: DbValue) -> Result<Self, String> {
+        match value {
+            DbValue::DbNull => Ok(None),
+            value => T::from_value(value).map(Some),
+        }
+    }
+}
+
+fn unexpected(wanted: &str, value: &DbValue) -> String {
+    let kind = match value {
+        DbValue::DbNull => "NULL",
+        DbValue::Str(_) => "a text",
+        DbValue::Binary(_) => "bytes",
+        DbValue::Floating32(_) | DbValue::Floating64(_) => "a float",
+        DbValue::Unsupported => "of a type that Spin does not read",
+        _ => "a number",
+    };
+    format!("is {kind}, not {wanted}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spin_sdk::mysql::DbDataType;
+
+    crate::row! {
+        #[derive(Debug, PartialEq)]
+        struct User { id: i64, email: Option<String> }
+    }
+
+    fn row(values: Vec<DbValue>) -> Row {
+        let columns = ["id", "email"].map(|name| mysql::Column { name: name.to_owned(), data_type: DbDataType::Other });
+        Row::new(Arc::new(columns.into()), values)
+    }
+
+    #[test]
+    fn decodes_by_name_and_names_the_column_that_does_not_fit() {
+        let user = User::from_row(&mut row(vec![DbValue::Uint32(7), DbValue::Binary(b"a@b".into())])).unwrap();
+        assert_eq!(user, User { id: 7, email: Some("a@b".to_owned()) });
+        let error = User::from_row(&mut row(vec![DbValue::DbNull, DbValue::DbNull])).unwrap_err();
+        assert_eq!(error.to_string(), "column id: is NULL, not a whole number");
+    }
+}

@@ -1,0 +1,77 @@
+//! Rate limits: token buckets in Redis (<https://en.wikipedia.org/wiki/Token_bucket>).
+
+use crate::{
+    Code, Problem, Result,
+    redis::{Reply, Script, arg, int},
+};
+
+/// Takes a token from the bucket KEYS[1], which fills by ARGV[1] a second up to ARGV[2]. Returns 0, or after how many
+/// milliseconds there will be one.
+static TAKE: Script = Script::new(
+    r"
+    local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+    local tokens, at = tonumber(bucket[1]) or burst, tonumber(bucket[2]) or now
+    tokens = math.min(burst, tokens + math.max(0, now - at) * rate / 1000)
+    local wait = 0
+    if tokens >= 1 then tokens = tokens - 1 else wait = math.ceil((1 - tokens) * 1000 / rate) end
+    redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', now)
+    redis.call('PEXPIRE', KEYS[1], math.ceil(burst * 1000 / rate) + 1000)
+    return wait",
+);
+
+/// 429 when `key` has been seen more than `burst` times at once or `rate` times a second for long.
+pub async fn limit(key: &str, rate: i64, burst: i64) -> Result<()> {
+    let reply = TAKE.run(&[&format!("rate:{key}")], vec![int(rate), int(burst)]).await?;
+    match reply.int(0) {
+        Some(0) => Ok(()),
+        wait => Err(too_fast(wait.unwrap_or_default())),
+    }
+}
+
+fn too_fast(wait_ms: i64) -> Problem {
+    let seconds = u64::try_from(wait_ms).unwrap_or_default().div_ceil(1000).max(1);
+    Problem::new(Code::RateLimited, "Too many requests; wait a moment").with_retry_after(seconds)
+}
+
+/// Counts KEYS[1] up to ARGV[1], for ARGV[2] seconds since the last time it counted.
+static COUNT: Script = Script::new(
+    r"
+    local count = redis.call('INCR', KEYS[1])
+    if count <= tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
+    return count",
+);
+
+/// A lock that closes after so many failures.
+pub struct Lockout {
+    pub failures: i64,
+    /// How long a failure counts, and how long the lock stays closed.
+    pub seconds: i64,
+}
+
+impl Lockout {
+    /// 429 while `key` is locked.
+    pub async fn check(&self, key: &str) -> Result<()> {
+        let key = lock_key(key);
+        let reply = crate::redis::command("GET", vec![arg(&key)]).await?;
+        if reply.int(0).unwrap_or_default() < self.failures {
+            return Ok(());
+        }
+        let left = crate::redis::command("PTTL", vec![arg(&key)]).await?;
+        Err(too_fast(left.int(0).unwrap_or_default()))
+    }
+
+    pub async fn failed(&self, key: &str) -> Result<()> {
+        COUNT.run(&[&lock_key(key)], vec![int(self.failures), int(self.seconds)]).await.map(drop)
+    }
+
+    pub async fn succeeded(&self, key: &str) -> Result<()> {
+        crate::redis::command("DEL", vec![arg(lock_key(key))]).await.map(drop)
+    }
+}
+
+fn lock_key(key: &str) -> String {
+    format!("lockout:{key}")
+}

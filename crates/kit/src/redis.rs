@@ -1,0 +1,118 @@
+//! Redis as Spin lends it: one connection for the whole instance, scripts by their digest.
+
+use std::sync::{Arc, OnceLock};
+
+use sha1::{Digest, Sha1};
+use spin_sdk::redis::{self, Error};
+pub use spin_sdk::redis::{RedisParameter, RedisResult};
+
+use crate::{Problem, Result, config, log};
+
+/// Shared by all requests of the instance: the host sends commands of several requests over it at once.
+static SHARED: tokio::sync::Mutex<Option<Arc<redis::Connection>>> = tokio::sync::Mutex::const_new(None);
+
+/// Runs a command that does not block. A reply of several values comes as one flat list.
+pub async fn command(name: &str, arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
+    let connection = shared().await?;
+    match connection.execute(name, arguments).await {
+        Ok(reply) => Ok(reply),
+        Err(error) => Err(refused(&connection, error).await),
+    }
+}
+
+/// A parameter of a command.
+pub fn arg(value: impl AsRef<[u8]>) -> RedisParameter {
+    RedisParameter::Binary(value.as_ref().to_vec())
+}
+
+/// A number as a parameter.
+pub fn int(value: i64) -> RedisParameter {
+    RedisParameter::Int64(value)
+}
+
+/// A script, run by the digest of its text; the text itself is sent only to a server that does not know it.
+pub struct Script {
+    text: &'static str,
+    digest: OnceLock<String>,
+}
+
+impl Script {
+    pub const fn new(text: &'static str) -> Self {
+        Script { text, digest: OnceLock::new() }
+    }
+
+    /// Runs it with its keys and arguments. Have it return a number, a text or a flat list.
+    pub async fn run(&self, keys: &[&str], arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
+        let digest = self.digest.get_or_init(|| Sha1::digest(self.text).iter().map(|b| format!("{b:02x}")).collect());
+        let with = |script: &str| {
+            let count = i64::try_from(keys.len()).unwrap_or_default();
+            let head = [arg(script), int(count)].into_iter().chain(keys.iter().map(arg));
+            head.chain(arguments.iter().cloned()).collect::<Vec<_>>()
+        };
+        let connection = shared().await?;
+        match connection.execute("EVALSHA", with(digest)).await {
+            Ok(reply) => Ok(reply),
+            Err(Error::Other(text)) if text.contains("NoScript") || text.contains("NOSCRIPT") => {
+                command("EVAL", with(self.text)).await
+            }
+            Err(error) => Err(refused(&connection, error).await),
+        }
+    }
+}
+
+async fn shared() -> Result<Arc<redis::Connection>> {
+    let mut shared = SHARED.lock().await;
+    if let Some(connection) = &*shared {
+        return Ok(connection.clone());
+    }
+    let (host, auth) = (config::text("redis_host").await?, config::text("redis_auth").await?);
+    let opened = redis::Connection::open(format!("redis://{auth}{host}/0")).await.map_err(|error| {
+        log::error(None, "Redis does not answer", &describe(&error));
+        Problem::unavailable()
+    })?;
+    Ok(shared.insert(Arc::new(opened)).clone())
+}
+
+/// Whatever the error is, the next request opens anew: an error of the server is a rare thing, and a connection that
+/// broke can't be told from it for certain.
+async fn refused(connection: &Arc<redis::Connection>, error: Error) -> Problem {
+    log::error(None, "Redis", &describe(&error));
+    let mut shared = SHARED.lock().await;
+    if shared.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+        *shared = None;
+    }
+    Problem::unavailable()
+}
+
+fn describe(error: &Error) -> String {
+    match error {
+        Error::Other(text) => text.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Reads replies.
+pub trait Reply {
+    /// The number at a place; `None` where there is none.
+    fn int(&self, at: usize) -> Option<i64>;
+    /// The text at a place; `None` where there is none.
+    fn text(&self, at: usize) -> Option<&str>;
+}
+
+impl Reply for [RedisResult] {
+    fn int(&self, at: usize) -> Option<i64> {
+        match self.get(at)? {
+            RedisResult::Int64(n) => Some(*n),
+            RedisResult::Binary(_) | RedisResult::Status(_) => self.text(at)?.parse().ok(),
+            RedisResult::Nil => None,
+        }
+    }
+
+    fn text(&self, at: usize) -> Option<&str> {
+        match self.get(at)? {
+            RedisResult::Binary(bytes) => std::str::from_utf8(bytes).ok(),
+            RedisResult::Status(text) => Some(text),
+            RedisResult::Int64(_) | RedisResult::Nil => None,
+        }
+    }
+}
