@@ -1,0 +1,249 @@
+//! Where a database is: as a URL on the command line, as Spin variables for the functions, as options for our own clients.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use anyhow::{Context, bail, ensure};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use url::Url;
+
+/// What needs no encoding in any part of a URL.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+pub type Variables = BTreeMap<String, String>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mysql {
+    /// `host:port`
+    pub host: String,
+    pub user: String,
+    pub password: String,
+    pub database: String,
+    /// Empty, or `?ssl-mode=…`
+    pub params: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Redis {
+    /// `host:port`
+    pub host: String,
+    /// Empty, or `user:password@`, as it stands in a URL.
+    pub auth: String,
+}
+
+impl FromStr for Mysql {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        const FORM: &str = "a MySQL URL reads mysql://user:password@host:port/database[?ssl-mode=…]";
+        let url = Url::parse(text).ok().filter(|url| url.scheme() == "mysql").context(FORM)?;
+        let user = decode(url.username())?;
+        let database = decode(url.path().trim_matches('/'))?;
+        ensure!(!user.is_empty(), "no user in the MySQL URL: {FORM}");
+        ensure!(!database.is_empty() && !database.contains('/'), "no database in the MySQL URL: {FORM}");
+        for (name, value) in url.query_pairs() {
+            ensure!(name == "ssl-mode", "`{name}` in the MySQL URL is not known: {FORM}");
+            ssl_mode(&value)?;
+        }
+        Ok(Self {
+            host: host_and_port(&url, 3306).context(FORM)?,
+            user,
+            password: decode(url.password().unwrap_or_default())?,
+            database,
+            params: url.query().filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default(),
+        })
+    }
+}
+
+impl Mysql {
+    pub fn variables(&self) -> [(&'static str, String); 5] {
+        [
+            ("mysql_host", self.host.clone()),
+            ("mysql_user", self.user.clone()),
+            ("mysql_password", self.password.clone()),
+            ("mysql_database", self.database.clone()),
+            ("mysql_params", self.params.clone()),
+        ]
+    }
+
+    /// From the variables that say where MySQL is, if they do.
+    pub fn from_variables(variables: &Variables) -> anyhow::Result<Option<Self>> {
+        let Some(host) = variables.get("mysql_host") else { return Ok(None) };
+        let get = |name: &str, default: &str| variables.get(name).map_or_else(|| default.to_owned(), Clone::clone);
+        let stated = Self {
+            host: host.clone(),
+            user: get("mysql_user", "mall"),
+            password: get("mysql_password", ""),
+            database: get("mysql_database", "mall"),
+            params: get("mysql_params", ""),
+        };
+        Ok(Some(stated.to_url().parse().context("SPIN_VARIABLE_MYSQL_…")?))
+    }
+
+    /// With the password: for files and environments of our own, never for a terminal.
+    pub fn to_url(&self) -> String {
+        let Self { host, params, .. } = self;
+        let (user, password, database) = (encode(&self.user), encode(&self.password), encode(&self.database));
+        format!("mysql://{user}:{password}@{host}/{database}{params}")
+    }
+
+    pub fn options(&self) -> MySqlConnectOptions {
+        let (host, port) = split(&self.host, 3306);
+        let mode = self.params.strip_prefix("?ssl-mode=").and_then(|mode| ssl_mode(mode).ok());
+        MySqlConnectOptions::new()
+            .host(&host)
+            .port(port)
+            .username(&self.user)
+            .password(&self.password)
+            .ssl_mode(mode.unwrap_or(MySqlSslMode::Disabled))
+    }
+}
+
+fn ssl_mode(text: &str) -> anyhow::Result<MySqlSslMode> {
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "disabled" => MySqlSslMode::Disabled,
+        "preferred" => MySqlSslMode::Preferred,
+        "required" => MySqlSslMode::Required,
+        "verify-ca" => MySqlSslMode::VerifyCa,
+        "verify-identity" => MySqlSslMode::VerifyIdentity,
+        _ => bail!("ssl-mode is disabled, preferred, required, verify-ca or verify-identity, not `{text}`"),
+    })
+}
+
+impl FromStr for Redis {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        const FORM: &str = "a Redis URL reads redis://[user:password@]host:port";
+        let url = Url::parse(text).ok().filter(|url| url.scheme() == "redis").context(FORM)?;
+        ensure!(
+            url.path().trim_matches('/').is_empty() && url.query().is_none(),
+            "the shop uses several databases of its Redis, so the URL names none: {FORM}"
+        );
+        let (user, password) = (decode(url.username())?, decode(url.password().unwrap_or_default())?);
+        let auth = match (user.as_str(), password.as_str()) {
+            ("", "") => String::new(),
+            // Redis's own name for who gives a password alone.
+            ("", password) => format!("default:{}@", encode(password)),
+            (user, password) => format!("{}:{}@", encode(user), encode(password)),
+        };
+        Ok(Self { host: host_and_port(&url, 6379).context(FORM)?, auth })
+    }
+}
+
+impl Redis {
+    pub fn variables(&self) -> [(&'static str, String); 2] {
+        [("redis_host", self.host.clone()), ("redis_auth", self.auth.clone())]
+    }
+
+    pub fn from_variables(variables: &Variables) -> anyhow::Result<Option<Self>> {
+        let Some(host) = variables.get("redis_host") else { return Ok(None) };
+        let auth = variables.get("redis_auth").map(String::as_str).unwrap_or_default();
+        Ok(Some(format!("redis://{auth}{host}").parse().context("SPIN_VARIABLE_REDIS_…")?))
+    }
+
+    pub fn to_url(&self) -> String {
+        format!("redis://{}{}", self.auth, self.host)
+    }
+}
+
+/// Without what is secret.
+impl fmt::Display for Mysql {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.host)
+    }
+}
+
+impl fmt::Display for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.host)
+    }
+}
+
+fn host_and_port(url: &Url, default: u16) -> anyhow::Result<String> {
+    let host = url.host_str().filter(|host| !host.is_empty()).context("no host in the URL")?;
+    Ok(format!("{host}:{}", url.port().unwrap_or(default)))
+}
+
+/// `host:port` in parts; `[::1]:3306` included.
+pub fn split(address: &str, default: u16) -> (String, u16) {
+    match address.rsplit_once(':') {
+        Some((host, port)) => (host.trim_matches(['[', ']']).to_owned(), port.parse().unwrap_or(default)),
+        None => (address.to_owned(), default),
+    }
+}
+
+fn decode(text: &str) -> anyhow::Result<String> {
+    let text = percent_decode_str(text).decode_utf8().context("a name or password in the URL is not UTF-8")?;
+    Ok(text.into_owned())
+}
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mysql_url_in_parts_and_back() {
+        let mysql: Mysql = "mysql://shop:p%40ss%2Fword@db.example:3307/mall?ssl-mode=required".parse().unwrap();
+        assert_eq!(
+            mysql,
+            Mysql {
+                host: "db.example:3307".into(),
+                user: "shop".into(),
+                password: "p@ss/word".into(),
+                database: "mall".into(),
+                params: "?ssl-mode=required".into(),
+            }
+        );
+        assert_eq!(mysql.to_url().parse::<Mysql>().unwrap(), mysql);
+        assert_eq!(mysql.variables()[2], ("mysql_password", "p@ss/word".to_owned()));
+    }
+
+    #[test]
+    fn ports_have_their_defaults() {
+        assert_eq!("mysql://a:b@h/d".parse::<Mysql>().unwrap().host, "h:3306");
+        assert_eq!("redis://h".parse::<Redis>().unwrap().host, "h:6379");
+        assert_eq!(split("[::1]:3306", 1), ("::1".to_owned(), 3306));
+    }
+
+    #[test]
+    fn what_is_not_a_mysql_url() {
+        for text in [
+            "",
+            "nonsense",
+            "postgres://a:b@h/d",
+            "mysql://a:b@h",
+            "mysql://h/d",
+            "mysql://a:b@h/d?pool=3",
+            "mysql://a:b@h/d?ssl-mode=maybe",
+            "mysql://a:b@h:port/d",
+        ] {
+            assert!(text.parse::<Mysql>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn redis_urls() {
+        let auth = |text: &str| text.parse::<Redis>().unwrap().auth;
+        assert_eq!(auth("redis://h:1"), "");
+        assert_eq!(auth("redis://:secret@h:1/"), "default:secret@");
+        assert_eq!(auth("redis://shop:a%3Ab%40@h:1"), "shop:a%3Ab%40@");
+        for text in ["rediss://h:1", "redis://", "redis://h:1/3", "h:1"] {
+            assert!(text.parse::<Redis>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_say_where_too() {
+        let variables = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let none: Variables = variables(&[("mysql_user", "x")]);
+        assert_eq!(Mysql::from_variables(&none).unwrap(), None);
+        let some: Variables = variables(&[("mysql_host", "h:1"), ("mysql_password", "a@b")]);
+        let mysql = Mysql::from_variables(&some).unwrap().unwrap();
+        assert_eq!((mysql.user.as_str(), mysql.password.as_str()), ("mall", "a@b"));
+    }
+}

@@ -1,0 +1,202 @@
+//! The functions of `spin.toml`, built for Wasm.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::{process::Guarded, project::Project, ui};
+
+pub const TARGET: &str = "wasm32-wasip2";
+
+pub struct Function {
+    /// Component, package and folder under `functions/` alike.
+    pub name: String,
+    pub wasm: PathBuf,
+}
+
+/// All components that this checkout has the source of.
+pub fn all(project: &Project) -> anyhow::Result<Vec<Function>> {
+    let text = fs::read_to_string(project.manifest()).context("spin.toml can't be read")?;
+    let manifest: toml::Table = text.parse().context("spin.toml is not valid TOML")?;
+    let components =
+        manifest.get("component").and_then(|table| table.as_table()).context("spin.toml has no components")?;
+    let functions = components.iter().filter_map(|(name, component)| {
+        let source = component.get("source")?.as_str()?;
+        component.get("build")?;
+        Some(Function { name: name.clone(), wasm: project.root.join(source) })
+    });
+    Ok(functions.collect())
+}
+
+/// `cargo`, as it was called, with this checkout's own target folder: that is where `spin.toml` looks.
+pub fn cargo(project: &Project) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(&project.root).env("CARGO_TARGET_DIR", project.root.join("target")).stdin(Stdio::null());
+    command
+}
+
+pub fn package_arguments(functions: &[Function]) -> impl Iterator<Item = &str> {
+    functions.iter().flat_map(|function| ["--package", function.name.as_str()])
+}
+
+/// Builds them all in one go.
+pub async fn build(project: &Project) -> anyhow::Result<Vec<Function>> {
+    add_target(project)?;
+    let functions = all(project)?;
+    let started = Instant::now();
+    let step = ui::step("Building the functions");
+    let mut command = cargo(project);
+    command.args(["build", "--release", "--target", TARGET]).args(package_arguments(&functions));
+    if step.on_terminal() {
+        command
+            .env("CARGO_TERM_PROGRESS_WHEN", "always")
+            .env("CARGO_TERM_PROGRESS_WIDTH", "120")
+            .env("CARGO_TERM_COLOR", "always")
+            .stderr(Stdio::piped());
+    }
+    let mut build = Guarded::spawn("cargo", &mut command, Duration::from_secs(5))?;
+    let watcher = build.take_stderr().map(|stderr| {
+        let step = step.clone();
+        std::thread::spawn(move || follow(stderr, &step))
+    });
+    let status = build.wait().await;
+    if let Some(watcher) = watcher {
+        let _ = watcher.join();
+    }
+    ensure!(status.success(), "the functions could not be built");
+    for function in &functions {
+        ensure!(
+            function.wasm.is_file(),
+            "{} was not built: see `component.{}` in spin.toml",
+            function.wasm.display(),
+            function.name
+        );
+    }
+    step.done(&format!("{} functions built in {:.1} s", functions.len(), started.elapsed().as_secs_f32()));
+    Ok(functions)
+}
+
+/// Cargo's own progress line turned into ours; everything else (warnings, errors) stays as it is.
+fn follow(stderr: impl std::io::Read, step: &ui::Step) {
+    let mut reader = BufReader::new(stderr);
+    let mut chunk = Vec::new();
+    loop {
+        chunk.clear();
+        // Progress lines end in \r, all others in \n.
+        match read_line(&mut reader, &mut chunk) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let line = String::from_utf8_lossy(&chunk);
+        for part in line.trim_end_matches(['\n', '\r']).split('\r') {
+            let plain = without_colour(part);
+            if let Some((done, of, now)) = progress(&plain) {
+                step.count(done, of, now);
+            } else if !is_chatter(&plain) {
+                step.line(part);
+            }
+        }
+    }
+}
+
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<usize> {
+    loop {
+        let available = reader.fill_buf()?;
+        if available.is_empty() {
+            return Ok(line.len());
+        }
+        match available.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+            Some(end) => {
+                line.extend(available.iter().take(end + 1));
+                reader.consume(end + 1);
+                return Ok(line.len());
+            }
+            None => {
+                let length = available.len();
+                line.extend_from_slice(available);
+                reader.consume(length);
+            }
+        }
+    }
+}
+
+/// `Building [====>   ] 12/345: serde, tokio`
+fn progress(line: &str) -> Option<(u64, u64, &str)> {
+    let rest = line.trim_start().strip_prefix("Building")?;
+    let (_, rest) = rest.split_once("] ")?;
+    let (numbers, now) = rest.split_once(": ").unwrap_or((rest, ""));
+    let (done, of) = numbers.trim().split_once('/')?;
+    Some((done.parse().ok()?, of.parse().ok()?, now))
+}
+
+fn is_chatter(line: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["Compiling", "Downloading", "Downloaded", "Updating", "Locking", "Finished", "Fresh", "Adding", "Building"];
+    let line = line.trim_start();
+    line.is_empty() || WORDS.iter().any(|word| line.starts_with(word))
+}
+
+fn without_colour(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        plain.push_str(before);
+        // A control sequence ends with its first letter.
+        rest = after.find(|c: char| c.is_ascii_alphabetic()).and_then(|end| after.get(end + 1..)).unwrap_or_default();
+    }
+    plain + rest
+}
+
+/// Rust for Wasm, if this toolchain does not have it yet.
+fn add_target(project: &Project) -> anyhow::Result<()> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(&project.root)
+        .output()
+        .context("rustc can't be run")?;
+    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let there = fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
+    if there {
+        return Ok(());
+    }
+    let step = ui::step(&format!("Adding Rust's target {TARGET}"));
+    let added = Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .current_dir(&project.root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    drop(step);
+    match added {
+        Ok(status) if status.success() => Ok(()),
+        _ => bail!("Rust's target {TARGET} is missing: type `rustup target add {TARGET}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_cargos_progress() {
+        let line =
+            without_colour("\u{1b}[K\u{1b}[1m\u{1b}[36m    Building\u{1b}[0m [====>    ] 12/345: serde, tokio(bin)");
+        assert_eq!(progress(&line), Some((12, 345, "serde, tokio(bin)")));
+        assert_eq!(progress("warning: unused variable"), None);
+    }
+
+    #[test]
+    fn warnings_are_not_chatter() {
+        assert!(is_chatter("   Compiling serde v1.0.0"));
+        assert!(!is_chatter("warning: unused variable: `x`"));
+        assert!(!is_chatter("  --> src/lib.rs:1:1"));
+    }
+}

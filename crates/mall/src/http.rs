@@ -1,0 +1,82 @@
+//! A small HTTP client for our own shop: HTTP/1.1, one kept connection.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+pub struct Client {
+    address: SocketAddr,
+    sender: http1::SendRequest<Full<Bytes>>,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        Ok(Self { address, sender: open(address).await? })
+    }
+
+    /// One request, its whole reply read; connects again if the server has closed.
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+        if self.sender.ready().await.is_err() {
+            self.sender = open(self.address).await?;
+        }
+        let reply = self.sender.send_request(request).await?;
+        let status = reply.status();
+        Ok((status, reply.into_body().collect().await?.to_bytes()))
+    }
+
+    pub async fn json(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<serde_json::Value> {
+        let what = format!("{} {}", request.method(), request.uri());
+        let (status, body) = self.send(request).await.with_context(|| what.clone())?;
+        if !status.is_success() {
+            return Err(anyhow!("{what}: {status} {}", String::from_utf8_lossy(&body)));
+        }
+        match body.is_empty() {
+            true => Ok(serde_json::Value::Null),
+            false => serde_json::from_slice(&body).with_context(|| format!("{what}: not JSON")),
+        }
+    }
+}
+
+async fn open(address: SocketAddr) -> anyhow::Result<http1::SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+pub fn request(
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    body: Option<&serde_json::Value>,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let body = match body {
+        Some(value) => {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+            Full::new(Bytes::from(value.to_string()))
+        }
+        None => Full::default(),
+    };
+    // Paths and tokens are our own, and fit for a header.
+    request.body(body).unwrap_or_default()
+}
+
+/// Whether `GET path` answers 200 within a second.
+pub async fn answers(address: SocketAddr, path: &str) -> bool {
+    let asked = async {
+        let mut client = Client::connect(address).await.ok()?;
+        let (status, _) = client.send(request(Method::GET, path, None, None)).await.ok()?;
+        Some(status == StatusCode::OK)
+    };
+    tokio::time::timeout(Duration::from_secs(1), asked).await.ok().flatten().unwrap_or(false)
+}

@@ -1,0 +1,114 @@
+//! `cargo mall`: runs the shop, tests it, measures it, and looks after its databases.
+
+mod address;
+mod bench;
+mod database;
+mod demo;
+mod functions;
+mod grant_admin;
+mod http;
+mod interrupt;
+mod migrate;
+mod process;
+mod project;
+mod seed;
+mod servers;
+mod shop;
+mod spin;
+mod test;
+mod ui;
+mod up;
+mod variables;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    address::{Mysql, Redis},
+    interrupt::Interrupt,
+    project::Project,
+};
+
+/// An online shop's back end as serverless functions.
+#[derive(Parser)]
+#[command(name = "cargo mall", bin_name = "cargo mall", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds the functions, starts or finds the databases, migrates, and serves.
+    Up(up::Arguments),
+    /// Checks format and lints, and runs the unit and end-to-end tests.
+    Test(test::Arguments),
+    /// Brings the database's schema up to date.
+    Migrate(Databases),
+    /// Loads the demo data, once.
+    Seed(Databases),
+    /// Makes a registered user an admin.
+    GrantAdmin(grant_admin::Arguments),
+    /// Measures throughput and latency of the shop on this machine.
+    Bench(bench::Arguments),
+}
+
+/// Which databases to use.
+#[derive(Args, Clone, Default)]
+struct Databases {
+    /// mysql://user:password@host:port/database[?ssl-mode=…]
+    #[arg(long, value_name = "URL", env = "MALL_MYSQL_URL", hide_env_values = true)]
+    mysql: Option<Mysql>,
+
+    /// redis://[user:password@]host:port
+    #[arg(long, value_name = "URL", env = "MALL_REDIS_URL", hide_env_values = true)]
+    redis: Option<Redis>,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refused(&error),
+    };
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        // On this thread: children are told to end when the thread that started them does (see `process`).
+        .and_then(|runtime| runtime.block_on(run(cli.command)));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let project = Project::find()?;
+    let interrupt = Interrupt::listen()?;
+    match command {
+        Command::Up(arguments) => up::run(&project, interrupt, arguments).await,
+        Command::Test(arguments) => test::run(&project, interrupt, arguments).await,
+        Command::Bench(arguments) => bench::run(&project, interrupt, arguments).await,
+        Command::Migrate(databases) => interrupt.unless(migrate::run(&project, databases)).await,
+        Command::Seed(databases) => interrupt.unless(seed::run(&project, databases)).await,
+        Command::GrantAdmin(arguments) => interrupt.unless(grant_admin::run(&project, arguments)).await,
+    }
+}
+
+/// Help goes where it was asked for; what is wrong with the command line is one line, like every other error.
+fn refused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    match error.kind() {
+        clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => eprint!("{text}"),
+        _ => eprintln!("{}", text.lines().next().unwrap_or_default()),
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,20 @@
+//! `cargo mall migrate`
+
+use std::process::ExitCode;
+
+use crate::{Databases, database, project::Project};
+
+pub async fn run(project: &Project, databases: Databases) -> anyhow::Result<ExitCode> {
+    let mysql = project.mysql(databases)?;
+    let ran = database::migrate(&mysql).await?;
+    println!("{}", summary(ran));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn summary(ran: usize) -> String {
+    match ran {
+        0 => "The schema is up to date.".to_owned(),
+        1 => "1 migration ran.".to_owned(),
+        more => format!("{more} migrations ran."),
+    }
+}

@@ -1,0 +1,115 @@
+//! What serves the shop: the embedded runtime, or Spin.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    address::Variables,
+    http,
+    project::Project,
+    servers::{Databases, free_port},
+    spin::Spin,
+};
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+pub enum Runtime {
+    /// The runtime within this command
+    Embedded,
+    /// The installed Spin CLI
+    Spin,
+}
+
+pub enum Shop {
+    Embedded(host::App),
+    Spin(Spin),
+}
+
+impl Shop {
+    pub async fn start(
+        project: &Project,
+        runtime: Runtime,
+        listen: SocketAddr,
+        variables: Variables,
+    ) -> anyhow::Result<Self> {
+        Ok(match runtime {
+            Runtime::Embedded => {
+                let options =
+                    host::Options { manifest: project.manifest(), listen, variables, cache: Some(project.cache()) };
+                let app = host::start(options).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+                Self::Embedded(app)
+            }
+            Runtime::Spin => {
+                let port = if listen.port() == 0 { free_port()? } else { listen.port() };
+                Self::Spin(Spin::start(project, SocketAddr::new(listen.ip(), port), variables)?)
+            }
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Embedded(app) => app.local_addr(),
+            Self::Spin(spin) => spin.listen,
+        }
+    }
+
+    /// Where a client on this machine finds it.
+    pub fn local_address(&self) -> SocketAddr {
+        let mut address = self.address();
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        address
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.local_address())
+    }
+
+    /// Returns when `/health` answers 200.
+    pub async fn ready(&mut self, patience: Duration) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + patience;
+        while !http::answers(self.local_address(), "/health").await {
+            if tokio::time::Instant::now() > deadline {
+                bail!("the shop was started, but GET {}/health does not answer 200", self.base_url());
+            }
+            if let Self::Spin(spin) = self {
+                spin.tend()?;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    pub async fn stop(self) {
+        match self {
+            Self::Embedded(app) => app.stop().await,
+            Self::Spin(spin) => drop(spin),
+        }
+    }
+}
+
+/// Found out before anything is built or started.
+pub fn check_listen(listen: SocketAddr) -> anyhow::Result<()> {
+    match TcpListener::bind(listen) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("{listen} is taken: stop what listens there, or choose another address with --listen")
+        }
+        Err(error) => Err(error).with_context(|| format!("can't listen at {listen}")),
+    }
+}
+
+/// The variables of a run: what the environment sets, the databases, and the secret that signs tokens.
+pub fn variables(project: &Project, environment: Variables, databases: &Databases) -> anyhow::Result<Variables> {
+    let mut variables: BTreeMap<_, _> = environment;
+    variables.extend(databases.variables());
+    if !variables.contains_key("jwt_secret") {
+        variables.insert("jwt_secret".into(), project.secret("jwt-secret")?);
+    }
+    Ok(variables)
+}

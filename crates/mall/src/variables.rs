@@ -1,0 +1,121 @@
+//! The shop's settings: `SPIN_VARIABLE_…` in the environment, checked before anything starts.
+
+use std::ops::RangeInclusive;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::{address::Variables, project::Project, ui};
+
+const YEAR: u64 = 365 * 24 * 3600;
+
+const NUMBERS: [(&str, RangeInclusive<u64>); 8] = [
+    ("order_ttl_seconds", 1..=YEAR),
+    ("auto_confirm_seconds", 1..=YEAR),
+    ("access_ttl_seconds", 1..=YEAR),
+    ("session_ttl_seconds", 1..=YEAR),
+    ("login_rate", 1..=1_000_000),
+    ("login_burst", 1..=1_000_000),
+    ("seckill_rate", 1..=1_000_000),
+    ("seckill_burst", 1..=1_000_000),
+];
+
+/// Those that the environment sets.
+pub fn from_environment() -> anyhow::Result<Variables> {
+    let mut variables = Variables::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().and_then(|name| name.strip_prefix("SPIN_VARIABLE_")) else { continue };
+        let value = value.into_string().ok().with_context(|| format!("SPIN_VARIABLE_{name} is not UTF-8"))?;
+        variables.insert(name.to_ascii_lowercase(), value);
+    }
+    check(&variables)?;
+    Ok(variables)
+}
+
+fn check(variables: &Variables) -> anyhow::Result<()> {
+    for (name, value) in variables {
+        let wrong = |must: &str| format!("SPIN_VARIABLE_{} must be {must}", name.to_ascii_uppercase());
+        if let Some((_, range)) = NUMBERS.iter().find(|(number, _)| number == name) {
+            let (least, most) = (range.start(), range.end());
+            let number = value.parse().ok().filter(|number| range.contains(number));
+            ensure!(number.is_some(), wrong(&format!("a whole number from {least} to {most}, not `{value}`")));
+        }
+        match name.as_str() {
+            "jwt_secret" => {
+                ensure!(value.len() >= 32, wrong(&format!("at least 32 bytes long, not {}", value.len())));
+            }
+            "currency" => {
+                let code = value.len() == 3 && value.bytes().all(|byte| byte.is_ascii_uppercase());
+                ensure!(code, wrong(&format!("three capital letters such as CNY, not `{value}`")));
+            }
+            "auto_ship" => {
+                ensure!(matches!(value.as_str(), "true" | "false"), wrong(&format!("true or false, not `{value}`")))
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Against the manifest: a required variable without a value ends it, one that nobody reads is worth a word.
+pub fn check_against_manifest(project: &Project, variables: &Variables) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(project.manifest()).context("spin.toml can't be read")?;
+    let manifest: toml::Table = text.parse().context("spin.toml is not valid TOML")?;
+    let empty = toml::Table::new();
+    let declared = manifest.get("variables").and_then(|table| table.as_table()).unwrap_or(&empty);
+    for (name, variable) in declared {
+        if variable.get("default").is_none() && !variables.contains_key(name) {
+            bail!("the variable `{name}` has no value: set SPIN_VARIABLE_{}", name.to_ascii_uppercase());
+        }
+    }
+    for name in variables.keys().filter(|name| !declared.contains_key(*name)) {
+        ui::warn(&format!(
+            "SPIN_VARIABLE_{} is set, but spin.toml declares no such variable",
+            name.to_ascii_uppercase()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(name: &str, value: &str) -> Result<(), String> {
+        check(&Variables::from([(name.to_owned(), value.to_owned())])).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn good_values_pass() {
+        for (name, value) in [
+            ("order_ttl_seconds", "60"),
+            ("jwt_secret", "0123456789abcdef0123456789abcdef"),
+            ("currency", "EUR"),
+            ("auto_ship", "false"),
+            ("mysql_password", ""),
+        ] {
+            assert_eq!(checked(name, value), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_named() {
+        for (name, value) in [
+            ("order_ttl_seconds", "soon"),
+            ("order_ttl_seconds", "0"),
+            ("login_rate", "-1"),
+            ("login_burst", "1.5"),
+            ("access_ttl_seconds", "99999999999999999999"),
+            ("jwt_secret", "short"),
+            ("currency", "yuan"),
+            ("auto_ship", "yes"),
+        ] {
+            let error = checked(name, value).unwrap_err();
+            assert!(error.starts_with(&format!("SPIN_VARIABLE_{} must be", name.to_uppercase())), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert!(!checked("jwt_secret", "hush-hush").unwrap_err().contains("hush"));
+    }
+}
