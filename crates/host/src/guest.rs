@@ -1,0 +1,144 @@
+//! What an instance of a component holds on our side, and what it may import.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::{Engine, ResourceLimiter, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+
+use crate::hosts::AllowedHosts;
+use crate::output::Output;
+use crate::{bindings, mysql, redis, variables};
+
+/// What `spin.toml` grants to a component.
+pub struct Grants {
+    pub name: String,
+    pub variables: HashMap<String, String>,
+    pub hosts: AllowedHosts,
+    pub environment: Vec<(String, String)>,
+}
+
+/// What all instances share.
+pub struct Services {
+    pub mysql: mysql::Pools,
+    pub redis: redis::Connections,
+    pub output: Output,
+}
+
+/// The data of one instance.
+pub struct Guest {
+    wasi: WasiCtx,
+    pub table: ResourceTable,
+    http: WasiHttpCtx,
+    hooks: Outbound,
+    memory: MemoryLimit,
+    pub grants: Arc<Grants>,
+    pub services: Arc<Services>,
+}
+
+impl Guest {
+    pub fn store(engine: &Engine, grants: &Arc<Grants>, services: &Arc<Services>, memory: usize) -> Store<Self> {
+        let (out, err) = services.output.lines(&grants.name);
+        let wasi = WasiCtxBuilder::new().envs(&grants.environment).stdout(out).stderr(err).build();
+        let guest = Self {
+            wasi,
+            table: ResourceTable::new(),
+            http: WasiHttpCtx::new(),
+            hooks: Outbound(grants.clone()),
+            memory: MemoryLimit { left: memory },
+            grants: grants.clone(),
+            services: services.clone(),
+        };
+        let mut store = Store::new(engine, guest);
+        store.limiter(|guest| &mut guest.memory);
+        // A guest that computes gives way at every tick, so that its time can run out and others' can't.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        store
+    }
+}
+
+/// Everything that a component may import; what it isn't granted is refused when it is called.
+pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    bindings::Functions::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    Ok(linker)
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+/// Lets HTTP requests out to granted hosts only.
+struct Outbound(Arc<Grants>);
+
+type Finished = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
+
+impl WasiHttpHooks for Outbound {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _finished: Finished,
+    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Finished), wasmtime_wasi_http::Error>> + Send> {
+        let allowed = self.0.hosts.allow(&request.uri().to_string(), "https");
+        Box::new(async move {
+            if !allowed {
+                return Err(wasmtime_wasi_http::Error::HttpRequestDenied);
+            }
+            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
+            let response = response.map(http_body_util::BodyExt::boxed_unsync);
+            Ok((response, Box::new(io) as Finished))
+        })
+    }
+}
+
+/// The memory that an instance may still take, over all of its linear memories.
+struct MemoryLimit {
+    left: usize,
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        let granted = more <= self.left;
+        if granted {
+            self.left -= more;
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= 100_000)
+    }
+}
+
+impl bindings::spin::variables::variables::Host for Guest {}
+
+impl<T: Send> bindings::spin::variables::variables::HostWithStore<T> for HasSelf<Guest> {
+    async fn get(
+        accessor: &wasmtime::component::Accessor<T, Self>,
+        name: String,
+    ) -> Result<String, bindings::spin::variables::variables::Error> {
+        use bindings::spin::variables::variables::Error;
+        variables::check_name(&name).map_err(Error::InvalidName)?;
+        accessor.with(|mut access| {
+            let grants = &access.get().grants;
+            let value = grants.variables.get(&name);
+            value.cloned().ok_or_else(|| Error::Undefined(format!("no variable for {:?}.{name:?}", grants.name)))
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! The HTTP server: HTTP/1.1 with keep-alive and HTTP/2 without TLS, on one port.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST};
+use http::uri::{Authority, Scheme};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler, TrapOrPanicError};
+
+use crate::function::Service;
+use crate::routes::Router;
+
+/// A client that doesn't send a request for so long is let go: slow ones must not use up what others need.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Paths that are Spin's own.
+const RESERVED: &str = "/.well-known/spin/";
+const CLIENT: HeaderName = HeaderName::from_static("spin-client-addr");
+const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
+
+/// What answers requests.
+pub type Routes = Router<ProxyHandler<Service>>;
+
+/// Accepts connections until told to stop, then finishes what runs.
+pub async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stop: watch::Receiver<bool>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                connections.spawn(connection(stream, client, routes.clone(), stop.clone()));
+            }
+            Err(error) => {
+                // Out of files, most likely: others must end first.
+                tracing::warn!(%error, "can't accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(stream: TcpStream, client: SocketAddr, routes: Arc<Routes>, mut stop: watch::Receiver<bool>) {
+    // Answers are small and whole: waiting for more only delays them.
+    let _ = stream.set_nodelay(true);
+    let speaks_http2 = tokio::select! {
+        opening = tokio::time::timeout(PATIENCE, speaks_http2(&stream)) => opening,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    let Ok(Ok(speaks_http2)) = speaks_http2 else { return };
+    let Ok(client) = HeaderValue::try_from(client.to_string()) else { return };
+    let service = service_fn(move |request| {
+        let (routes, client) = (routes.clone(), client.clone());
+        async move { Ok::<_, Infallible>(answer(&routes, request, client).await) }
+    });
+    let io = TokioIo::new(stream);
+    // A client that goes away in the middle is no error of ours.
+    if speaks_http2 {
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PATIENCE)
+            .serve_connection(io, service);
+        tokio::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    } else {
+        let connection =
+            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(PATIENCE).serve_connection(io, service);
+        tokio::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+}
+
+/// HTTP/2 begins with a preface that no HTTP/1 method begins with.
+async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI ";
+    let mut start = [0; PREFACE.len()];
+    loop {
+        let read = stream.peek(&mut start).await?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if read == PREFACE.len() || start[..read] != PREFACE[..read] {
+            return Ok(start == PREFACE);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn answer(routes: &Routes, request: Request<Incoming>, client: HeaderValue) -> Response<WasiBody> {
+    let path = request.uri().path();
+    if let Some(name) = path.strip_prefix(RESERVED) {
+        return match name {
+            "health" => text("OK"),
+            _ => empty(StatusCode::NOT_FOUND),
+        };
+    }
+    let Some(handler) = routes.find(path).map(|found| found.target.clone()) else {
+        return empty(StatusCode::NOT_FOUND);
+    };
+    let Some(request) = prepare(routes, request, client) else {
+        return empty(StatusCode::BAD_REQUEST);
+    };
+    match handler.handle((), request).await {
+        Ok(response) => response,
+        Err(error) => {
+            report(handler.state().name(), &error);
+            empty(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+/// The request as the function gets it: with its full URL, and with Spin's headers, which no client can send.
+fn prepare(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue) -> Option<Request<WasiBody>> {
+    let mut uri = std::mem::take(request.uri_mut()).into_parts();
+    let headers = request.headers_mut();
+    let host = match headers.get(HOST) {
+        Some(host) => Some(Authority::try_from(host.as_bytes()).ok()?),
+        None => None,
+    };
+    let authority = match (host, uri.authority.take()) {
+        (Some(host), Some(authority)) if host != authority => return None,
+        (host, authority) => authority.or(host)?,
+    };
+    let path = uri.path_and_query.as_ref()?;
+    let url = HeaderValue::try_from(format!("http://{authority}{path}")).ok()?;
+
+    headers.remove(CONNECTION);
+    let forged: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("spin-")).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    routes.find(path.path())?.describe(headers);
+    headers.insert(FULL_URL, url);
+    headers.insert(CLIENT, client);
+
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority);
+    *request.uri_mut() = Uri::from_parts(uri).ok()?;
+    Some(request.map(|body| body.map_err(Into::into).boxed_unsync()))
+}
+
+/// Failed instances are reported when they end; what never had one, or came to nothing, is reported here.
+fn report(component: &str, error: &wasmtime::Error) {
+    if error.is::<ExpirationError>() {
+        tracing::error!(component, "a request took too long");
+    } else if let Some(error) = error.downcast_ref::<InstantiationError<()>>() {
+        tracing::error!(component, "no instance: {:?}", error.error);
+    } else if !error.is::<TrapOrPanicError>() {
+        tracing::error!(component, "a request failed: {error:?}");
+    }
+}
+
+fn empty(status: StatusCode) -> Response<WasiBody> {
+    let mut response = Response::new(Empty::new().map_err(Into::into).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+fn text(text: &'static str) -> Response<WasiBody> {
+    Response::new(Full::new(Bytes::from_static(text.as_bytes())).map_err(Into::into).boxed_unsync())
+}

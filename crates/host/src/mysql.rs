@@ -1,0 +1,133 @@
+//! `spin:mysql`: connections come from a pool that functions don't see, statements go through the prepared protocol.
+
+mod pool;
+mod values;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{DriverError, Params};
+use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
+
+use crate::bindings::spin::mysql::mysql::{self as wit, Column, Error, ParameterValue, Row};
+use crate::guest::Guest;
+pub use pool::Pools;
+
+/// The largest result that is taken over, as in Spin.
+const MAX_RESULT: usize = 128 << 20;
+
+/// A connection that an instance holds. It goes back to its pool when the instance lets go of it.
+pub struct Connection(std::sync::Arc<tokio::sync::Mutex<pool::Lent>>);
+
+impl wit::Host for Guest {}
+
+impl wit::HostConnection for Guest {
+    fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}
+
+impl<T: Send> wit::HostConnectionWithStore<T> for HasSelf<Guest> {
+    async fn open(accessor: &Accessor<T, Self>, address: String) -> Result<Resource<Connection>, Error> {
+        let (grants, services) = accessor.with(|mut access| {
+            let guest = access.get();
+            (guest.grants.clone(), guest.services.clone())
+        });
+        if !grants.hosts.allow(&address, "mysql") {
+            return Err(Error::ConnectionFailed(format!("address {address} is not permitted")));
+        }
+        let lent = services.mysql.open(&address).await.map_err(|e| Error::ConnectionFailed(format!("{e:?}")))?;
+        let connection = Connection(std::sync::Arc::new(tokio::sync::Mutex::new(lent)));
+        accessor
+            .with(|mut access| access.get().table.push(connection))
+            .map_err(|_| Error::ConnectionFailed("too many connections".into()))
+    }
+
+    async fn execute(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> Result<(), Error> {
+        let connection = find(accessor, &connection)?;
+        let mut lent = connection.lock().await;
+        let params = Params::Positional(params.into_iter().map(values::parameter).collect());
+        lent.run(&statement, async |conn| conn.exec_drop(&statement, params).await)
+            .await
+            .map_err(|e| Error::QueryFailed(format!("{e:?}")))
+    }
+
+    /// The rows are read at once, so that the connection is free for the next statement before the guest has looked at
+    /// the first of them.
+    async fn query(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        params: Vec<ParameterValue>,
+    ) -> Result<(Vec<Column>, StreamReader<Row>, FutureReader<Result<(), Error>>), Error> {
+        let connection = find(accessor, &connection)?;
+        let params = Params::Positional(params.into_iter().map(values::parameter).collect());
+        let fetched = connection.lock().await.run(&statement, async |conn| fetch(conn, &statement, params).await).await;
+        let (columns, rows, end) = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                tracing::debug!(%error, "query failed");
+                // All that Spin lets a function see of it.
+                return Err(Error::Other("async error: channel closed".into()));
+            }
+        };
+        accessor
+            .with(|mut access| {
+                let rows = StreamReader::new(&mut access, rows)?;
+                let end = FutureReader::new(&mut access, async { wasmtime::error::Ok(end) })?;
+                wasmtime::error::Ok((columns, rows, end))
+            })
+            .map_err(|e| Error::Other(e.to_string()))
+    }
+}
+
+fn find<T: Send>(
+    accessor: &Accessor<T, HasSelf<Guest>>,
+    connection: &Resource<Connection>,
+) -> Result<std::sync::Arc<tokio::sync::Mutex<pool::Lent>>, Error> {
+    accessor
+        .with(|mut access| access.get().table.get(connection).map(|c| c.0.clone()))
+        .map_err(|_| Error::ConnectionFailed("no connection found".into()))
+}
+
+type Fetched = (Vec<Column>, Vec<Row>, Result<(), Error>);
+
+async fn fetch(conn: &mut mysql_async::Conn, statement: &str, params: Params) -> Result<Fetched, mysql_async::Error> {
+    let mut result = conn.exec_iter(statement, params).await?;
+    let Some(columns) = result.columns() else {
+        let end = Err(Error::Other("unable to stream query result".into()));
+        return Ok((vec![], vec![], end));
+    };
+    let columns: Vec<_> = columns.iter().map(values::column).collect();
+    let (mut rows, mut size) = (Vec::new(), 0);
+    let end = loop {
+        let row = match result.next().await {
+            Ok(Some(row)) => row,
+            Ok(None) => break Ok(()),
+            // What the server says after the first rows is told in full; a broken connection ends the statement.
+            Err(mysql_async::Error::Server(e)) => {
+                break Err(Error::Other(mysql_async::Error::Server(e).to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        match values::row(row, &columns, &mut size) {
+            Ok(row) if size <= MAX_RESULT => rows.push(row),
+            Ok(_) => {
+                let reason = format!("query result exceeds limit of {MAX_RESULT} bytes");
+                break Err(Error::Other(reason));
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    result.drop_result().await?;
+    Ok((columns, rows, end))
+}
+
+/// The error of a connection that broke before.
+fn closed() -> mysql_async::Error {
+    mysql_async::Error::Driver(DriverError::ConnectionClosed)
+}

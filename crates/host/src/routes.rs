@@ -1,0 +1,142 @@
+//! From a path to a component, as Spin does it: by path alone, the most specific pattern first.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use routefinder::{Captures, RouteSpec};
+
+use crate::Error;
+
+/// Where a request goes.
+pub struct Router<T>(routefinder::Router<Entry<T>>);
+
+struct Entry<T> {
+    target: T,
+    /// What every request on this route is told about it.
+    headers: Arc<[(HeaderName, HeaderValue)]>,
+}
+
+/// A route that matched.
+pub struct Match<'a, 'p, T> {
+    pub target: &'a T,
+    headers: &'a [(HeaderName, HeaderValue)],
+    captures: Captures<'a, 'p>,
+    path: &'p str,
+}
+
+const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
+
+impl<T> Router<T> {
+    /// Of two equal routes the later one counts, as in Spin.
+    pub fn new(routes: impl IntoIterator<Item = (String, T)>) -> Result<Self, Error> {
+        let mut router = routefinder::Router::new();
+        for (raw, target) in routes {
+            let absolute = format!("/{}", raw.strip_prefix('/').unwrap_or(&raw));
+            let based = absolute.strip_suffix('/').unwrap_or(&absolute);
+            let prefix = based.strip_suffix("/...");
+            let pattern = prefix.map_or_else(|| based.to_string(), |prefix| format!("{prefix}/*"));
+            let bad = |reason: String| Error::Route { route: raw.clone(), reason };
+            let spec: RouteSpec = pattern.as_str().try_into().map_err(bad)?;
+            let raw_prefix = raw.strip_suffix("/...").unwrap_or(&raw);
+            let headers = [
+                ("spin-matched-route", based),
+                ("spin-base-path", "/"),
+                ("spin-raw-component-route", &raw),
+                ("spin-component-route", raw_prefix),
+            ];
+            let headers = headers
+                .into_iter()
+                .map(|(name, value)| {
+                    let value = HeaderValue::from_str(value).map_err(|e| bad(e.to_string()))?;
+                    Ok((HeaderName::from_static(name), value))
+                })
+                .collect::<Result<_, Error>>()?;
+            router.add(spec, Entry { target, headers }).map_err(|e| bad(e.to_string()))?;
+        }
+        Ok(Self(router))
+    }
+
+    pub fn find<'a, 'p>(&'a self, path: &'p str) -> Option<Match<'a, 'p, T>> {
+        let found = self.0.best_match(path)?;
+        let entry = found.handler();
+        Some(Match { target: &entry.target, headers: &entry.headers, captures: found.captures(), path })
+    }
+}
+
+impl<T> Match<'_, '_, T> {
+    /// Tells the component how it was reached. What the path can't say in a header is left out, as Spin does.
+    pub fn describe(&self, headers: &mut HeaderMap) {
+        for (name, value) in self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        if let Ok(value) = HeaderValue::try_from(self.rest()) {
+            headers.insert(PATH_INFO, value);
+        }
+        for (name, value) in self.captures.iter() {
+            let name = format!("spin-path-match-{}", name.to_ascii_lowercase().replace('_', "-"));
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+                headers.insert(name, value);
+            }
+        }
+    }
+
+    /// What `/...` stands for, with the slashes that the client sent.
+    fn rest(&self) -> String {
+        match self.captures.wildcard() {
+            None => String::new(),
+            Some("") if self.path.ends_with('/') => "/".into(),
+            Some("") => String::new(),
+            Some(rest) if self.path.ends_with('/') => format!("/{rest}/"),
+            Some(rest) => format!("/{rest}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(routes: &[&'static str]) -> Router<&'static str> {
+        Router::new(routes.iter().map(|r| (r.to_string(), *r))).unwrap()
+    }
+
+    #[test]
+    fn the_most_specific_route_wins() {
+        let router = router(&["/...", "/api/order/...", "/api/order/:no/pay", "/api/order/all", "/api/cart"]);
+        for (path, route) in [
+            ("/", "/..."),
+            ("/health", "/..."),
+            ("/api/order", "/api/order/..."),
+            ("/api/order/", "/api/order/..."),
+            ("/api/order/1", "/api/order/..."),
+            ("/api/order/all", "/api/order/all"),
+            ("/api/order/1/pay", "/api/order/:no/pay"),
+            ("/api/order/1/pay/x", "/api/order/..."),
+            ("/api/cart", "/api/cart"),
+            ("/api/cart/", "/api/cart"),
+            ("/api/cart/x", "/..."),
+        ] {
+            assert_eq!(router.find(path).map(|m| *m.target), Some(route), "{path}");
+        }
+    }
+
+    #[test]
+    fn nothing_matches_nothing() {
+        let router = router(&["/api/cart", "/a/:b"]);
+        for path in ["/", "/api", "/a", "/a/b/c"] {
+            assert!(router.find(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_component_is_told_its_route() {
+        let router = router(&["/shop/:who_is/..."]);
+        let mut headers = HeaderMap::new();
+        router.find("/shop/me/a/b/").unwrap().describe(&mut headers);
+        assert_eq!(headers["spin-path-info"], "/a/b/");
+        assert_eq!(headers["spin-path-match-who-is"], "me");
+        assert_eq!(headers["spin-matched-route"], "/shop/:who_is/...");
+        assert_eq!(headers["spin-component-route"], "/shop/:who_is");
+        assert_eq!(headers["spin-base-path"], "/");
+    }
+}
