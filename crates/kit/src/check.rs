@@ -36,6 +36,20 @@ impl Checks {
         self.that((min..=max).contains(&value), field, format!("must be from {min} to {max}"))
     }
 
+    /// Something that can be an e-mail address: one `@` with something on both sides, no spaces, 254 characters at most
+    /// (RFC 5321, section 4.5.3.1).
+    pub fn email(&mut self, field: &str, value: &str) -> &mut Self {
+        let halves = value.split_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty()
+                && domain.contains('.')
+                && !domain.contains('@')
+                && !domain.starts_with('.')
+                && !domain.ends_with('.')
+        });
+        let plain = !value.chars().any(|c| c.is_whitespace() || c.is_control());
+        self.that(halves && plain && value.chars().count() <= 254, field, "must be an e-mail address")
+    }
+
     /// 422 with all that was found, if anything was.
     pub fn done(&mut self) -> Result<()> {
         match std::mem::take(&mut self.0) {

@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{HeaderMap, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::{Code, FieldError, Problem, Result};
 
@@ -113,6 +113,13 @@ fn data_error(path: &str, message: &str) -> FieldError {
     }
 }
 
+/// For `#[serde(deserialize_with)]`: tells a field that is null, `Some(None)`, from one that is not there, `None`.
+pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// The query parameters.
 pub struct Query<T>(pub T);
 
@@ -146,7 +153,6 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]

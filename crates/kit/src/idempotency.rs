@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use send_wrapper::SendWrapper;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -21,6 +22,8 @@ use crate::{
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
+/// What the column for method and path holds, and more than any path of ours has.
+const MAX_PATH: usize = 190;
 const KEPT_SECONDS: i64 = 24 * 60 * 60;
 const CLAIM_SECONDS: i64 = 60;
 /// One claim in so many also clears old keys away.
@@ -104,6 +107,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Idempotent<T> {
                 body_hash: Sha256::digest(&bytes).to_vec(),
             }),
         };
+        if parts.uri.path().len() > MAX_PATH {
+            return Err(Problem::not_found("path"));
+        }
         let body = if bytes.is_empty() && !parts.headers.contains_key(header::CONTENT_TYPE) {
             extract::parse(b"{}")?
         } else {
@@ -128,28 +134,36 @@ fn key_text(value: &HeaderValue) -> Result<String> {
 impl<T> Idempotent<T> {
     /// Runs `work` in a transaction, as [`mysql::transaction`] does, at most once for a key: who comes again gets the
     /// first reply. What `work` refuses with 402, 404 or 409 is a reply too; any other error frees the key.
-    pub async fn once(
+    pub fn once(
         &self,
         user: &User,
+        work: impl AsyncFn(&T, &mut Transaction) -> Result<Reply>,
+    ) -> impl Future<Output = Result<Response>> + Send {
+        SendWrapper::new(self.run_once(user.id, work))
+    }
+
+    async fn run_once(
+        &self,
+        user_id: i64,
         work: impl AsyncFn(&T, &mut Transaction) -> Result<Reply>,
     ) -> Result<Response> {
         let Some(key) = &self.key else {
             let reply = mysql::transaction(async |tx| work(&self.body, tx).await).await?;
             return Ok(reply.into_response());
         };
-        let claim = match claim(user.id, key).await? {
+        let claim = match claim(user_id, key).await? {
             Claimed::Now(claim) => claim,
             Claimed::Before(response) => return Ok(response),
         };
         let result = mysql::transaction(async |tx| {
             let reply = work(&self.body, tx).await?;
-            keep(tx, user.id, key, &claim, &reply, &self.request_id).await?;
+            keep(tx, user_id, key, &claim, &reply, &self.request_id).await?;
             Ok(reply)
         })
         .await;
         match result {
             Ok(reply) => Ok(json_reply(&reply, &self.request_id)),
-            Err(problem) => self.refused(user.id, key, &claim, problem).await,
+            Err(problem) => self.refused(user_id, key, &claim, problem).await,
         }
     }
 

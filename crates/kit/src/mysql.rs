@@ -14,6 +14,7 @@ use std::ops::{Deref, DerefMut};
 
 pub use pool::Connection;
 pub use row::{Column, FromRow, Row};
+use send_wrapper::SendWrapper;
 pub use spin_sdk::mysql::ParameterValue;
 
 use crate::{Problem, Result, log};
@@ -149,14 +150,19 @@ impl DerefMut for Transaction {
 
 /// Runs `work` in a transaction, which is committed if it answers `Ok` and undone otherwise. When other transactions
 /// get in the way, it is undone and `work` runs again from the start, a bounded number of times.
-pub async fn transaction<T>(work: impl AsyncFn(&mut Transaction) -> Result<T>) -> Result<T> {
-    let mut attempt = 1;
-    loop {
-        match attempt_once(&work).await {
-            Err(problem) if problem.transient && attempt < ATTEMPTS => attempt += 1,
-            result => return result,
+///
+/// The future says that it is `Send`, which axum asks for and the compiler can't see through the closure; an instance
+/// has one thread.
+pub fn transaction<T>(work: impl AsyncFn(&mut Transaction) -> Result<T>) -> impl Future<Output = Result<T>> + Send {
+    SendWrapper::new(async move {
+        let mut attempt = 1;
+        loop {
+            match attempt_once(&work).await {
+                Err(problem) if problem.transient && attempt < ATTEMPTS => attempt += 1,
+                result => return result,
+            }
         }
-    }
+    })
 }
 
 async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>) -> Result<T> {

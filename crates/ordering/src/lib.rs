@@ -1,1 +1,34 @@
+//! The cart and the order: what they come to, what they do to the stock, and which state follows which.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
+pub mod cart;
+mod money;
+mod order;
+mod pay;
+mod place;
+mod pricing;
+mod state;
+mod stock;
+
+pub use cart::CartView;
+pub use money::Cents;
+pub use order::{Address, Order, OrderItem, find, list, list_all, parse_order_no};
+pub use pay::{Payment, PaymentStatus, Provider, pay};
+pub use place::{Line, Purchase, place};
+pub use pricing::{Discount, Quote};
+pub use state::{Event, OrderState};
+pub use stock::cancel;
+
+/// One line of a cart or order takes 1 to so many pieces.
+pub const MAX_QUANTITY: i64 = 999;
+/// A cart or order has at most so many lines.
+pub const MAX_LINES: usize = 100;

@@ -1,1 +1,54 @@
+//! Products and categories, for shoppers and for admins.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
+mod category;
+mod detail;
+mod fresh;
+mod list;
+mod manage;
+mod product;
+
+use axum::{
+    Router,
+    routing::{get, post, put},
+};
+use utoipa::OpenApi;
+
+kit::function!(router);
+
+pub fn router() -> Router {
+    Router::new()
+        .route("/api/product", get(list::list).post(manage::create))
+        .route("/api/product/hot", get(list::hot))
+        .route("/api/product/batch", post(manage::batch))
+        .route("/api/product/{product_id}", get(detail::show).put(manage::update).delete(manage::remove))
+        .route("/api/product/{product_id}/stock", post(manage::stock))
+        .route("/api/category", get(category::tree).post(category::create))
+        .route("/api/category/{category_id}", put(category::update).delete(category::remove))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    list::list,
+    list::hot,
+    detail::show,
+    manage::create,
+    manage::batch,
+    manage::update,
+    manage::remove,
+    manage::stock,
+    category::tree,
+    category::create,
+    category::update,
+    category::remove,
+))]
+pub struct Api;

@@ -1,1 +1,113 @@
+//! From the cart to an order.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
+use std::sync::Mutex;
+
+use axum::{Json as Reply, Router, response::Response, routing::post};
+use http::StatusCode;
+use kit::{
+    Code, Problem, Result, User,
+    check::Checks,
+    config,
+    extract::OptionalJson,
+    idempotency::{self, Idempotent},
+};
+use ordering::{Line, Order, Purchase, Quote, cart::Cart, place};
+use serde::Deserialize;
+use utoipa::{OpenApi, ToSchema};
+
+kit::function!(router);
+
+pub fn router() -> Router {
+    Router::new().route("/api/checkout", post(check_out)).route("/api/checkout/quote", post(quote))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(quote, check_out))]
+pub struct Api;
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct QuoteRequest {
+    #[schema(min_length = 1, max_length = 32)]
+    coupon_code: Option<String>,
+}
+
+/// What the selected items of the cart come to
+#[utoipa::path(
+    post, path = "/api/checkout/quote", tag = "orders", security(("bearer" = [])),
+    request_body = Option<QuoteRequest>,
+    responses((status = 200, body = Quote), (status = 409, description = "`coupon_invalid`"))
+)]
+async fn quote(user: User, OptionalJson(request): OptionalJson<QuoteRequest>) -> Result<Reply<Quote>> {
+    if let Some(code) = request.coupon_code {
+        Checks::new().text("coupon_code", &code, 1, 32).done()?;
+        return Err(Problem::new(Code::CouponInvalid, "There is no such coupon, or it does not apply"));
+    }
+    let cart = Cart::load(user.id).await?.view(&config::currency().await?).await?;
+    Ok(Reply(cart.totals))
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Checkout {
+    /// One of the user's own.
+    address_id: Option<i64>,
+    #[schema(min_length = 1, max_length = 32)]
+    coupon_code: Option<String>,
+    #[schema(max_length = 500)]
+    note: Option<String>,
+}
+
+/// Order what is selected in the cart
+///
+/// The items bought leave the cart. `out_of_stock` names each product that there is too little of.
+#[utoipa::path(
+    post, path = "/api/checkout", tag = "orders", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)),
+    request_body = Option<Checkout>,
+    responses(
+        (status = 201, body = Order),
+        (status = 409, description = "`out_of_stock`, `coupon_invalid`, `idempotency_in_progress`"),
+    )
+)]
+async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response> {
+    let currency = config::currency().await?;
+    let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
+    let bought = Mutex::new(Vec::<Line>::new());
+    let response = request
+        .once(&user, async |checkout, tx| {
+            let lines = Cart::load(user.id).await?.selected().await?;
+            let purchase = Purchase {
+                user_id: user.id,
+                lines: &lines,
+                address_id: checkout.address_id,
+                coupon_code: checkout.coupon_code.as_deref(),
+                note: checkout.note.as_deref(),
+                currency: &currency,
+                ttl_seconds,
+            };
+            let order = place(tx, &purchase).await?;
+            if let Ok(mut bought) = bought.lock() {
+                *bought = lines;
+            }
+            idempotency::Reply::new(StatusCode::CREATED, &order)
+        })
+        .await?;
+    // A reply that is repeated bought nothing now.
+    let bought = bought.into_inner().unwrap_or_default();
+    if response.status() == StatusCode::CREATED && !bought.is_empty() {
+        // The order stands whether or not the cart can be told; the log has the reason.
+        let _ = Cart::take_out(user.id, &bought).await;
+    }
+    Ok(response)
+}

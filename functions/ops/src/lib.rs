@@ -1,1 +1,85 @@
+//! Health, readiness, the API's description, and the answer to every path that is no other function's.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+use axum::{
+    Json as Reply, Router,
+    response::{Html, IntoResponse},
+    routing::get,
+};
+use http::header;
+use kit::{Code, FieldError, Problem, Result, mysql, redis};
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
+
+kit::function!(router);
+
+pub fn router() -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/api/openapi.json", get(openapi))
+        .route("/api/docs", get(docs))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(health, ready, openapi, docs))]
+pub struct Api;
+
+#[derive(Serialize, ToSchema)]
+struct Health {
+    status: &'static str,
+}
+
+/// Whether functions run
+#[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, body = Health)))]
+async fn health() -> Reply<Health> {
+    Reply(Health { status: "ok" })
+}
+
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    mysql: &'static str,
+    redis: &'static str,
+}
+
+/// Whether MySQL and Redis answer
+#[utoipa::path(
+    get, path = "/ready", tag = "operation",
+    responses((status = 200, body = Ready), (status = 503, description = "`unavailable`; `errors` name who does not answer"))
+)]
+async fn ready() -> Result<Reply<Ready>> {
+    let mysql =
+        async { mysql::connection().await?.query_one::<(i64,)>("SELECT 1", vec![]).await.map_err(Problem::from) };
+    let mut errors = Vec::new();
+    let mut note = |part: &str, answers: bool| {
+        if !answers {
+            errors.push(FieldError { field: part.to_owned(), message: "does not answer".to_owned() });
+        }
+    };
+    note("mysql", mysql.await.is_ok());
+    note("redis", redis::command("PING", vec![]).await.is_ok());
+    if errors.is_empty() {
+        return Ok(Reply(Ready { mysql: "ok", redis: "ok" }));
+    }
+    let problem = Problem::new(Code::Unavailable, "A part that the shop stands on does not answer");
+    Err(problem.with_errors(errors).with_retry_after(1))
+}
+
+/// This description
+#[utoipa::path(
+    get, path = "/api/openapi.json", tag = "operation",
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
+)]
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("../openapi.json"))
+}
+
+/// This description, for people
+#[utoipa::path(
+    get, path = "/api/docs", tag = "operation",
+    responses((status = 200, description = "A page", content_type = "text/html"))
+)]
+async fn docs() -> impl IntoResponse {
+    const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'";
+    ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("docs.html")))
+}

@@ -1,1 +1,182 @@
+//! Orders: placed directly, listed, looked at, cancelled.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
+use axum::{
+    Json as Reply, Router,
+    response::Response,
+    routing::{get, post},
+};
+use http::StatusCode;
+use kit::{
+    Admin, Result, User,
+    check::Checks,
+    config,
+    extract::{OptionalJson, Path, Query},
+    idempotency::{self, Idempotent},
+    mysql,
+    page::{Page, PageQuery},
+};
+use ordering::{Line, Order, OrderState, Purchase, parse_order_no};
+use serde::Deserialize;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+kit::function!(router);
+
+pub fn router() -> Router {
+    Router::new()
+        .route("/api/order", get(list).post(create))
+        .route("/api/order/all", get(list_all))
+        .route("/api/order/{order_no}", get(show))
+        .route("/api/order/{order_no}/cancel", post(cancel))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(create, list, list_all, show, cancel))]
+pub struct Api;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewOrder {
+    #[schema(min_items = 1, max_items = 100)]
+    items: Vec<NewItem>,
+    /// One of the user's own.
+    address_id: Option<i64>,
+    #[schema(min_length = 1, max_length = 32)]
+    coupon_code: Option<String>,
+    #[schema(max_length = 500)]
+    note: Option<String>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewItem {
+    product_id: i64,
+    #[schema(minimum = 1, maximum = 999)]
+    quantity: i64,
+}
+
+/// Order without the cart
+///
+/// `out_of_stock` names each product that there is too little of; nothing is reserved then.
+#[utoipa::path(
+    post, path = "/api/order", tag = "orders", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)),
+    request_body = NewOrder,
+    responses(
+        (status = 201, body = Order),
+        (status = 409, description = "`out_of_stock`, `coupon_invalid`, `idempotency_in_progress`"),
+    )
+)]
+async fn create(user: User, request: Idempotent<NewOrder>) -> Result<Response> {
+    let currency = config::currency().await?;
+    let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
+    request
+        .once(&user, async |new, tx| {
+            let line = |item: &NewItem| Line { product_id: item.product_id, quantity: item.quantity };
+            let purchase = Purchase {
+                user_id: user.id,
+                lines: &new.items.iter().map(line).collect::<Vec<_>>(),
+                address_id: new.address_id,
+                coupon_code: new.coupon_code.as_deref(),
+                note: new.note.as_deref(),
+                currency: &currency,
+                ttl_seconds,
+            };
+            idempotency::Reply::new(StatusCode::CREATED, &ordering::place(tx, &purchase).await?)
+        })
+        .await
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct OrderFilter {
+    #[param(inline)]
+    status: Option<OrderState>,
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl OrderFilter {
+    fn page(self) -> PageQuery {
+        PageQuery { limit: self.limit, cursor: self.cursor }
+    }
+}
+
+/// One's own orders, newest first
+#[utoipa::path(
+    get, path = "/api/order", tag = "orders", security(("bearer" = [])), params(OrderFilter),
+    responses((status = 200, body = Page<Order>), (status = 422, description = "`invalid`"))
+)]
+async fn list(user: User, Query(filter): Query<OrderFilter>) -> Result<Reply<Page<Order>>> {
+    let status = filter.status;
+    ordering::list(&mut mysql::connection().await?, user.id, status, &filter.page()).await.map(Reply)
+}
+
+/// Everybody's orders, newest first
+#[utoipa::path(
+    get, path = "/api/order/all", tag = "orders", security(("bearer" = [])), params(OrderFilter),
+    responses(
+        (status = 200, body = Page<Order>),
+        (status = 403, description = "`forbidden`"),
+        (status = 422, description = "`invalid`"),
+    )
+)]
+async fn list_all(_: Admin, Query(filter): Query<OrderFilter>) -> Result<Reply<Page<Order>>> {
+    let status = filter.status;
+    ordering::list_all(&mut mysql::connection().await?, status, &filter.page()).await.map(Reply)
+}
+
+/// One of one's own orders
+#[utoipa::path(
+    get, path = "/api/order/{order_no}", tag = "orders", security(("bearer" = [])),
+    params(("order_no" = String, Path)),
+    responses((status = 200, body = Order), (status = 404, description = "`not_found`"))
+)]
+async fn show(user: User, Path(order_no): Path<String>) -> Result<Reply<Order>> {
+    let order_no = parse_order_no(&order_no)?;
+    ordering::find(&mut mysql::connection().await?, user.id, order_no).await.map(Reply)
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Cancellation {
+    #[schema(max_length = 200)]
+    reason: Option<String>,
+}
+
+/// Cancel an order that is not paid
+#[utoipa::path(
+    post, path = "/api/order/{order_no}/cancel", tag = "orders", security(("bearer" = [])),
+    params(("order_no" = String, Path)),
+    request_body = Option<Cancellation>,
+    responses(
+        (status = 200, body = Order),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`order_state`"),
+    )
+)]
+async fn cancel(
+    user: User,
+    Path(order_no): Path<String>,
+    OptionalJson(cancellation): OptionalJson<Cancellation>,
+) -> Result<Reply<Order>> {
+    let order_no = parse_order_no(&order_no)?;
+    let reason = cancellation.reason.as_deref();
+    Checks::new().text("reason", reason.unwrap_or_default(), 0, 200).done()?;
+    let order = mysql::transaction(async |tx| {
+        ordering::cancel(tx, user.id, order_no, reason).await?;
+        ordering::find(tx, user.id, order_no).await
+    });
+    order.await.map(Reply)
+}

@@ -1,0 +1,200 @@
+//! Orders as they are read.
+
+use std::collections::BTreeMap;
+
+use kit::{
+    Problem, Result, Timestamp,
+    mysql::{Connection, marks},
+    page::{Page, PageQuery},
+    params, row,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Cents, Discount, OrderState};
+
+/// An order, with copies of what it was placed with.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Order {
+    pub order_no: String,
+    pub status: OrderState,
+    pub items: Vec<OrderItem>,
+    pub subtotal_cents: Cents,
+    pub discount_cents: Cents,
+    pub total_cents: Cents,
+    /// ISO 4217.
+    pub currency: String,
+    pub discounts: Vec<Discount>,
+    #[schema(required)]
+    pub address: Option<Address>,
+    #[schema(required)]
+    pub note: Option<String>,
+    pub created_at: Timestamp,
+    /// Unpaid by then, it is cancelled.
+    pub expires_at: Timestamp,
+    #[schema(required)]
+    pub paid_at: Option<Timestamp>,
+    #[schema(required)]
+    pub shipped_at: Option<Timestamp>,
+    #[schema(required)]
+    pub completed_at: Option<Timestamp>,
+    #[schema(required)]
+    pub cancelled_at: Option<Timestamp>,
+    #[schema(required)]
+    pub cancel_reason: Option<String>,
+    #[schema(required)]
+    pub carrier: Option<String>,
+    #[schema(required)]
+    pub tracking_no: Option<String>,
+}
+
+/// One product of an order, as it was when the order was placed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct OrderItem {
+    pub product_id: i64,
+    pub name: String,
+    #[schema(required)]
+    pub image_url: Option<String>,
+    pub price_cents: Cents,
+    pub quantity: i64,
+    pub amount_cents: Cents,
+}
+
+/// Where an order goes, as it was when the order was placed.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Address {
+    pub receiver: String,
+    pub phone: String,
+    pub region: String,
+    pub detail: String,
+}
+
+row! {
+    struct OrderRow {
+        order_no: String, status: OrderState,
+        subtotal_cents: Cents, discount_cents: Cents, total_cents: Cents, currency: String,
+        discounts: String, address: Option<String>, note: Option<String>,
+        created_at: Timestamp, expires_at: Timestamp, paid_at: Option<Timestamp>, shipped_at: Option<Timestamp>,
+        completed_at: Option<Timestamp>, cancelled_at: Option<Timestamp>, cancel_reason: Option<String>,
+        carrier: Option<String>, tracking_no: Option<String>,
+    }
+}
+
+row! {
+    struct ItemRow {
+        order_no: String, product_id: i64, name: String, image_url: Option<String>,
+        price_cents: Cents, quantity: i64, amount_cents: Cents,
+    }
+}
+
+const COLUMNS: &str = "
+    order_no, status, subtotal_cents, discount_cents, total_cents, currency, discounts, address, note,
+    created_at, expires_at, paid_at, shipped_at, completed_at, cancelled_at, cancel_reason, carrier, tracking_no";
+
+/// An order number as it came in a path; what can't be one is 404.
+pub fn parse_order_no(text: &str) -> Result<&str> {
+    let plausible = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if plausible { Ok(text) } else { Err(Problem::not_found("order")) }
+}
+
+/// A user's order; 404 if it is somebody else's.
+pub async fn find(db: &mut Connection, user_id: i64, order_no: &str) -> Result<Order> {
+    let sql = format!("SELECT {COLUMNS} FROM orders WHERE order_no = ? AND user_id = ?");
+    let row = db.query_one::<OrderRow>(&sql, params![order_no, user_id]).await?;
+    let row = row.ok_or_else(|| Problem::not_found("order"))?;
+    with_items(db, vec![row]).await?.pop().ok_or_else(Problem::internal)
+}
+
+/// A page of a user's orders, newest first.
+pub async fn list(
+    db: &mut Connection,
+    user_id: i64,
+    status: Option<OrderState>,
+    page: &PageQuery,
+) -> Result<Page<Order>> {
+    list_where(db, Some(user_id), status, page).await
+}
+
+/// A page of all orders, newest first.
+pub async fn list_all(db: &mut Connection, status: Option<OrderState>, page: &PageQuery) -> Result<Page<Order>> {
+    list_where(db, None, status, page).await
+}
+
+async fn list_where(
+    db: &mut Connection,
+    user_id: Option<i64>,
+    status: Option<OrderState>,
+    page: &PageQuery,
+) -> Result<Page<Order>> {
+    let (limit, before) = (page.limit()?, page.cursor::<String>()?);
+    if before.as_deref().is_some_and(|order_no| parse_order_no(order_no).is_err()) {
+        return Err(Problem::invalid("cursor", "is not one that this list gave out"));
+    }
+    let (mut conditions, mut values) = (vec!["1 = 1"], vec![]);
+    if let Some(user_id) = user_id {
+        conditions.push("user_id = ?");
+        values.extend(params![user_id]);
+    }
+    if let Some(status) = status {
+        conditions.push("status = ?");
+        values.extend(params![status.name()]);
+    }
+    if let Some(before) = before {
+        conditions.push("order_no < ?");
+        values.extend(params![before]);
+    }
+    values.extend(params![i64::from(limit).saturating_add(1)]);
+    let conditions = conditions.join(" AND ");
+    let sql = format!("SELECT {COLUMNS} FROM orders WHERE {conditions} ORDER BY order_no DESC LIMIT ?");
+    let rows = db.query::<OrderRow>(&sql, values).await?;
+    Ok(Page::new(with_items(db, rows).await?, limit, |order| order.order_no.clone()))
+}
+
+async fn with_items(db: &mut Connection, rows: Vec<OrderRow>) -> Result<Vec<Order>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT order_no, product_id, name, image_url, price_cents, quantity, amount_cents
+         FROM order_items WHERE order_no IN ({}) ORDER BY order_no, line",
+        marks(rows.len())
+    );
+    let numbers = rows.iter().map(|row| kit::mysql::param(&row.order_no)).collect();
+    let mut items = BTreeMap::<String, Vec<OrderItem>>::new();
+    for row in db.query::<ItemRow>(&sql, numbers).await? {
+        items.entry(row.order_no).or_default().push(OrderItem {
+            product_id: row.product_id,
+            name: row.name,
+            image_url: row.image_url,
+            price_cents: row.price_cents,
+            quantity: row.quantity,
+            amount_cents: row.amount_cents,
+        });
+    }
+    Ok(rows.into_iter().map(|row| assemble(&mut items, row)).collect())
+}
+
+fn assemble(items: &mut BTreeMap<String, Vec<OrderItem>>, row: OrderRow) -> Order {
+    Order {
+        items: items.remove(&row.order_no).unwrap_or_default(),
+        // Written by us as JSON in the same columns.
+        discounts: serde_json::from_str(&row.discounts).unwrap_or_default(),
+        address: row.address.and_then(|json| serde_json::from_str(&json).ok()),
+        order_no: row.order_no,
+        status: row.status,
+        subtotal_cents: row.subtotal_cents,
+        discount_cents: row.discount_cents,
+        total_cents: row.total_cents,
+        currency: row.currency,
+        note: row.note,
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+        paid_at: row.paid_at,
+        shipped_at: row.shipped_at,
+        completed_at: row.completed_at,
+        cancelled_at: row.cancelled_at,
+        cancel_reason: row.cancel_reason,
+        carrier: row.carrier,
+        tracking_no: row.tracking_no,
+    }
+}

@@ -1,0 +1,220 @@
+//! Placing an order: rows locked in the order of their ids, price and stock read under the lock, stock reserved,
+//! everything that may change later copied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kit::{
+    Code, FieldError, Problem, Result, Timestamp,
+    check::Checks,
+    mysql::{Connection, Transaction, marks, param},
+    params, row,
+};
+
+use crate::{
+    Address, Cents, MAX_LINES, MAX_QUANTITY, Order, OrderItem, OrderState,
+    pricing::{PricedLine, price},
+};
+
+/// How many of a product.
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    pub product_id: i64,
+    pub quantity: i64,
+}
+
+/// What somebody wants to buy.
+#[derive(Debug)]
+pub struct Purchase<'a> {
+    pub user_id: i64,
+    pub lines: &'a [Line],
+    pub address_id: Option<i64>,
+    pub coupon_code: Option<&'a str>,
+    pub note: Option<&'a str>,
+    pub currency: &'a str,
+    /// Unpaid after so many seconds, the order is cancelled.
+    pub ttl_seconds: i64,
+}
+
+row! {
+    struct ProductRow {
+        id: i64, name: String, image_url: Option<String>, price_cents: Cents, available: i64, on_shelf: bool,
+    }
+}
+
+row! {
+    struct AddressRow { receiver: String, phone: String, region: String, detail: String }
+}
+
+/// Places the order, or says why not: 422 for what was asked wrongly, 409 `coupon_invalid`, 409 `out_of_stock` with
+/// each product that there is too little of.
+pub async fn place(tx: &mut Transaction, purchase: &Purchase<'_>) -> Result<Order> {
+    check(purchase)?;
+    let address = address(tx, purchase).await?;
+    let products = lock_products(tx, purchase.lines).await?;
+    check_stock(purchase.lines, &products)?;
+
+    let items: Vec<_> =
+        purchase.lines.iter().filter_map(|line| Some((line, products.get(&line.product_id)?))).collect();
+    let priced: Vec<_> = items
+        .iter()
+        .map(|(line, product)| PricedLine {
+            product_id: line.product_id,
+            price_cents: product.price_cents,
+            quantity: line.quantity,
+        })
+        .collect();
+    let (quote, amounts) = price(&priced, purchase.currency)?;
+    let items = items.into_iter().zip(amounts).map(|((line, product), amount_cents)| OrderItem {
+        product_id: line.product_id,
+        name: product.name.clone(),
+        image_url: product.image_url.clone(),
+        price_cents: product.price_cents,
+        quantity: line.quantity,
+        amount_cents,
+    });
+
+    let created_at = Timestamp::now();
+    let order = Order {
+        order_no: ulid::Ulid::generate().to_string(),
+        status: OrderState::Pending,
+        items: items.collect(),
+        subtotal_cents: quote.subtotal_cents,
+        discount_cents: quote.discount_cents,
+        total_cents: quote.total_cents,
+        currency: quote.currency,
+        discounts: quote.discounts,
+        address,
+        note: purchase.note.map(str::to_owned),
+        created_at,
+        expires_at: created_at.plus_seconds(purchase.ttl_seconds),
+        paid_at: None,
+        shipped_at: None,
+        completed_at: None,
+        cancelled_at: None,
+        cancel_reason: None,
+        carrier: None,
+        tracking_no: None,
+    };
+    reserve(tx, &order.items).await?;
+    insert(tx, purchase.user_id, &order).await?;
+    Ok(order)
+}
+
+fn check(purchase: &Purchase<'_>) -> Result<()> {
+    let mut checks = Checks::new();
+    let count = purchase.lines.len();
+    checks.that(count > 0, "items", "must not be empty: there is nothing to order");
+    checks.that(count <= MAX_LINES, "items", format!("must be {MAX_LINES} at most"));
+    let mut seen = BTreeSet::new();
+    for (i, line) in purchase.lines.iter().enumerate() {
+        checks.number(&format!("items[{i}].quantity"), line.quantity, 1, MAX_QUANTITY);
+        let field = format!("items[{i}].product_id");
+        checks.that(seen.insert(line.product_id), &field, "is named twice");
+    }
+    if let Some(note) = purchase.note {
+        checks.text("note", note, 0, 500);
+    }
+    if let Some(code) = purchase.coupon_code {
+        checks.text("coupon_code", code, 1, 32);
+    }
+    checks.done()?;
+    match purchase.coupon_code {
+        Some(_) => Err(Problem::new(Code::CouponInvalid, "There is no such coupon, or it does not apply")),
+        None => Ok(()),
+    }
+}
+
+async fn address(db: &mut Connection, purchase: &Purchase<'_>) -> Result<Option<Address>> {
+    const ADDRESS: &str = "SELECT receiver, phone, region, detail FROM addresses WHERE id = ? AND user_id = ?";
+    let Some(id) = purchase.address_id else { return Ok(None) };
+    let row = db.query_one::<AddressRow>(ADDRESS, params![id, purchase.user_id]).await?;
+    let row = row.ok_or_else(|| Problem::invalid("address_id", "is no address of yours"))?;
+    Ok(Some(Address { receiver: row.receiver, phone: row.phone, region: row.region, detail: row.detail }))
+}
+
+/// The products by id. Everybody locks in the order of the ids, so nobody waits in a circle.
+async fn lock_products(tx: &mut Transaction, lines: &[Line]) -> Result<BTreeMap<i64, ProductRow>> {
+    let sql = format!(
+        "SELECT id, name, image_url, price_cents, available, on_shelf
+         FROM products WHERE id IN ({}) ORDER BY id FOR UPDATE",
+        marks(lines.len())
+    );
+    let ids = lines.iter().map(|line| param(line.product_id)).collect();
+    let rows = tx.query::<ProductRow>(&sql, ids).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+fn check_stock(lines: &[Line], products: &BTreeMap<i64, ProductRow>) -> Result<()> {
+    let (mut unknown, mut short) = (Checks::new(), Vec::new());
+    for (i, line) in lines.iter().enumerate() {
+        let product = products.get(&line.product_id).filter(|product| product.on_shelf);
+        unknown.that(product.is_some(), &format!("items[{i}].product_id"), "is no product on the shelf");
+        if let Some(product) = product.filter(|product| product.available < line.quantity) {
+            short.push(FieldError {
+                field: format!("items[{i}].product_id"),
+                message: format!("{}: {} left of {}", product.id, product.available, product.name),
+            });
+        }
+    }
+    unknown.done()?;
+    match short.is_empty() {
+        true => Ok(()),
+        false => Err(Problem::new(Code::OutOfStock, "There is not enough in stock").with_errors(short)),
+    }
+}
+
+async fn reserve(tx: &mut Transaction, items: &[OrderItem]) -> Result<()> {
+    const RESERVE: &str = "UPDATE products SET available = available - ?, reserved = reserved + ? WHERE id = ?";
+    for item in items {
+        tx.execute(RESERVE, params![item.quantity, item.quantity, item.product_id]).await?;
+    }
+    Ok(())
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|_| Problem::internal())
+}
+
+async fn insert(tx: &mut Transaction, user_id: i64, order: &Order) -> Result<()> {
+    const ORDER: &str = "
+        INSERT INTO orders (order_no, user_id, status, subtotal_cents, discount_cents, total_cents, currency,
+                            discounts, address, note, created_at, expires_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let address = order.address.as_ref().map(json).transpose()?;
+    let order_no = &order.order_no;
+    let values = params![
+        order_no,
+        user_id,
+        order.status.name(),
+        order.subtotal_cents,
+        order.discount_cents,
+        order.total_cents,
+        &order.currency,
+        json(&order.discounts)?,
+        address,
+        order.note.as_deref(),
+        order.created_at,
+        order.expires_at,
+    ];
+    tx.execute(ORDER, values).await?;
+
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; order.items.len()].join(", ");
+    let sql = format!(
+        "INSERT INTO order_items (order_no, line, product_id, name, image_url, price_cents, quantity, amount_cents)
+         VALUES {rows}"
+    );
+    let values = order.items.iter().zip(1_i64..).flat_map(|(item, line)| {
+        params![
+            order_no,
+            line,
+            item.product_id,
+            &item.name,
+            item.image_url.as_deref(),
+            item.price_cents,
+            item.quantity,
+            item.amount_cents,
+        ]
+    });
+    tx.execute(&sql, values.collect()).await?;
+    Ok(())
+}

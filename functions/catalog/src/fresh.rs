@@ -1,0 +1,102 @@
+//! What was read less than a second ago, kept by the instance: replies as bytes, ready to be sent.
+
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::Bytes,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use kit::{Problem, Result};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// Less than the second that the contract allows, for the time that reading and answering take.
+const LIFE: Duration = Duration::from_millis(900);
+const MAX_ENTRIES: usize = 512;
+
+/// A reply with the tag by which a client recognises it.
+#[derive(Clone)]
+pub struct Fresh {
+    body: Bytes,
+    etag: HeaderValue,
+}
+
+impl Fresh {
+    pub fn new(value: &impl Serialize) -> Result<Self> {
+        let body = serde_json::to_vec(value).map_err(|_| Problem::internal())?;
+        let digest: String = Sha256::digest(&body).iter().take(12).map(|b| format!("{b:02x}")).collect();
+        let etag = HeaderValue::from_str(&format!("\"{digest}\"")).map_err(|_| Problem::internal())?;
+        Ok(Fresh { body: body.into(), etag })
+    }
+
+    /// The body, or 304 to who has it already.
+    pub fn respond(self, request: &HeaderMap) -> Response {
+        let known = request.get_all(header::IF_NONE_MATCH).iter().any(|tags| matches(tags, &self.etag));
+        if known {
+            return (StatusCode::NOT_MODIFIED, [(header::ETAG, self.etag)]).into_response();
+        }
+        let json = HeaderValue::from_static("application/json");
+        ([(header::CONTENT_TYPE, json), (header::ETAG, self.etag)], self.body).into_response()
+    }
+}
+
+/// Whether `If-None-Match` names the tag, by the weak comparison (RFC 9110, section 13.1.2).
+fn matches(tags: &HeaderValue, etag: &HeaderValue) -> bool {
+    let (Ok(tags), Ok(etag)) = (tags.to_str(), etag.to_str()) else { return false };
+    tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+/// The instance's replies, by what was asked.
+pub struct Shelf<K>(Mutex<Option<HashMap<K, (Instant, Fresh)>>>);
+
+impl<K: Eq + std::hash::Hash + Clone> Shelf<K> {
+    pub const fn new() -> Self {
+        Shelf(Mutex::new(None))
+    }
+
+    /// The reply kept for `key`, or what `read` makes, which is then kept.
+    pub async fn get(&self, key: K, read: impl AsyncFnOnce() -> Result<Fresh>) -> Result<Fresh> {
+        // Its age counts from before it was read.
+        let now = Instant::now();
+        if let Some(fresh) = self.find(&key, now) {
+            return Ok(fresh);
+        }
+        let fresh = read().await?;
+        if let Ok(mut shelf) = self.0.lock() {
+            let entries = shelf.get_or_insert_default();
+            if entries.len() >= MAX_ENTRIES {
+                entries.clear();
+            }
+            entries.insert(key, (now, fresh.clone()));
+        }
+        Ok(fresh)
+    }
+
+    fn find(&self, key: &K, now: Instant) -> Option<Fresh> {
+        let shelf = self.0.lock().ok()?;
+        let (read_at, fresh) = shelf.as_ref()?.get(key)?;
+        (now.duration_since(*read_at) < LIFE).then(|| fresh.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_matches_in_lists_weakly_and_by_star() {
+        let etag = HeaderValue::from_static("\"abc\"");
+        let matches = |tags: &'static str| matches(&HeaderValue::from_static(tags), &etag);
+        assert!(matches("\"abc\""));
+        assert!(matches("W/\"abc\""));
+        assert!(matches("\"x\", \"abc\""));
+        assert!(matches("*"));
+        assert!(!matches("\"abcd\""));
+        assert!(!matches("abc"));
+    }
+}

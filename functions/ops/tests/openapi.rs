@@ -1,0 +1,127 @@
+//! `openapi.json` is what the functions say of themselves. To write it anew: `BLESS=1 cargo test --package ops`.
+
+use std::path::Path;
+
+use kit::{Code, ProblemBody};
+use utoipa::{
+    OpenApi,
+    openapi::{
+        self, Components, ContentBuilder, Ref, Response, ResponseBuilder,
+        path::Operation,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "wasmall",
+        description = "The back end of an online shop. Money is in minor units, time is RFC 3339 in UTC, \
+                       errors are RFC 9457 problem details with a stable `code`."
+    ),
+    components(schemas(ProblemBody, Code)),
+    tags(
+        (name = "accounts", description = "Sign up, sign in, sign out"),
+        (name = "catalogue", description = "Products and categories"),
+        (name = "cart", description = "The cart"),
+        (name = "orders", description = "From the cart to a paid order"),
+        (name = "operation", description = "For who runs the shop"),
+    )
+)]
+struct Whole;
+
+fn whole() -> openapi::OpenApi {
+    let mut whole = Whole::openapi();
+    for part in [
+        register::Api::openapi(),
+        login::Api::openapi(),
+        catalog::Api::openapi(),
+        cart::Api::openapi(),
+        checkout::Api::openapi(),
+        orders::Api::openapi(),
+        pay::Api::openapi(),
+        ops::Api::openapi(),
+    ] {
+        whole.merge(part);
+    }
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
+    whole.components.get_or_insert_with(Components::new).add_security_scheme("bearer", bearer);
+    for item in whole.paths.paths.values_mut() {
+        let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+        methods.into_iter().flatten().for_each(complete);
+    }
+    whole
+}
+
+/// Adds the errors that go without saying, and gives every error its body.
+fn complete(operation: &mut Operation) {
+    let operational = operation.tags.as_ref().is_some_and(|tags| tags.contains(&"operation".to_owned()));
+    let signed_in = operation.security.as_ref().is_some_and(|all| all.len() == 1);
+    let mut usual = vec![];
+    if operation.request_body.is_some() {
+        usual.extend([
+            ("400", "`malformed_json`"),
+            ("413", "`body_too_large`"),
+            ("415", "`unsupported_media_type`"),
+            ("422", "`invalid`"),
+        ]);
+    }
+    if signed_in {
+        usual.push(("401", "`unauthenticated`, `token_expired`"));
+    }
+    let parameters = operation.parameters.iter().flatten();
+    if parameters.into_iter().any(|parameter| parameter.name == "Idempotency-Key") {
+        usual.push(("422", "`invalid`, `idempotency_mismatch`"));
+    }
+    if !operational {
+        usual.push(("503", "`unavailable`"));
+    }
+    let responses = &mut operation.responses.responses;
+    for (status, description) in usual {
+        let said = responses.contains_key(status) && !description.contains("idempotency");
+        if !said {
+            responses.insert(status.to_owned(), Response::new(description).into());
+        }
+    }
+    for (_, response) in responses.iter_mut().filter(|(status, _)| status.as_str() >= "400") {
+        if let openapi::RefOr::T(response) = response {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            let description = std::mem::take(&mut response.description);
+            *response =
+                ResponseBuilder::new().description(description).content("application/problem+json", content).build();
+        }
+    }
+}
+
+#[test]
+fn the_description_is_the_one_that_is_served() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+    let said = whole().to_pretty_json().unwrap() + "\n";
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &said).unwrap();
+    }
+    let served = std::fs::read_to_string(&path).unwrap();
+    assert!(said == served, "functions/ops/openapi.json is not up to date: BLESS=1 cargo test --package ops");
+}
+
+/// Every route with its statuses and error codes, so that none is lost from the description unnoticed.
+#[test]
+fn every_route_is_described_with_its_statuses_and_codes() {
+    let mut lines = vec![];
+    for (path, item) in &whole().paths.paths {
+        let methods = [("GET", &item.get), ("POST", &item.post), ("PUT", &item.put), ("DELETE", &item.delete)];
+        for (method, operation) in methods {
+            let Some(operation) = operation else { continue };
+            assert!(operation.summary.is_some(), "{method} {path} has no summary");
+            let statuses = operation.responses.responses.iter().map(|(status, response)| {
+                let openapi::RefOr::T(response) = response else { return status.clone() };
+                let codes: Vec<_> =
+                    response.description.split('`').skip(1).step_by(2).filter(|c| *c != "errors").collect();
+                if status.as_str() >= "400" { format!("{status} {}", codes.join(" ")) } else { status.clone() }
+            });
+            lines.push(format!("{method} {path}: {}", statuses.collect::<Vec<_>>().join(", ")));
+        }
+    }
+    let expected = include_str!("routes.txt");
+    assert_eq!(lines.join("\n"), expected.trim_end());
+}
