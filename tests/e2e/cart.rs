@@ -1,0 +1,319 @@
+//! The cart.
+
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Call, Shop, User, eventually};
+
+const UNKNOWN: i64 = 9_007_199_254_740_991;
+
+fn adding(user: &User, product_id: i64, quantity: i64) -> Call {
+    user.post("/api/cart").json(json!({ "product_id": product_id, "quantity": quantity }))
+}
+
+fn setting(user: &User, change: Value) -> Call {
+    user.put("/api/cart").json(change)
+}
+
+fn removing(user: &User, product_id: i64) -> Call {
+    user.delete(&format!("/api/cart?product_id={product_id}"))
+}
+
+/// Products and quantities, in the order of the products' ids.
+fn content(cart: &Value) -> Vec<(i64, i64)> {
+    let items = cart["items"].as_array().expect("items");
+    let number = |item: &Value, name: &str| item[name].as_i64().unwrap_or_else(|| panic!("{name}: {item}"));
+    let mut content: Vec<_> = items.iter().map(|item| (number(item, "product_id"), number(item, "quantity"))).collect();
+    content.sort_unstable();
+    content
+}
+
+/// The sums are those of the selected items.
+#[track_caller]
+fn adds_up(cart: &Value) {
+    let mut subtotal = 0;
+    for item in cart["items"].as_array().expect("items") {
+        let amount = item["price_cents"].as_i64().unwrap_or(-1) * item["quantity"].as_i64().unwrap_or(-1);
+        assert_eq!(item["amount_cents"], amount, "{item}");
+        if item["selected"] == true {
+            subtotal += amount;
+        }
+    }
+    let discounts = cart["discounts"].as_array().expect("discounts");
+    let discount: i64 = discounts.iter().filter_map(|discount| discount["amount_cents"].as_i64()).sum();
+    assert_eq!(cart["subtotal_cents"], subtotal, "{cart}");
+    assert_eq!(cart["discount_cents"], discount, "{cart}");
+    assert_eq!(cart["total_cents"], subtotal - discount, "{cart}");
+    assert_eq!(cart["currency"], "CNY", "{cart}");
+}
+
+#[tokio::test]
+async fn a_new_cart_is_empty() {
+    let cart = Shop::running().user().await.cart().await;
+    assert_eq!(cart["items"], json!([]));
+    for total in ["subtotal_cents", "discount_cents", "total_cents"] {
+        assert_eq!(cart[total], 0, "{cart}");
+    }
+    adds_up(&cart);
+}
+
+#[tokio::test]
+async fn what_is_added_is_in_the_cart_and_selected() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let image = "https://img.example/cup.png";
+    let product = json!({ "name": "Cup", "price_cents": 250, "stock": 9, "image_url": image });
+    let product = shop.product(product).await;
+    let cart = adding(&user, product, 3).await.is(200);
+    let expected = json!({
+        "product_id": product, "name": "Cup", "image_url": image, "price_cents": 250, "quantity": 3,
+        "selected": true, "available": 9, "amount_cents": 750,
+    });
+    for (name, value) in expected.as_object().expect("fields") {
+        assert_eq!(&cart["items"][0][name], value, "{name}");
+    }
+    assert_eq!(cart["total_cents"], 750);
+    adds_up(&cart);
+    assert_eq!(user.cart().await, cart);
+}
+
+#[tokio::test]
+async fn adding_again_adds_up() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let (one, two) = (shop.product(json!({})).await, shop.product(json!({})).await);
+    user.add(one, 2).await;
+    user.add(two, 1).await;
+    let cart = user.add(one, 3).await;
+    assert_eq!(content(&cart), [(one, 5), (two, 1)]);
+    adds_up(&cart);
+}
+
+#[tokio::test]
+async fn setting_replaces_the_quantity() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({})).await;
+    user.add(product, 2).await;
+    let cart = setting(&user, json!({ "product_id": product, "quantity": 7 })).await.is(200);
+    assert_eq!(content(&cart), [(product, 7)]);
+    adds_up(&cart);
+}
+
+#[tokio::test]
+async fn totals_count_what_is_selected() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let one = shop.product(json!({ "price_cents": 100 })).await;
+    let two = shop.product(json!({ "price_cents": 1000 })).await;
+    user.add(one, 1).await;
+    user.add(two, 2).await;
+    let cart = setting(&user, json!({ "product_id": two, "selected": false })).await.is(200);
+    assert_eq!(cart["total_cents"], 100);
+    assert_eq!(content(&cart), [(one, 1), (two, 2)], "it stays, with its quantity");
+    adds_up(&cart);
+    let cart = setting(&user, json!({ "product_id": two, "selected": true, "quantity": 1 })).await.is(200);
+    assert_eq!(cart["total_cents"], 1100);
+    let cart = setting(&user, json!({ "product_id": one, "selected": false })).await.is(200);
+    let cart_again = user.add(one, 1).await;
+    assert_eq!(cart["total_cents"], 1000);
+    assert_eq!(cart_again["total_cents"], 1200, "what is added is selected");
+}
+
+#[tokio::test]
+async fn a_quantity_is_1_to_999() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 5000 })).await;
+    for quantity in [0, 1000, -1, UNKNOWN] {
+        adding(&user, product, quantity).await.invalid("quantity");
+    }
+    adding(&user, product, 999).await.is(200);
+    adding(&user, product, 1).await.invalid("quantity");
+    for quantity in [0, 1000, -1, UNKNOWN] {
+        let change = json!({ "product_id": product, "quantity": quantity });
+        setting(&user, change).await.invalid("quantity");
+    }
+    assert_eq!(content(&user.cart().await), [(product, 999)]);
+}
+
+#[tokio::test]
+async fn a_cart_holds_100_items() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let products = join_all((0..101).map(|_| shop.product(json!({})))).await;
+    for product in &products[..100] {
+        user.add(*product, 1).await;
+    }
+    let reply = adding(&user, products[100], 1).await;
+    reply.problem(422, "invalid");
+    assert_eq!(content(&user.cart().await).len(), 100);
+    // What is in it already still goes.
+    let cart = user.add(products[0], 1).await;
+    assert_eq!(content(&cart).len(), 100);
+    removing(&user, products[0]).await.is(200);
+    adding(&user, products[100], 1).await.is(200);
+}
+
+#[tokio::test]
+async fn a_hundred_items_hold_when_many_are_added_at_once() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let products = join_all((0..105).map(|_| shop.product(json!({})))).await;
+    let replies = join_all(products.iter().map(|product| adding(&user, *product, 1).into_future())).await;
+    let added = replies.iter().filter(|reply| reply.status == 200).count();
+    assert_eq!(added, 100);
+    assert_eq!(content(&user.cart().await).len(), 100);
+}
+
+#[tokio::test]
+async fn what_is_unknown_or_off_the_shelf_can_not_be_added() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let off = shop.product(json!({ "on_shelf": false })).await;
+    adding(&user, off, 1).await.invalid("product_id");
+    adding(&user, UNKNOWN, 1).await.invalid("product_id");
+    adding(&user, 0, 1).await.invalid("product_id");
+    assert_eq!(user.cart().await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_has_left_the_shelf_stays_listed_but_can_not_be_bought() {
+    let shop = Shop::running();
+    let (admin, user) = (shop.admin().await, shop.user().await);
+    let product = shop.product(json!({})).await;
+    let other = shop.product(json!({ "price_cents": 30 })).await;
+    user.add(product, 2).await;
+    user.add(other, 1).await;
+    let off = json!({ "on_shelf": false });
+    admin.put(&format!("/api/product/{product}")).json(off).await.is(200);
+    let cart = eventually("the cart knows", Duration::from_secs(1), async || {
+        let cart = user.cart().await;
+        let items = cart["items"].as_array().expect("items").clone();
+        let item = items.iter().find(|item| item["product_id"] == product).expect("it stays listed").clone();
+        (item["available"] == 0).then_some((cart, item))
+    });
+    let (cart, item) = cart.await;
+    assert_eq!((&item["quantity"], &item["selected"]), (&json!(2), &json!(false)));
+    assert_eq!(cart["total_cents"], 30);
+    adds_up(&cart);
+    let reply = setting(&user, json!({ "product_id": product, "selected": true })).await;
+    assert_eq!(reply.status, 422, "{reply}");
+    assert_eq!(user.post("/api/checkout/quote").json(json!({})).await.is(200)["total_cents"], 30);
+    let order = user.post("/api/checkout").json(json!({})).await.is(201);
+    assert_eq!(content(&order), [(other, 1)]);
+    removing(&user, product).await.is(200);
+}
+
+#[tokio::test]
+async fn setting_what_is_not_in_the_cart_is_not_found() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({})).await;
+    for product in [product, UNKNOWN] {
+        for change in [json!({ "quantity": 2 }), json!({ "selected": false })] {
+            let mut change = change;
+            change["product_id"] = product.into();
+            setting(&user, change).await.problem(404, "not_found");
+        }
+    }
+    assert_eq!(user.cart().await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn removing_is_fine_even_if_it_was_not_there() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let (one, two) = (shop.product(json!({})).await, shop.product(json!({})).await);
+    user.add(one, 1).await;
+    user.add(two, 1).await;
+    for product in [one, one, UNKNOWN] {
+        let cart = removing(&user, product).await.is(200);
+        assert_eq!(content(&cart), [(two, 1)]);
+        adds_up(&cart);
+    }
+}
+
+#[tokio::test]
+async fn removing_says_what() {
+    let user = Shop::running().user().await;
+    for query in ["", "?product_id=", "?product_id=abc", "?product_id=-1", "?product_id=1.5"] {
+        user.delete(&format!("/api/cart{query}")).await.invalid("product_id");
+    }
+}
+
+#[tokio::test]
+async fn clearing_leaves_nothing() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    user.add(shop.product(json!({})).await, 1).await;
+    user.add(shop.product(json!({})).await, 1).await;
+    for _ in 0..2 {
+        let cart = user.delete("/api/cart/clear").await.is(200);
+        assert_eq!((&cart["items"], &cart["total_cents"]), (&json!([]), &json!(0)));
+    }
+}
+
+#[tokio::test]
+async fn two_devices_that_add_at_once_lose_nothing() {
+    let shop = Shop::running();
+    let phone = shop.user().await;
+    let laptop = phone.at(&shop).await;
+    let product = shop.product(json!({})).await;
+    let adds = (0..50).map(|index| adding(if index % 2 == 0 { &phone } else { &laptop }, product, 1).into_future());
+    for reply in join_all(adds).await {
+        reply.is(200);
+    }
+    assert_eq!(content(&phone.cart().await), [(product, 50)]);
+}
+
+#[tokio::test]
+async fn adding_at_once_does_not_pass_999() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 5000 })).await;
+    let replies = join_all((0..12).map(|_| adding(&user, product, 100).into_future())).await;
+    let added = replies.iter().filter(|reply| reply.status == 200).count();
+    assert_eq!(added, 9);
+    assert_eq!(content(&user.cart().await), [(product, 900)]);
+}
+
+#[tokio::test]
+async fn a_new_price_shows_in_the_cart() {
+    let shop = Shop::running();
+    let (admin, user) = (shop.admin().await, shop.user().await);
+    let product = shop.product(json!({ "price_cents": 100 })).await;
+    user.add(product, 2).await;
+    let price = json!({ "price_cents": 150 });
+    admin.put(&format!("/api/product/{product}")).json(price).await.is(200);
+    eventually("today's price", Duration::from_secs(1), async || {
+        let cart = user.cart().await;
+        adds_up(&cart);
+        (cart["items"][0]["price_cents"] == 150 && cart["total_cents"] == 300).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sums_beyond_32_bits_are_right() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "price_cents": 100_000_000_000_i64, "stock": 999 })).await;
+    let cart = user.add(product, 999).await;
+    assert_eq!(cart["total_cents"], 99_900_000_000_000_i64);
+    adds_up(&cart);
+}
+
+#[tokio::test]
+async fn a_cart_is_one_person_s_alone() {
+    let shop = Shop::running();
+    let (ann, bob) = (shop.user().await, shop.user().await);
+    let product = shop.product(json!({})).await;
+    ann.add(product, 1).await;
+    assert_eq!(bob.cart().await["items"], json!([]));
+    bob.delete("/api/cart/clear").await.is(200);
+    assert_eq!(content(&ann.cart().await), [(product, 1)]);
+}

@@ -1,0 +1,278 @@
+//! From the cart to an order.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Call, Shop, Stock, User, eventually, rules};
+
+const UNKNOWN: i64 = 9_007_199_254_740_991;
+
+fn quoting(user: &User) -> Call {
+    user.post("/api/checkout/quote").json(json!({}))
+}
+
+fn checking_out(user: &User) -> Call {
+    user.post("/api/checkout").json(json!({}))
+}
+
+#[tokio::test]
+async fn a_quote_of_nothing_is_zero() {
+    let user = Shop::running().user().await;
+    let quote = quoting(&user).await.is(200);
+    for total in ["subtotal_cents", "discount_cents", "total_cents"] {
+        assert_eq!(quote[total], 0, "{quote}");
+    }
+    assert_eq!(quote["currency"], "CNY");
+    assert_eq!(quote["discounts"], json!([]));
+}
+
+#[tokio::test]
+async fn a_quote_is_what_the_cart_says() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let (one, two) =
+        (shop.product(json!({ "price_cents": 123 })).await, shop.product(json!({ "price_cents": 4567 })).await);
+    user.add(one, 3).await;
+    user.add(two, 2).await;
+    let unselected = json!({ "product_id": one, "selected": false });
+    for change in [json!({ "product_id": two, "quantity": 5 }), unselected] {
+        let cart = user.put("/api/cart").json(change).await.is(200);
+        let quote = quoting(&user).await.is(200);
+        for total in ["subtotal_cents", "discount_cents", "total_cents", "currency", "discounts"] {
+            assert_eq!(quote[total], cart[total], "{total}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_quote_takes_nothing() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 3 })).await;
+    let cart = user.add(product, 2).await;
+    quoting(&user).await.is(200);
+    assert_eq!(user.cart().await, cart);
+    assert_eq!(shop.stock(product).await, Stock { available: 3, reserved: 0, sold: 0 });
+}
+
+#[tokio::test]
+async fn a_coupon_that_does_not_apply_is_refused() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 3 })).await;
+    user.add(product, 1).await;
+    let coupon = json!({ "coupon_code": "NOSUCH" });
+    for path in ["/api/checkout/quote", "/api/checkout"] {
+        user.post(path).json(coupon.clone()).await.problem(409, "coupon_invalid");
+        for code in ["", &"X".repeat(33)] {
+            let call = user.post(path).json(json!({ "coupon_code": code }));
+            call.await.invalid("coupon_code");
+        }
+    }
+    let item = json!({ "product_id": product, "quantity": 1 });
+    let order = json!({ "items": [item], "coupon_code": "NOSUCH" });
+    user.post("/api/order").json(order).await.problem(409, "coupon_invalid");
+    assert_eq!(shop.stock(product).await.available, 3, "nothing is reserved");
+    assert_eq!(user.cart().await["items"][0]["quantity"], 1);
+}
+
+/// An order as the contract shows it, just placed.
+#[track_caller]
+pub fn is_new_order(order: &Value) {
+    let number = order["order_no"].as_str().unwrap_or_default();
+    assert!((1..=32).contains(&number.len()), "{order}");
+    assert_eq!(order["status"], "pending", "{order}");
+    let mut subtotal = 0;
+    for item in order["items"].as_array().expect("items") {
+        for field in ["product_id", "name", "image_url", "price_cents", "quantity", "amount_cents"] {
+            assert!(item.get(field).is_some(), "{field} of {item}");
+        }
+        let amount = item["price_cents"].as_i64().unwrap_or(-1) * item["quantity"].as_i64().unwrap_or(-1);
+        assert_eq!(item["amount_cents"], amount, "{item}");
+        subtotal += amount;
+    }
+    assert_eq!(order["subtotal_cents"], subtotal, "{order}");
+    assert_eq!((&order["discount_cents"], &order["discounts"]), (&json!(0), &json!([])), "{order}");
+    assert_eq!(order["total_cents"], subtotal, "{order}");
+    assert_eq!(order["currency"], "CNY", "{order}");
+    for time in ["created_at", "expires_at"] {
+        assert!(rules::is_time(&order[time]), "{time} of {order}");
+    }
+    assert!(order["created_at"].as_str() < order["expires_at"].as_str(), "{order}");
+    for later in ["paid_at", "shipped_at", "completed_at", "cancelled_at", "cancel_reason", "carrier", "tracking_no"] {
+        assert_eq!(order.get(later), Some(&Value::Null), "{later} of {order}");
+    }
+    for field in ["address", "note"] {
+        assert!(order.get(field).is_some(), "{field} of {order}");
+    }
+}
+
+#[tokio::test]
+async fn a_checkout_makes_an_order_of_what_is_selected() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let image = "/img/pen.png";
+    let pen = shop.product(json!({ "name": "Pen 笔", "price_cents": 199, "image_url": image, "stock": 10 })).await;
+    let other = shop.product(json!({})).await;
+    user.add(pen, 4).await;
+    user.add(other, 1).await;
+    let unselected = json!({ "product_id": other, "selected": false });
+    user.put("/api/cart").json(unselected).await.is(200);
+    let order = user.post("/api/checkout").json(json!({ "note": "Ring twice 🔔" })).await.is(201);
+    is_new_order(&order);
+    assert_eq!(order["items"].as_array().map(Vec::len), Some(1));
+    let item = &order["items"][0];
+    assert_eq!((&item["product_id"], &item["quantity"]), (&json!(pen), &json!(4)));
+    assert_eq!((&item["name"], &item["image_url"]), (&json!("Pen 笔"), &json!(image)));
+    assert_eq!(order["total_cents"], 796);
+    assert_eq!(order["note"], "Ring twice 🔔");
+    assert_eq!(shop.stock(pen).await, Stock { available: 6, reserved: 4, sold: 0 });
+    let order_no = order["order_no"].as_str().expect("a number");
+    assert_eq!(user.see(order_no).await, order);
+
+    let cart = user.cart().await;
+    let left = cart["items"].as_array().expect("items");
+    assert_eq!(left.len(), 1, "what was bought left the cart: {cart}");
+    assert_eq!(left[0]["product_id"], other, "what was not stays: {cart}");
+}
+
+#[tokio::test]
+async fn an_order_waits_for_its_payment_for_half_an_hour() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({})).await;
+    let order = user.ordering(&[(product, 1)]).await.is(201);
+    let minutes = |name: &str| {
+        let text = order[name].as_str().expect("a time");
+        let part = |from: usize| text[from..from + 2].parse::<i64>().expect("a number");
+        part(11) * 60 + part(14)
+    };
+    let wait = (minutes("expires_at") - minutes("created_at")).rem_euclid(24 * 60);
+    assert_eq!(wait, 30, "{order}");
+}
+
+#[tokio::test]
+async fn an_empty_selection_makes_no_order() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    checking_out(&user).await.problem(422, "invalid");
+    let product = shop.product(json!({})).await;
+    user.add(product, 1).await;
+    let unselected = json!({ "product_id": product, "selected": false });
+    user.put("/api/cart").json(unselected).await.is(200);
+    checking_out(&user).await.problem(422, "invalid");
+    assert_eq!(user.cart().await["items"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn what_is_short_is_named_and_nothing_is_reserved() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let plenty = shop.product(json!({ "stock": 10 })).await;
+    let few = shop.product(json!({ "stock": 1 })).await;
+    let none = shop.product(json!({ "stock": 0 })).await;
+    for (product, quantity) in [(plenty, 5), (few, 2), (none, 1)] {
+        user.add(product, quantity).await;
+    }
+    let cart = user.cart().await;
+    let direct = user.ordering(&[(plenty, 5), (few, 2), (none, 1)]);
+    for call in [checking_out(&user), direct] {
+        let reply = call.await;
+        let problem = reply.problem(409, "out_of_stock");
+        let errors = problem["errors"].as_array().expect("errors");
+        let names = |product: i64| {
+            let id = product.to_string();
+            errors.iter().any(|error| error.to_string().split(|c: char| !c.is_ascii_digit()).any(|word| word == id))
+        };
+        assert_eq!(errors.len(), 2, "{reply}");
+        assert!(names(few) && names(none) && !names(plenty), "{reply}");
+    }
+    assert_eq!(shop.stock(plenty).await, Stock { available: 10, reserved: 0, sold: 0 });
+    assert_eq!(shop.stock(few).await, Stock { available: 1, reserved: 0, sold: 0 });
+    assert_eq!(user.cart().await, cart, "the cart stays");
+    assert_eq!(user.get("/api/order").await.is(200)["items"], json!([]));
+}
+
+#[tokio::test]
+async fn the_price_is_read_again_at_the_sale() {
+    let shop = Shop::running();
+    let (admin, user) = (shop.admin().await, shop.user().await);
+    let product = shop.product(json!({ "price_cents": 100 })).await;
+    for price in [250, 90] {
+        user.add(product, 2).await;
+        quoting(&user).await.is(200);
+        let change = json!({ "price_cents": price });
+        admin.put(&format!("/api/product/{product}")).json(change).await.is(200);
+        // At once: no second of grace here.
+        let order = checking_out(&user).await.is(201);
+        assert_eq!(order["total_cents"], 2 * price);
+    }
+}
+
+#[tokio::test]
+async fn an_order_keeps_its_price_and_name() {
+    let shop = Shop::running();
+    let (admin, user) = (shop.admin().await, shop.user().await);
+    let product = shop.product(json!({ "name": "Old name", "price_cents": 100 })).await;
+    let order = user.order(&[(product, 1)]).await;
+    let change = json!({ "name": "New name", "price_cents": 900 });
+    admin.put(&format!("/api/product/{product}")).json(change).await.is(200);
+    let seen = user.see(&order).await;
+    assert_eq!(seen["items"][0]["name"], "Old name");
+    assert_eq!(seen["total_cents"], 100);
+    assert_eq!(user.paying(&order).await.is(200)["amount_cents"], 100);
+}
+
+#[tokio::test]
+async fn what_an_order_says_has_bounds() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    user.add(product, 1).await;
+    let item = json!([{ "product_id": product, "quantity": 1 }]);
+    for (field, value) in [
+        ("note", json!("长".repeat(501))),
+        ("note", json!(7)),
+        ("address_id", json!(UNKNOWN)),
+        ("address_id", json!(0)),
+        ("address_id", json!("1")),
+    ] {
+        let checkout = json!({ field: value });
+        user.post("/api/checkout").json(checkout).await.invalid(field);
+        let direct = json!({ "items": item, field: value });
+        user.post("/api/order").json(direct).await.invalid(field);
+    }
+    assert_eq!(shop.stock(product).await.available, 10);
+    let long = json!({ "items": item, "note": "长".repeat(500) });
+    user.post("/api/order").json(long).await.is(201);
+}
+
+#[tokio::test]
+async fn what_left_the_shelf_is_not_sold() {
+    let shop = Shop::running();
+    let (admin, user) = (shop.admin().await, shop.user().await);
+    let product = shop.product(json!({ "stock": 5 })).await;
+    user.add(product, 1).await;
+    admin.delete(&format!("/api/product/{product}")).await.is(204);
+    for call in [checking_out(&user), user.ordering(&[(product, 1)])] {
+        let reply = call.await;
+        assert!(matches!(reply.status, 409 | 422), "{reply}");
+    }
+    assert_eq!(shop.stock(product).await, Stock { available: 5, reserved: 0, sold: 0 });
+}
+
+#[tokio::test]
+async fn what_is_sold_is_no_longer_available() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 5 })).await;
+    shop.get(&format!("/api/product/{product}")).await.is(200);
+    user.order(&[(product, 5)]).await;
+    eventually("it is sold out", Duration::from_secs(1), async || {
+        let seen = shop.get(&format!("/api/product/{product}")).await.is(200);
+        (seen["available"] == 0).then_some(())
+    })
+    .await;
+    user.ordering(&[(product, 1)]).await.problem(409, "out_of_stock");
+}

@@ -1,0 +1,118 @@
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Call, Shop, User};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    Nobody,
+    User,
+    Admin,
+}
+
+/// One endpoint with all that a call to it needs, for the rules that hold for every endpoint.
+pub struct Endpoint {
+    pub method: Method,
+    pub path: String,
+    pub needs: Needs,
+    /// A body that it takes, if it takes one.
+    pub body: Option<Value>,
+}
+
+/// All of them, with people and things that they can be called on.
+pub struct Endpoints {
+    pub shop: Shop,
+    pub user: User,
+    pub admin: User,
+    pub all: Vec<Endpoint>,
+}
+
+impl Endpoints {
+    pub async fn of(shop: &Shop) -> Self {
+        let (user, admin) = (shop.user().await, shop.admin().await);
+        let category = shop.category(None).await;
+        let product = shop.product(json!({})).await;
+        user.add(product, 1).await;
+        let order = user.order(&[(product, 1)]).await;
+        let endpoint = |method: Method, path: &str, needs, body: Value| Endpoint {
+            method,
+            path: path
+                .replace("{product_id}", &product.to_string())
+                .replace("{category_id}", &category.to_string())
+                .replace("{order_no}", &order),
+            needs,
+            body: body.is_object().then_some(body),
+        };
+        let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+        let (username, password) = (user.username.as_str(), user.password.as_str());
+        let login = json!({ "username": username, "password": password });
+        let name = json!({ "name": "A name" });
+        let item = json!({ "product_id": product, "quantity": 1 });
+        let all = [
+            (&post, "/api/user/register", Needs::Nobody, login.clone()),
+            (&post, "/api/user/login", Needs::Nobody, login),
+            (&post, "/api/user/refresh", Needs::Nobody, json!({ "refresh_token": "none" })),
+            (&get, "/api/product", Needs::Nobody, Value::Null),
+            (&get, "/api/product/hot", Needs::Nobody, Value::Null),
+            (&get, "/api/product/{product_id}", Needs::Nobody, Value::Null),
+            (&get, "/api/category", Needs::Nobody, Value::Null),
+            (&get, "/health", Needs::Nobody, Value::Null),
+            (&get, "/ready", Needs::Nobody, Value::Null),
+            (&get, "/api/openapi.json", Needs::Nobody, Value::Null),
+            (&get, "/api/docs", Needs::Nobody, Value::Null),
+            (
+                &post,
+                "/api/product",
+                Needs::Admin,
+                json!({ "name": "A thing", "price_cents": 1, "stock": 0, "on_shelf": false }),
+            ),
+            (&put, "/api/product/{product_id}", Needs::Admin, name.clone()),
+            (&post, "/api/product/{product_id}/stock", Needs::Admin, json!({ "delta": 1, "reason": "found" })),
+            (&post, "/api/product/batch", Needs::Admin, json!({ "product_ids": [product], "on_shelf": true })),
+            (&post, "/api/category", Needs::Admin, name.clone()),
+            (&put, "/api/category/{category_id}", Needs::Admin, name),
+            (&get, "/api/order/all", Needs::Admin, Value::Null),
+            (&get, "/api/cart", Needs::User, Value::Null),
+            (&post, "/api/cart", Needs::User, item.clone()),
+            (&put, "/api/cart", Needs::User, item.clone()),
+            (&post, "/api/checkout/quote", Needs::User, json!({})),
+            (&post, "/api/checkout", Needs::User, json!({ "note": "none" })),
+            (&post, "/api/order", Needs::User, json!({ "items": [item] })),
+            (&get, "/api/order", Needs::User, Value::Null),
+            (&get, "/api/order/{order_no}", Needs::User, Value::Null),
+            (&post, "/api/order/{order_no}/pay", Needs::User, json!({ "provider": "mock-fail" })),
+            (&post, "/api/order/{order_no}/cancel", Needs::User, json!({ "reason": "none" })),
+            (&delete, "/api/cart?product_id={product_id}", Needs::User, Value::Null),
+            (&delete, "/api/cart/clear", Needs::User, Value::Null),
+            (&delete, "/api/category/{category_id}", Needs::Admin, Value::Null),
+            (&delete, "/api/product/{product_id}", Needs::Admin, Value::Null),
+            (&post, "/api/user/logout", Needs::User, Value::Null),
+        ];
+        let all = all.map(|(method, path, needs, body)| endpoint(method.clone(), path, needs, body));
+        Self { shop: shop.clone(), user, admin, all: all.into() }
+    }
+
+    pub fn taking_a_body(&self) -> impl Iterator<Item = &Endpoint> {
+        self.all.iter().filter(|endpoint| endpoint.body.is_some())
+    }
+
+    pub fn needing_someone(&self) -> impl Iterator<Item = &Endpoint> {
+        self.all.iter().filter(|endpoint| endpoint.needs != Needs::Nobody)
+    }
+
+    /// A call by someone who may, still without a body.
+    pub fn call(&self, endpoint: &Endpoint) -> Call {
+        let call = self.shop.call(endpoint.method.clone(), &endpoint.path);
+        match endpoint.needs {
+            Needs::Nobody => call,
+            Needs::User => call.bearer(&self.user.access),
+            Needs::Admin => call.bearer(&self.admin.access),
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}

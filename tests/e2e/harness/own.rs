@@ -1,0 +1,129 @@
+use std::io::{BufRead, BufReader, Read};
+use std::ops::Deref;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use super::{Shop, environment, eventually};
+
+/// A shop for one test, on the databases of the run: with other settings, or to be broken. Gone when dropped.
+pub struct OwnShop {
+    shop: Shop,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+pub struct Settings {
+    mysql: String,
+    redis: String,
+    variables: Vec<(String, String)>,
+}
+
+impl OwnShop {
+    pub fn with() -> Settings {
+        Settings { mysql: environment("MALL_MYSQL_URL"), redis: environment("MALL_REDIS_URL"), variables: Vec::new() }
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// What it has printed.
+    pub fn output(&self) -> String {
+        self.lines.lock().expect("the lines").join("\n")
+    }
+}
+
+impl Deref for OwnShop {
+    type Target = Shop;
+
+    fn deref(&self) -> &Shop {
+        &self.shop
+    }
+}
+
+impl Drop for OwnShop {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the test's own shop said:\n{}", self.output());
+        }
+    }
+}
+
+impl Settings {
+    /// A variable of `spin.toml`.
+    pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
+        let name = format!("SPIN_VARIABLE_{}", name.to_uppercase());
+        self.variables.push((name, value.to_string()));
+        self
+    }
+
+    pub fn mysql(mut self, url: &str) -> Self {
+        self.mysql = url.to_owned();
+        self
+    }
+
+    pub fn redis(mut self, url: &str) -> Self {
+        self.redis = url.to_owned();
+        self
+    }
+
+    pub async fn start(self) -> OwnShop {
+        let mut child = Command::new(environment("MALL_BIN"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .args(["up", "--listen", "127.0.0.1:0", "--no-demo"])
+            .args(["--mysql", &self.mysql, "--redis", &self.redis])
+            // What the running shop was given for the whole suite is not what a shop has by default.
+            .env_remove("SPIN_VARIABLE_LOGIN_RATE")
+            .env_remove("SPIN_VARIABLE_LOGIN_BURST")
+            .envs(self.variables)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("MALL_BIN runs");
+        let lines = Arc::default();
+        let (found, address) = mpsc::channel();
+        listen(child.stdout.take(), &lines, found.clone());
+        listen(child.stderr.take(), &lines, found);
+        let base = eventually("a shop of one's own says where it is", Duration::from_secs(60), async || {
+            if let Ok(Some(status)) = child.try_wait() {
+                // What it said last is still on its way through the pipes.
+                std::thread::sleep(Duration::from_millis(100));
+                let said = lines.lock().map(|lines: std::sync::MutexGuard<'_, Vec<String>>| lines.join("\n"));
+                panic!("the shop ended ({status}) instead of serving:\n{}", said.unwrap_or_default());
+            }
+            address.try_recv().ok()
+        })
+        .await;
+        let own = OwnShop { shop: Shop::own(&base), child, lines };
+        eventually("a shop of one's own answers", Duration::from_secs(30), async || {
+            let health = own.get("/health").lenient().attempt().await;
+            health.is_ok_and(|reply| reply.status == 200).then_some(())
+        })
+        .await;
+        own
+    }
+}
+
+/// Reads on for as long as the shop writes, so that it never waits for a reader.
+fn listen(output: Option<impl Read + Send + 'static>, lines: &Arc<Mutex<Vec<String>>>, found: mpsc::Sender<String>) {
+    let lines = Arc::clone(lines);
+    let output = output.expect("a pipe");
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if let Some(start) = line.find("http://127.0.0.1:") {
+                let (scheme, rest) = line[start..].split_at("http://".len());
+                let is_part = |c: &char| c.is_ascii_digit() || ".:".contains(*c);
+                let place: String = rest.chars().take_while(is_part).collect();
+                let _ = found.send(format!("{scheme}{}", place.trim_end_matches('.')));
+            }
+            if let Ok(mut lines) = lines.lock() {
+                lines.push(line);
+            }
+        }
+    });
+}

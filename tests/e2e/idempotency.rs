@@ -1,0 +1,272 @@
+//! One key, one effect.
+
+use std::future::IntoFuture;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Call, Shop, Stock, User, unique};
+
+fn order_no(order: &Value) -> String {
+    order["order_no"].as_str().expect("an order number").to_owned()
+}
+
+async fn orders_of(user: &User) -> usize {
+    let list = user.get("/api/order?limit=100").await.is(200);
+    list["items"].as_array().expect("items").len()
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_first_reply_again() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let key = unique();
+    let first = user.ordering(&[(product, 2)]).key(&key).await;
+    first.is(201);
+    assert!(first.header("idempotency-replayed").is_none(), "{first}");
+    for _ in 0..3 {
+        let again = user.ordering(&[(product, 2)]).key(&key).await;
+        again.is(201);
+        assert!(again.replayed(), "{again}");
+        assert_eq!(again.body, first.body);
+        assert_eq!(again.header("content-type"), first.header("content-type"));
+    }
+    assert_eq!(orders_of(&user).await, 1);
+    assert_eq!(shop.stock(product).await.reserved, 2);
+}
+
+#[tokio::test]
+async fn a_checkout_repeated_with_its_key_is_one_order() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    user.add(product, 2).await;
+    let key = unique();
+    let checkout = || user.post("/api/checkout").json(json!({})).key(&key);
+    let first = checkout().await;
+    first.is(201);
+    // The cart is empty now, or full again: the key is what counts.
+    assert_eq!(checkout().await.is(201), first.json());
+    user.add(product, 1).await;
+    let again = checkout().await;
+    assert_eq!(again.is(201), first.json());
+    assert!(again.replayed(), "{again}");
+    assert_eq!(orders_of(&user).await, 1);
+    assert_eq!(user.cart().await["items"][0]["quantity"], 1);
+}
+
+#[tokio::test]
+async fn a_payment_repeated_with_its_key_is_one_payment() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let order = user.order(&[(product, 1)]).await;
+    let key = unique();
+    let first = user.paying(&order).key(&key).await;
+    first.is(200);
+    let again = user.paying(&order).key(&key).await;
+    assert_eq!(again.is(200), first.json());
+    assert!(again.replayed(), "{again}");
+    user.paying(&order).key(&unique()).await.problem(409, "order_state");
+    assert_eq!(shop.stock(product).await, Stock { available: 9, reserved: 0, sold: 1 });
+}
+
+#[tokio::test]
+async fn the_same_key_with_another_body_is_a_mismatch() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let key = unique();
+    let body = format!("{{\"items\":[{{\"product_id\":{product},\"quantity\":1}}]}}");
+    let order = |body: String| user.post("/api/order").text("application/json", body).key(&key);
+    order(body.clone()).await.is(201);
+    order(body.replace("\"quantity\":1", "\"quantity\":2")).await.problem(422, "idempotency_mismatch");
+    order(format!("{body} ")).await.problem(422, "idempotency_mismatch");
+    let again = order(body).await;
+    again.is(201);
+    assert!(again.replayed(), "{again}");
+    assert_eq!(shop.stock(product).await.reserved, 1);
+}
+
+#[tokio::test]
+async fn a_key_is_one_person_s_alone() {
+    let shop = Shop::running();
+    let (ann, bob) = (shop.user().await, shop.user().await);
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let key = unique();
+    let hers = ann.ordering(&[(product, 1)]).key(&key).await;
+    let his = bob.ordering(&[(product, 1)]).key(&key).await;
+    assert_ne!(order_no(&hers.is(201)), order_no(&his.is(201)));
+    assert!(!his.replayed(), "{his}");
+    assert_eq!(shop.stock(product).await.reserved, 2);
+}
+
+#[tokio::test]
+async fn a_key_counts_for_its_path() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let key = unique();
+    let order = user.ordering(&[(product, 1)]).key(&key).await.is(201);
+    let other = user.order(&[(product, 1)]).await;
+    user.add(product, 1).await;
+    let checkout = user.post("/api/checkout").json(json!({})).key(&key).await;
+    checkout.is(201);
+    for order in [order_no(&order), other] {
+        let payment = user.paying(&order).key(&key).await;
+        assert_eq!(payment.is(200)["order_no"], order.as_str());
+        assert!(!payment.replayed(), "{payment}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_1_to_64_printable_ascii_characters() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 100 })).await;
+    let order = |key: &[u8]| user.ordering(&[(product, 1)]).header("idempotency-key", key);
+    for key in ["~!@#$%^&*()'\"\\;--", "x", &format!("{:x>64}", unique())] {
+        order(key.as_bytes()).await.is(201);
+    }
+    let taken = shop.stock(product).await.reserved;
+    for key in [&b""[..], &[b'x'; 65], "schlüssel".as_bytes(), b"\xff\xfe", b"a\tb"] {
+        order(key).await.problem(422, "invalid");
+    }
+    assert_eq!(shop.stock(product).await.reserved, taken);
+}
+
+#[tokio::test]
+async fn a_storm_of_one_key_is_one_order() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 100 })).await;
+    for _ in 0..3 {
+        let before = shop.stock(product).await;
+        let key = unique();
+        let storm = (0..30).map(|_| user.ordering(&[(product, 1)]).key(&key).into_future());
+        let replies = join_all(storm).await;
+        let made: Vec<_> = replies.iter().filter(|reply| reply.status == 201).collect();
+        assert!(!made.is_empty(), "{}", replies[0]);
+        for reply in &made {
+            assert_eq!(reply.body, made[0].body);
+        }
+        let first = made.iter().filter(|reply| !reply.replayed()).count();
+        assert_eq!(first, 1, "one did it, the others heard of it");
+        for reply in replies.iter().filter(|reply| reply.status != 201) {
+            reply.problem(409, "idempotency_in_progress");
+        }
+        let after = shop.stock(product).await;
+        assert_eq!(after.reserved - before.reserved, 1);
+        let late = user.ordering(&[(product, 1)]).key(&key).await;
+        assert_eq!(late.is(201), made[0].json());
+    }
+}
+
+#[tokio::test]
+async fn a_storm_of_one_key_is_one_checkout() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 100 })).await;
+    user.add(product, 3).await;
+    let key = unique();
+    let storm = (0..30).map(|_| user.post("/api/checkout").json(json!({})).key(&key).into_future());
+    for reply in join_all(storm).await {
+        if reply.status != 201 {
+            reply.problem(409, "idempotency_in_progress");
+        }
+    }
+    assert_eq!(orders_of(&user).await, 1);
+    assert_eq!(shop.stock(product).await.reserved, 3);
+}
+
+#[tokio::test]
+async fn a_storm_of_one_key_is_one_payment() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 100 })).await;
+    let order = user.order(&[(product, 1)]).await;
+    let key = unique();
+    let replies = join_all((0..30).map(|_| user.paying(&order).key(&key).into_future())).await;
+    let mut payments: Vec<String> = Vec::new();
+    for reply in &replies {
+        if reply.status == 200 {
+            payments.push(reply.json()["payment_no"].to_string());
+        } else {
+            reply.problem(409, "idempotency_in_progress");
+        }
+    }
+    payments.dedup();
+    assert_eq!(payments.len(), 1);
+    assert_eq!(shop.stock(product).await.sold, 1);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_operation_is_remembered() {
+    let shop = Shop::running();
+    let (admin, user) = (shop.admin().await, shop.user().await);
+    let product = shop.product(json!({ "stock": 1 })).await;
+    let again = async |call: Call, status: u16, code: &str| {
+        let reply = call.await;
+        reply.problem(status, code);
+        assert!(reply.replayed(), "{reply}");
+    };
+
+    let key = unique();
+    let order = || user.ordering(&[(product, 2)]).key(&key);
+    order().await.problem(409, "out_of_stock");
+    let more = json!({ "delta": 5, "reason": "found" });
+    admin.post(&format!("/api/product/{product}/stock")).json(more).await.is(200);
+    again(order(), 409, "out_of_stock").await;
+    let number = order_no(&user.ordering(&[(product, 2)]).key(&unique()).await.is(201));
+
+    let declined = || {
+        let pay = user.post(&format!("/api/order/{number}/pay"));
+        pay.json(json!({ "provider": "mock-fail" })).key(&key)
+    };
+    declined().await.problem(402, "payment_declined");
+    again(declined(), 402, "payment_declined").await;
+
+    let unknown = || user.paying("nothing").key(&key);
+    unknown().await.problem(404, "not_found");
+    again(unknown(), 404, "not_found").await;
+
+    let short = json!({ "delta": -100, "reason": "lost" });
+    let short = || admin.post(&format!("/api/product/{product}/stock")).json(short.clone()).key(&key);
+    short().await.problem(409, "out_of_stock");
+    again(short(), 409, "out_of_stock").await;
+}
+
+#[tokio::test]
+async fn what_was_invalid_is_not_remembered() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let key = unique();
+    // The same body: first nothing is selected, then something is.
+    let checkout = || user.post("/api/checkout").json(json!({})).key(&key);
+    checkout().await.problem(422, "invalid");
+    user.add(product, 1).await;
+    let reply = checkout().await;
+    reply.is(201);
+    assert!(!reply.replayed(), "{reply}");
+    // Another body: the first was no request to remember.
+    let key = unique();
+    user.ordering(&[(product, 0)]).key(&key).await.problem(422, "invalid");
+    user.ordering(&[(product, 1)]).key(&key).await.is(201);
+}
+
+#[tokio::test]
+async fn who_was_not_let_in_spends_no_key() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let key = unique();
+    let stock = format!("/api/product/{product}/stock");
+    let change = json!({ "delta": 1, "reason": "found" });
+    let call = shop.post("/api/order").json(json!({ "items": [] })).key(&key);
+    call.await.problem(401, "unauthenticated");
+    user.post(&stock).json(change.clone()).key(&key).await.problem(403, "forbidden");
+    user.ordering(&[(product, 1)]).key(&key).await.is(201);
+    user.post(&stock).json(change).key(&key).await.problem(403, "forbidden");
+}

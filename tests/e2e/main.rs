@@ -1,0 +1,30 @@
+//! The shop from outside: HTTP only, against the real components, a real MySQL and a real Redis.
+//!
+//! `cargo mall test` starts them and says where they are (`MALL_BASE_URL`, `MALL_MYSQL_URL`, `MALL_REDIS_URL`,
+//! `MALL_BIN`). Every test makes its own users and products, so that all can run at once on one shop. The contract is
+//! the judge: a test that fails says that the shop broke its word. What holds for every reply (request ids, problem
+//! documents, lengths, times, no leaks) is checked on every reply, in `harness::rules`.
+
+mod harness;
+
+mod body;
+mod cart;
+mod catalogue;
+mod categories;
+mod checkout;
+mod doors;
+mod faults;
+mod hostile;
+mod http;
+mod idempotency;
+mod lists;
+mod openapi;
+mod ops;
+mod orders;
+mod paying;
+mod races;
+mod register;
+mod sessions;
+mod stock;
+mod throttling;
+mod tokens;

@@ -1,0 +1,135 @@
+//! Signing up.
+
+use std::future::IntoFuture;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Call, Shop, unique};
+
+fn register(shop: &Shop, form: Value) -> Call {
+    shop.post("/api/user/register").json(form)
+}
+
+#[tokio::test]
+async fn who_registers_is_a_user() {
+    let username = format!("Ann.{}", unique());
+    let form = json!({ "username": username, "password": "long enough", "email": "ann@shop.example" });
+    let user = register(&Shop::running(), form).await.is(201);
+    assert_eq!(user["username"], username.as_str());
+    assert_eq!(user["role"], "user");
+    assert!(user["user_id"].is_u64() && user["created_at"].is_string(), "{user}");
+    assert!(!user.to_string().contains("long enough"), "{user}");
+}
+
+#[tokio::test]
+async fn a_name_is_3_to_32_letters_digits_and_a_few_signs() {
+    let shop = Shop::running();
+    let unique = unique();
+    for username in [format!("{unique:a>32}"), format!("A_b-C.{unique}"), format!("...{unique}")] {
+        register(&shop, json!({ "username": username, "password": "long enough" })).await.is(201);
+    }
+    // There are few names of three letters: another run may have this one.
+    let short = &unique[..3];
+    let reply = register(&shop, json!({ "username": short, "password": "long enough" })).await;
+    assert!(matches!(reply.status, 201 | 409), "{reply}");
+    for username in [
+        "",
+        "ab",
+        &format!("{unique:a>33}"),
+        "with space",
+        " abc",
+        "abc ",
+        "a@b",
+        "a/b",
+        "abc\u{0}",
+        "abc\n",
+        "naïve",
+        "用户名",
+        "a'b",
+        "a%b",
+        "ａｂｃ",
+    ] {
+        let reply = register(&shop, json!({ "username": username, "password": "long enough" })).await;
+        reply.invalid("username");
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_8_to_128_characters_whatever_their_bytes() {
+    let shop = Shop::running();
+    for password in ["12345678".to_owned(), "密".repeat(8), "密".repeat(128), "🔑".repeat(8), "x".repeat(128)] {
+        let username = format!("u-{}", unique());
+        let form = json!({ "username": username, "password": password });
+        register(&shop, form.clone()).await.is(201);
+        shop.post("/api/user/login").json(form).await.is(200);
+    }
+    for password in ["".to_owned(), "1234567".to_owned(), "🔑".repeat(7), "密".repeat(129), "x".repeat(129)] {
+        let form = json!({ "username": format!("u-{}", unique()), "password": password });
+        register(&shop, form).await.invalid("password");
+    }
+}
+
+#[tokio::test]
+async fn passwords_that_differ_in_their_last_character_or_case_differ() {
+    let shop = Shop::running();
+    let username = format!("u-{}", unique());
+    let long = "x".repeat(127);
+    let form = |last: &str| json!({ "username": username, "password": format!("{long}{last}") });
+    register(&shop, form("a")).await.is(201);
+    for last in ["b", "A", ""] {
+        let login = shop.post("/api/user/login").json(form(last));
+        login.await.problem(401, "invalid_credentials");
+    }
+    shop.post("/api/user/login").json(form("a")).await.is(200);
+}
+
+#[tokio::test]
+async fn an_email_is_an_address_of_at_most_254_characters() {
+    let shop = Shop::running();
+    let form =
+        |email: &str| json!({ "username": format!("u-{}", unique()), "password": "long enough", "email": email });
+    register(&shop, form("first.last+tag@mail.shop.example")).await.is(201);
+    let too_long = format!("{}@{}.example", "a".repeat(60), "b".repeat(250));
+    for email in ["", "nobody", "@", "a@", "@b", "a b@c.example", "a@b\nc", &too_long] {
+        register(&shop, form(email)).await.invalid("email");
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_taken_whatever_its_case() {
+    let shop = Shop::running();
+    let name = format!("Name-{}", unique());
+    register(&shop, json!({ "username": name, "password": "long enough" })).await.is(201);
+    for name in [name.clone(), name.to_lowercase(), name.to_uppercase()] {
+        let form = json!({ "username": name, "password": "another one" });
+        register(&shop, form).await.problem(409, "username_taken");
+    }
+}
+
+#[tokio::test]
+async fn of_many_who_want_a_name_at_once_one_gets_it() {
+    let shop = Shop::running();
+    let name = format!("u-{}", unique());
+    let form = json!({ "username": name, "password": "long enough" });
+    let replies = join_all((0..8).map(|_| register(&shop, form.clone()).into_future())).await;
+    let made = replies.iter().filter(|reply| reply.status == 201).count();
+    assert_eq!(made, 1);
+    for reply in replies.iter().filter(|reply| reply.status != 201) {
+        reply.problem(409, "username_taken");
+    }
+}
+
+#[tokio::test]
+async fn nobody_can_register_as_an_admin() {
+    let form = json!({ "username": format!("u-{}", unique()), "password": "long enough", "role": "admin" });
+    register(&Shop::running(), form).await.invalid("role");
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_is_said_at_once() {
+    let reply = register(&Shop::running(), json!({ "username": "a", "password": "b" })).await;
+    let problem = reply.invalid("username");
+    assert_eq!(problem["errors"].as_array().map(Vec::len), Some(2), "{reply}");
+    reply.invalid("password");
+}

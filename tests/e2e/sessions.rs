@@ -1,0 +1,239 @@
+//! Login, refresh, logout.
+
+use std::future::IntoFuture;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Call, Reply, Shop, User, token, unique};
+
+fn login(shop: &Shop, username: &str, password: &str) -> Call {
+    shop.post("/api/user/login").json(json!({ "username": username, "password": password }))
+}
+
+fn refresh(shop: &Shop, refresh_token: &str) -> Call {
+    shop.post("/api/user/refresh").json(json!({ "refresh_token": refresh_token }))
+}
+
+fn refresh_token(session: &Value) -> String {
+    session["refresh_token"].as_str().expect("a refresh token").to_owned()
+}
+
+/// A write that anyone who is signed in may make.
+fn writing(user: &User) -> Call {
+    user.delete("/api/cart/clear")
+}
+
+#[track_caller]
+fn is_session(session: &Value, user: &User) {
+    assert_eq!(session["token_type"], "Bearer");
+    assert_eq!(session["expires_in"], 900);
+    let expected = json!({ "user_id": user.user_id, "username": user.username, "role": "user" });
+    assert_eq!(session["user"], expected);
+    for name in ["access_token", "refresh_token"] {
+        assert!(session[name].as_str().is_some_and(|token| token.len() >= 32), "{session}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_gives_a_session() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let session = login(&shop, &user.username, &user.password).await.is(200);
+    is_session(&session, &user);
+    let access = session["access_token"].as_str().expect("an access token");
+    shop.get("/api/cart").bearer(access).await.is(200);
+}
+
+#[tokio::test]
+async fn a_name_signs_in_whatever_its_case() {
+    let shop = Shop::running();
+    let (username, password) = shop.registered().await;
+    let session = login(&shop, &username.to_uppercase(), &password).await.is(200);
+    assert_eq!(session["user"]["username"], username.as_str(), "as it was registered");
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_name_get_the_same_reply() {
+    let shop = Shop::running();
+    let (username, _) = shop.registered().await;
+    let wrong = login(&shop, &username, "not my password").header("x-request-id", "same").await;
+    let unknown = login(&shop, &format!("u-{}", unique()), "not my password");
+    let unknown = unknown.header("x-request-id", "same").await;
+    wrong.problem(401, "invalid_credentials");
+    unknown.problem(401, "invalid_credentials");
+    assert_eq!(wrong.body, unknown.body);
+    let names = |reply: &Reply| {
+        let mut names: Vec<String> = reply.headers.keys().map(ToString::to_string).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&wrong), names(&unknown));
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_name_take_the_same_time() {
+    let shop = Shop::running();
+    let (username, _) = shop.registered().await;
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..9 {
+        for (index, name) in [username.clone(), format!("u-{}", unique())].iter().enumerate() {
+            let start = Instant::now();
+            login(&shop, name, "not my password").await.problem(401, "invalid_credentials");
+            best[index] = best[index].min(start.elapsed());
+        }
+    }
+    // The best of each: what other tests do to the machine only ever makes it slower.
+    let [wrong, unknown] = best.map(|time| time.as_secs_f64());
+    let ratio = wrong.max(unknown) / wrong.min(unknown);
+    assert!(ratio < 2.0, "wrong password {wrong:.4} s, unknown name {unknown:.4} s");
+}
+
+#[tokio::test]
+async fn a_password_that_could_never_be_is_a_wrong_one() {
+    let shop = Shop::running();
+    let (username, _) = shop.registered().await;
+    for password in ["", "x", &"x".repeat(129)] {
+        let reply = login(&shop, &username, password).await;
+        assert!(matches!(reply.status, 401 | 422), "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_token_gives_the_next_session_once() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let session = refresh(&shop, &user.refresh).await.is(200);
+    is_session(&session, &user);
+    assert_ne!(session["refresh_token"], user.refresh.as_str());
+    assert_ne!(session["access_token"], user.access.as_str());
+    let session = refresh(&shop, &refresh_token(&session)).await.is(200);
+    let access = session["access_token"].as_str().expect("an access token");
+    shop.delete_cart(access).await.is(200);
+}
+
+#[tokio::test]
+async fn a_refresh_token_used_twice_ends_the_session() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let next = refresh(&shop, &user.refresh).await.is(200);
+    refresh(&shop, &user.refresh).await.problem(401, "invalid_token");
+    refresh(&shop, &refresh_token(&next)).await.problem(401, "invalid_token");
+    let access = next["access_token"].as_str().expect("an access token");
+    shop.delete_cart(access).await.problem(401, "unauthenticated");
+    writing(&user).await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_session_that_ends_leaves_the_others_alone() {
+    let shop = Shop::running();
+    let one = shop.user().await;
+    let other = one.at(&shop).await;
+    refresh(&shop, &one.refresh).await.is(200);
+    refresh(&shop, &one.refresh).await.problem(401, "invalid_token");
+    writing(&other).await.is(200);
+    refresh(&shop, &other.refresh).await.is(200);
+}
+
+#[tokio::test]
+async fn of_many_who_refresh_at_once_one_wins() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let replies = join_all((0..20).map(|_| refresh(&shop, &user.refresh).into_future())).await;
+    let won: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 200).collect();
+    assert_eq!(won.len(), 1);
+    for reply in replies.iter().filter(|reply| reply.status != 200) {
+        reply.problem(401, "invalid_token");
+    }
+    // The others were second uses.
+    refresh(&shop, &refresh_token(&won[0].json())).await.problem(401, "invalid_token");
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_was_never_given_is_invalid() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let changed = format!("{}x", user.refresh);
+    for unknown in ["x", "", &user.access, &changed, &"a".repeat(5000), "' OR 1=1 -- ", "\u{0}", "令牌"] {
+        let reply = refresh(&shop, unknown).await;
+        if reply.status != 422 {
+            reply.problem(401, "invalid_token");
+        }
+    }
+    refresh(&shop, &user.refresh).await.is(200);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_no_access_token() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    shop.get("/api/cart").bearer(&user.refresh).await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn logout_ends_the_session_at_once() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let reply = user.post("/api/user/logout").await;
+    reply.is(204);
+    assert!(reply.body.is_empty());
+    refresh(&shop, &user.refresh).await.problem(401, "invalid_token");
+    for call in [
+        user.post("/api/cart").json(json!({ "product_id": 1, "quantity": 1 })),
+        user.put("/api/cart").json(json!({ "product_id": 1, "quantity": 1 })),
+        user.delete("/api/cart/clear"),
+        user.post("/api/checkout").json(json!({})),
+        user.ordering(&[(1, 1)]),
+        user.cancelling("nothing"),
+        user.paying("nothing"),
+        user.post("/api/user/logout"),
+    ] {
+        call.await.problem(401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn logout_of_an_admin_ends_what_an_admin_writes() {
+    let shop = Shop::running();
+    let admin = shop.admin().await.at(&shop).await;
+    admin.post("/api/user/logout").await.is(204);
+    let category = json!({ "name": unique() });
+    admin.post("/api/category").json(category).await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn logout_leaves_the_other_sessions_alone() {
+    let shop = Shop::running();
+    let one = shop.user().await;
+    let other = one.at(&shop).await;
+    one.post("/api/user/logout").await.is(204);
+    writing(&other).await.is(200);
+    refresh(&shop, &other.refresh).await.is(200);
+}
+
+#[tokio::test]
+async fn logout_ends_the_session_that_a_refresh_renewed() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let session = refresh(&shop, &user.refresh).await.is(200);
+    let access = session["access_token"].as_str().expect("an access token");
+    shop.post("/api/user/logout").bearer(access).await.is(204);
+    refresh(&shop, &refresh_token(&session)).await.problem(401, "invalid_token");
+    shop.delete_cart(access).await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_token_holds_no_secret() {
+    let user = Shop::running().user().await;
+    let claims = token::claims(&user.access).to_string();
+    assert!(!claims.contains(&user.password) && !claims.contains(&user.refresh), "{claims}");
+    assert_eq!(token::header(&user.access)["alg"], "HS256");
+}
+
+impl Shop {
+    /// A write by whoever holds this token.
+    fn delete_cart(&self, access: &str) -> Call {
+        self.call(reqwest::Method::DELETE, "/api/cart/clear").bearer(access)
+    }
+}

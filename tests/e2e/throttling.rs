@@ -1,0 +1,100 @@
+//! Logins that come too fast, or fail too often.
+
+use std::future::IntoFuture;
+use std::time::Instant;
+
+use futures::future::join_all;
+use serde_json::json;
+
+use crate::harness::{Call, OwnShop, Shop, unique};
+
+fn login(shop: &Shop, username: &str, password: &str) -> Call {
+    shop.post("/api/user/login").json(json!({ "username": username, "password": password }))
+}
+
+#[tokio::test]
+async fn ten_failures_lock_a_name_even_for_who_knows_the_password() {
+    let shop = Shop::running();
+    let (username, password) = shop.registered().await;
+    for _ in 0..10 {
+        login(&shop, &username, "not my password").await.problem(401, "invalid_credentials");
+    }
+    login(&shop, &username, &password).await.problem(429, "rate_limited");
+    login(&shop, &username.to_uppercase(), &password).await.problem(429, "rate_limited");
+}
+
+#[tokio::test]
+async fn a_lock_tells_for_how_long() {
+    let shop = Shop::running();
+    let (username, password) = shop.registered().await;
+    join_all((0..10).map(|_| login(&shop, &username, "not my password").into_future())).await;
+    let reply = login(&shop, &username, &password).await;
+    reply.problem(429, "rate_limited");
+    let wait = reply.header("retry-after").and_then(|value| value.parse::<u64>().ok());
+    assert!(wait.is_some_and(|wait| (600..=900).contains(&wait)), "15 minutes: {reply}");
+}
+
+#[tokio::test]
+async fn many_guesses_at_once_are_no_way_round_the_lock() {
+    let shop = Shop::running();
+    let (username, _) = shop.registered().await;
+    let guesses = (0..30).map(|_| login(&shop, &username, "not my password").into_future());
+    let replies = join_all(guesses).await;
+    let tried = replies.iter().filter(|reply| reply.status == 401).count();
+    assert!(tried <= 10, "{tried} guesses were tried");
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_locked_like_any_other() {
+    let shop = Shop::running();
+    let username = format!("u-{}", unique());
+    for _ in 0..10 {
+        login(&shop, &username, "not my password").await.problem(401, "invalid_credentials");
+    }
+    login(&shop, &username, "not my password").await.problem(429, "rate_limited");
+}
+
+#[tokio::test]
+async fn a_lock_is_one_name_s_alone() {
+    let shop = Shop::running();
+    let (locked, _) = shop.registered().await;
+    let (username, password) = shop.registered().await;
+    for _ in 0..10 {
+        login(&shop, &locked, "not my password").await;
+    }
+    login(&shop, &username, &password).await.is(200);
+}
+
+#[tokio::test]
+async fn logins_of_one_address_are_limited_to_ten_a_second_after_twenty() {
+    let own = OwnShop::with().start().await;
+    let shop = own.from_address([127, 77, 1, 1]);
+    let start = Instant::now();
+    let replies =
+        join_all((0..100).map(|_| login(&shop, &format!("u-{}", unique()), "no password").into_future())).await;
+    let elapsed = start.elapsed().as_secs_f64();
+    let passed = replies.iter().filter(|reply| reply.status == 401).count();
+    for reply in replies.iter().filter(|reply| reply.status != 401) {
+        reply.problem(429, "rate_limited");
+    }
+    assert!(passed >= 20, "{passed} of a burst of 20 passed");
+    let most = 20.0 + 10.0 * elapsed + 1.0;
+    assert!(passed as f64 <= most, "{passed} passed in {elapsed:.2} s, {most:.0} may");
+    // Another address is another matter.
+    let other = own.from_address([127, 77, 1, 2]);
+    login(&other, &format!("u-{}", unique()), "no password").await.problem(401, "invalid_credentials");
+}
+
+#[tokio::test]
+async fn the_limit_of_logins_is_a_variable() {
+    let own = OwnShop::with().variable("login_rate", 1).variable("login_burst", 3).start().await;
+    let shop = own.from_address([127, 77, 2, 1]);
+    let start = Instant::now();
+    let mut passed = 0;
+    for _ in 0..20 {
+        let reply = login(&shop, &format!("u-{}", unique()), "no password").await;
+        passed += usize::from(reply.status == 401);
+    }
+    let most = 3.0 + start.elapsed().as_secs_f64() + 1.0;
+    assert!(passed >= 3 && passed as f64 <= most, "{passed} passed, {most:.0} may");
+}
