@@ -154,7 +154,7 @@ fn without_colour(text: &str) -> String {
 }
 
 /// Rust for Wasm, if this toolchain does not have it yet.
-fn add_target(project: &Project) -> anyhow::Result<()> {
+pub fn add_target(project: &Project) -> anyhow::Result<()> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
         .args(["--print", "target-libdir", "--target", TARGET])

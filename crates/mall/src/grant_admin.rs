@@ -17,7 +17,7 @@ pub struct Arguments {
 
 pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let username = &arguments.username;
-    let mysql = project.mysql(arguments.databases)?;
+    let mysql = project.mysql(&arguments.databases)?;
     let mut connection = database::connect(&mysql).await?;
     database::expect_tables(&mut connection).await?;
     let user: Option<(i64, String)> = sqlx::query_as("SELECT id, role FROM users WHERE username = ?")

@@ -11,6 +11,7 @@ mod interrupt;
 mod migrate;
 mod process;
 mod project;
+mod scratch;
 mod seed;
 mod servers;
 mod shop;
@@ -54,16 +55,26 @@ enum Command {
     Bench(bench::Arguments),
 }
 
-/// Which databases to use.
+/// Which databases to use. As text, since clap would show a URL that it can't read, with the password in it.
 #[derive(Args, Clone, Default)]
 struct Databases {
     /// mysql://user:password@host:port/database[?ssl-mode=…]
     #[arg(long, value_name = "URL", env = "MALL_MYSQL_URL", hide_env_values = true)]
-    mysql: Option<Mysql>,
+    mysql: Option<String>,
 
     /// redis://[user:password@]host:port
     #[arg(long, value_name = "URL", env = "MALL_REDIS_URL", hide_env_values = true)]
-    redis: Option<Redis>,
+    redis: Option<String>,
+}
+
+impl Databases {
+    fn mysql(&self) -> anyhow::Result<Option<Mysql>> {
+        self.mysql.as_deref().filter(|url| !url.is_empty()).map(str::parse).transpose()
+    }
+
+    fn redis(&self) -> anyhow::Result<Option<Redis>> {
+        self.redis.as_deref().filter(|url| !url.is_empty()).map(str::parse).transpose()
+    }
 }
 
 fn main() -> ExitCode {
@@ -108,7 +119,11 @@ fn refused(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     match error.kind() {
         clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => eprint!("{text}"),
-        _ => eprintln!("{}", text.lines().next().unwrap_or_default()),
+        // Its first paragraph.
+        _ => {
+            let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+            eprintln!("{}", lines.collect::<Vec<_>>().join(" "));
+        }
     }
     ExitCode::FAILURE
 }

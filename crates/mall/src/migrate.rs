@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::{Databases, database, project::Project};
 
 pub async fn run(project: &Project, databases: Databases) -> anyhow::Result<ExitCode> {
-    let mysql = project.mysql(databases)?;
+    let mysql = project.mysql(&databases)?;
     let ran = database::migrate(&mysql).await?;
     println!("{}", summary(ran));
     Ok(ExitCode::SUCCESS)

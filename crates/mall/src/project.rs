@@ -106,26 +106,25 @@ impl Project {
     }
 
     /// The databases that flags or the environment name, else those of the running shop.
-    pub fn databases(&self, given: Databases) -> anyhow::Result<(Mysql, Redis)> {
-        if let Databases { mysql: Some(mysql), redis: Some(redis) } = given {
-            return Ok((mysql, redis));
-        }
-        let Some(run) = self.running() else {
-            let missing = if given.mysql.is_none() {
-                "--mysql mysql://user:password@host:port/database"
-            } else {
-                "--redis redis://host:port"
-            };
-            bail!("no shop runs from this checkout: start one with `cargo mall up`, or give {missing}");
+    pub fn databases(&self, given: &Databases) -> anyhow::Result<(Mysql, Redis)> {
+        let mysql = self.mysql(given)?;
+        let redis = match given.redis()? {
+            Some(redis) => redis,
+            None => self.found("--redis redis://host:port")?.redis.parse()?,
         };
-        Ok((given.mysql.map_or_else(|| run.mysql.parse(), Ok)?, given.redis.map_or_else(|| run.redis.parse(), Ok)?))
+        Ok((mysql, redis))
     }
 
-    pub fn mysql(&self, given: Databases) -> anyhow::Result<Mysql> {
-        match given.mysql {
+    pub fn mysql(&self, given: &Databases) -> anyhow::Result<Mysql> {
+        match given.mysql()? {
             Some(mysql) => Ok(mysql),
-            None => Ok(self.databases(given)?.0),
+            None => self.found("--mysql mysql://user:password@host:port/database")?.mysql.parse(),
         }
+    }
+
+    fn found(&self, instead: &str) -> anyhow::Result<Run> {
+        let none = || format!("no shop runs from this checkout: start one with `cargo mall up`, or give {instead}");
+        self.running().with_context(none)
     }
 }
 

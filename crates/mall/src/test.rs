@@ -1,10 +1,129 @@
 //! `cargo mall test`
-use crate::{interrupt::Interrupt, project::Project};
-use std::process::ExitCode;
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use url::Url;
+
+use crate::{
+    Databases as Given, functions, http,
+    interrupt::Interrupt,
+    process::Guarded,
+    project::Project,
+    scratch::{Scratch, Wanted},
+    servers::Durability,
+    shop::Runtime,
+};
 
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Run the end-to-end tests alone, against a shop that runs elsewhere
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
 
-pub async fn run(_project: &Project, _interrupt: Interrupt, _arguments: Arguments) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not yet")
+    #[command(flatten)]
+    databases: Given,
+}
+
+/// The profile of this command itself, so that what both need is compiled once.
+const PROFILE: [&str; 2] = ["--profile", "tools"];
+
+const SHOP: Wanted = Wanted {
+    what: "test",
+    durability: Durability::None,
+    // All tests sign in from one address.
+    variables: &[("login_rate", "10000"), ("login_burst", "10000")],
+};
+
+pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.base_url {
+        Some(url) => interrupt.unless(against(project, &url, arguments.databases)).await,
+        None => interrupt.unless(everything(project)).await,
+    }
+}
+
+async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
+    check(project, "Checking the format", &["fmt", "--all", "--check"], &[]).await.context("run `cargo fmt --all`")?;
+    functions::add_target(project)?;
+    let lint = |target: &'static [&'static str]| [&["clippy"], target].concat();
+    let native = lint(&["--profile", "tools", "--workspace", "--all-targets"]);
+    check(project, "Checking the lints", &native, &[]).await?;
+    let functions = functions::all(project)?;
+    let packages: Vec<_> = functions::package_arguments(&functions).collect();
+    let wasm = lint(&["--release", "--target", functions::TARGET]);
+    check(project, "Checking the lints of what compiles to Wasm", &wasm, &packages).await?;
+    functions::build(project).await?;
+
+    let scratch = Scratch::start(project, &SHOP).await?;
+    let shop = scratch.serve(Runtime::Embedded).await?;
+    let mut tests = cargo_test(project, &["--workspace", "--all-targets"], &shop.base_url())?;
+    tests
+        .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
+        .env("MALL_REDIS_URL", scratch.databases.redis.to_url())
+        .env("MALL_DIR", &scratch.project.state);
+    let code = finish(tests).await;
+    shop.stop().await;
+    code
+}
+
+async fn against(project: &Project, base_url: &str, given: Given) -> anyhow::Result<ExitCode> {
+    let base_url = base_url.trim_end_matches('/');
+    let address = resolve(base_url)?;
+    ensure!(http::answers(address, "/health").await, "no shop answers at {base_url}: GET /health is not 200");
+    let (mysql, redis) = project.databases(&given)?;
+    let mut tests = cargo_test(project, &["--package", "tests"], base_url)?;
+    tests.env("MALL_MYSQL_URL", mysql.to_url()).env("MALL_REDIS_URL", redis.to_url());
+    finish(tests).await
+}
+
+fn resolve(base_url: &str) -> anyhow::Result<SocketAddr> {
+    let form = || format!("a base URL reads http://host:port, not `{base_url}`");
+    let url = Url::parse(base_url).ok().filter(|url| url.scheme() == "http").with_context(form)?;
+    let host = url.host_str().with_context(form)?.trim_matches(['[', ']']).to_owned();
+    let mut addresses = (host.as_str(), url.port().unwrap_or(80))
+        .to_socket_addrs()
+        .with_context(|| format!("`{host}` is not known"))?;
+    addresses.next().with_context(form)
+}
+
+async fn check(project: &Project, what: &str, arguments: &[&str], packages: &[&str]) -> anyhow::Result<()> {
+    eprintln!("{what} …");
+    let mut command = functions::cargo(project);
+    command.args(arguments).args(packages);
+    if arguments.first() == Some(&"clippy") {
+        command.args(["--", "-D", "warnings"]);
+    }
+    let status = Guarded::spawn("cargo", &mut command, Duration::from_secs(5))?.wait().await;
+    if !status.success() {
+        bail!("`cargo {}` failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn cargo_test(project: &Project, which: &[&str], base_url: &str) -> anyhow::Result<Command> {
+    let mut command = functions::cargo(project);
+    command
+        .arg("test")
+        .args(PROFILE)
+        .args(which)
+        .env("MALL_TEST", "1")
+        .env("MALL_BASE_URL", base_url)
+        .env("MALL_BIN", std::env::current_exe().context("the path of this program is not known")?);
+    // The shop under test has no settings but its own.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("SPIN_VARIABLE_")) {
+            command.env_remove(name);
+        }
+    }
+    Ok(command)
+}
+
+/// The runner's output goes straight to the terminal, its exit code becomes ours.
+async fn finish(mut tests: Command) -> anyhow::Result<ExitCode> {
+    let status = Guarded::spawn("cargo test", &mut tests, Duration::from_secs(5))?.wait().await;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -66,9 +66,9 @@ impl Running {
 async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Running> {
     let environment = variables::from_environment()?;
     let mysql =
-        arguments.databases.mysql.clone().map_or_else(|| Mysql::from_variables(&environment), |url| Ok(Some(url)))?;
+        arguments.databases.mysql()?.map_or_else(|| Mysql::from_variables(&environment), |url| Ok(Some(url)))?;
     let redis =
-        arguments.databases.redis.clone().map_or_else(|| Redis::from_variables(&environment), |url| Ok(Some(url)))?;
+        arguments.databases.redis()?.map_or_else(|| Redis::from_variables(&environment), |url| Ok(Some(url)))?;
     shop::check_listen(arguments.listen)?;
     if arguments.runtime == Runtime::Spin {
         spin::program()?;
@@ -95,7 +95,7 @@ async fn serve(
     databases: Databases,
 ) -> anyhow::Result<Running> {
     let variables = shop::variables(project, environment, &databases)?;
-    variables::check_against_manifest(project, &variables)?;
+    let variables = variables::as_declared(project, variables)?;
     let ran = database::migrate(&databases.mysql).await?;
     eprintln!("{}", migrate::summary(ran));
     if !arguments.no_demo {
@@ -154,7 +154,7 @@ fn start_anew(project: &Project, given: bool) -> anyhow::Result<()> {
         );
     }
     let _lock = project.lock()?;
-    crate::servers::end_predecessors(project);
+    crate::servers::end_predecessors(&project.state);
     for name in ["mysql", "mysql.new", "redis"] {
         let folder = project.state.join(name);
         if folder.exists() {

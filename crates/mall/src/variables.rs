@@ -1,6 +1,6 @@
 //! The shop's settings: `SPIN_VARIABLE_…` in the environment, checked before anything starts.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use anyhow::{Context, bail, ensure};
 
@@ -56,24 +56,36 @@ fn check(variables: &Variables) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Against the manifest: a required variable without a value ends it, one that nobody reads is worth a word.
-pub fn check_against_manifest(project: &Project, variables: &Variables) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(project.manifest()).context("spin.toml can't be read")?;
-    let manifest: toml::Table = text.parse().context("spin.toml is not valid TOML")?;
-    let empty = toml::Table::new();
-    let declared = manifest.get("variables").and_then(|table| table.as_table()).unwrap_or(&empty);
-    for (name, variable) in declared {
-        if variable.get("default").is_none() && !variables.contains_key(name) {
+/// Those that the manifest declares: a required one without a value ends it, one that is not declared is worth a word.
+pub fn as_declared(project: &Project, mut variables: Variables) -> anyhow::Result<Variables> {
+    let declared = declared(project)?;
+    for (name, default) in &declared {
+        if default.is_none() && !variables.contains_key(name) {
             bail!("the variable `{name}` has no value: set SPIN_VARIABLE_{}", name.to_ascii_uppercase());
         }
     }
-    for name in variables.keys().filter(|name| !declared.contains_key(*name)) {
-        ui::warn(&format!(
-            "SPIN_VARIABLE_{} is set, but spin.toml declares no such variable",
-            name.to_ascii_uppercase()
-        ));
-    }
-    Ok(())
+    variables.retain(|name, _| {
+        let known = declared.contains_key(name);
+        if !known {
+            let name = name.to_ascii_uppercase();
+            ui::warn(&format!("SPIN_VARIABLE_{name} is set, but spin.toml declares no such variable"));
+        }
+        known
+    });
+    Ok(variables)
+}
+
+/// The manifest's defaults, for a shop that is to know nothing of the environment.
+pub fn defaults(project: &Project) -> anyhow::Result<Variables> {
+    Ok(declared(project)?.into_iter().filter_map(|(name, default)| Some((name, default?))).collect())
+}
+
+fn declared(project: &Project) -> anyhow::Result<BTreeMap<String, Option<String>>> {
+    let text = std::fs::read_to_string(project.manifest()).context("spin.toml can't be read")?;
+    let manifest: toml::Table = text.parse().context("spin.toml is not valid TOML")?;
+    let variables = manifest.get("variables").and_then(|variables| variables.as_table()).into_iter().flatten();
+    let default = |variable: &toml::Value| Some(variable.get("default")?.as_str()?.to_owned());
+    Ok(variables.map(|(name, variable)| (name.clone(), default(variable))).collect())
 }
 
 #[cfg(test)]

@@ -175,9 +175,9 @@ fn spawn(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Guarded
 }
 
 /// Ends the servers of an earlier run, before their data is deleted.
-pub fn end_predecessors(project: &Project) {
-    end_predecessor(&project.state, "mysql");
-    end_predecessor(&project.state, "redis");
+pub fn end_predecessors(folder: &Path) {
+    end_predecessor(folder, "mysql");
+    end_predecessor(folder, "redis");
 }
 
 /// Ends the server of an earlier run that was killed before it could do so itself.
