@@ -68,7 +68,7 @@ async fn a_lock_is_one_name_s_alone() {
 #[tokio::test]
 async fn logins_of_one_address_are_limited_to_ten_a_second_after_twenty() {
     let own = OwnShop::with().start().await;
-    let shop = own.from_address([127, 77, 1, 1]);
+    let shop = own.seen_from([127, 77, 1, 1]);
     let start = Instant::now();
     let replies =
         join_all((0..100).map(|_| login(&shop, &format!("u-{}", unique()), "no password").into_future())).await;
@@ -81,14 +81,14 @@ async fn logins_of_one_address_are_limited_to_ten_a_second_after_twenty() {
     let most = 20.0 + 10.0 * elapsed + 1.0;
     assert!(passed as f64 <= most, "{passed} passed in {elapsed:.2} s, {most:.0} may");
     // Another address is another matter.
-    let other = own.from_address([127, 77, 1, 2]);
+    let other = own.seen_from([127, 77, 1, 2]);
     login(&other, &format!("u-{}", unique()), "no password").await.problem(401, "invalid_credentials");
 }
 
 #[tokio::test]
 async fn the_limit_of_logins_is_a_variable() {
     let own = OwnShop::with().variable("login_rate", 1).variable("login_burst", 3).start().await;
-    let shop = own.from_address([127, 77, 2, 1]);
+    let shop = own.seen_from([127, 77, 2, 1]);
     let start = Instant::now();
     let mut passed = 0;
     for _ in 0..20 {

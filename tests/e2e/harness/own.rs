@@ -1,15 +1,17 @@
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use super::{Shop, environment, eventually};
+use super::{Shop, environment, eventually, unique};
 
 /// A shop for one test, on the databases of the run: with other settings, or to be broken. Gone when dropped.
 pub struct OwnShop {
     shop: Shop,
     child: Child,
+    folder: PathBuf,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
@@ -47,6 +49,7 @@ impl Deref for OwnShop {
 impl Drop for OwnShop {
     fn drop(&mut self) {
         self.kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
         if std::thread::panicking() {
             eprintln!("the test's own shop said:\n{}", self.output());
         }
@@ -72,10 +75,13 @@ impl Settings {
     }
 
     pub async fn start(self) -> OwnShop {
+        let folder = std::env::temp_dir().join(format!("mall-{}", unique()));
         let mut child = Command::new(environment("MALL_BIN"))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .args(["up", "--listen", "127.0.0.1:0", "--no-demo"])
             .args(["--mysql", &self.mysql, "--redis", &self.redis])
+            // What it keeps for itself, its secret among it.
+            .env("MALL_DIR", &folder)
             // What the running shop was given for the whole suite is not what a shop has by default.
             .env_remove("SPIN_VARIABLE_LOGIN_RATE")
             .env_remove("SPIN_VARIABLE_LOGIN_BURST")
@@ -99,7 +105,7 @@ impl Settings {
             address.try_recv().ok()
         })
         .await;
-        let own = OwnShop { shop: Shop::own(&base), child, lines };
+        let own = OwnShop { shop: Shop::own(&base), child, folder, lines };
         eventually("a shop of one's own answers", Duration::from_secs(30), async || {
             let health = own.get("/health").lenient().attempt().await;
             health.is_ok_and(|reply| reply.status == 200).then_some(())

@@ -50,7 +50,7 @@ impl Shop {
     }
 
     /// The same shop, seen from another address of this machine.
-    pub fn from_address(&self, address: [u8; 4]) -> Self {
+    pub fn seen_from(&self, address: [u8; 4]) -> Self {
         let http = client().local_address(std::net::IpAddr::from(address)).build();
         Self { http: http.expect("a client"), ..self.clone() }
     }
