@@ -10,10 +10,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use wasmtime::component::{GuestTaskId, InstancePre};
 use wasmtime::{Engine, Store, StoreContextMut};
-use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{
+    ViewFn,
     HandlerState, Instance, Proxy, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
+use wasmtime_wasi_http::p3::WasiHttpView;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::guest::{Grants, Guest, Services};
@@ -125,7 +126,7 @@ impl HandlerState for Service {
         Ok(Instance {
             store,
             proxy: Proxy::P3(service),
-            view: <Guest as WasiHttpView>::http,
+            view: ViewFn::P3(<Guest as WasiHttpView>::http),
             expiration: Expiration {
                 idle: function.limits.idle,
                 request: function.limits.request,
@@ -180,7 +181,7 @@ pub struct Worker {
 
 impl WorkerState for Worker {
     type StoreData = Guest;
-    type RequestData = ();
+    type RequestId = ();
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
         let limits = &self.function.limits;
@@ -204,7 +205,7 @@ impl WorkerState for Worker {
 
     fn drop(&self, store: Store<Guest>, result: wasmtime::Result<()>) {
         if let Err(error) = result {
-            tracing::error!(component = self.function.grants.name, "an instance failed: {error:?}");
+            tracing::error!(component = self.function.grants.name, "an instance failed: {error:#}");
         }
         drop(store);
     }

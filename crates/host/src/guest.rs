@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi::{TrappableError, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::WasiHttpCtx;
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p3::{RequestOptions, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, default_send_request};
 
 use crate::hosts::AllowedHosts;
 use crate::output::Output;
@@ -85,23 +90,24 @@ impl WasiHttpView for Guest {
 /// Lets HTTP requests out to granted hosts only.
 struct Outbound(Arc<Grants>);
 
-type Finished = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
+type Body = UnsyncBoxBody<Bytes, ErrorCode>;
+type Finished = Box<dyn Future<Output = Result<(), ErrorCode>> + Send>;
+type Sent = Result<(http::Response<Body>, Finished), TrappableError<ErrorCode>>;
 
 impl WasiHttpHooks for Outbound {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        request: http::Request<Body>,
         options: Option<RequestOptions>,
         _finished: Finished,
-    ) -> Box<dyn Future<Output = Result<(http::Response<WasiBody>, Finished), wasmtime_wasi_http::Error>> + Send> {
+    ) -> Box<dyn Future<Output = Sent> + Send> {
         let allowed = self.0.hosts.allow(&request.uri().to_string(), "https");
         Box::new(async move {
             if !allowed {
-                return Err(wasmtime_wasi_http::Error::HttpRequestDenied);
+                return Err(ErrorCode::HttpRequestDenied.into());
             }
-            let (response, io) = wasmtime_wasi_http::default_send_request(request, options).await?;
-            let response = response.map(http_body_util::BodyExt::boxed_unsync);
-            Ok((response, Box::new(io) as Finished))
+            let (response, io) = default_send_request(request, options).await?;
+            Ok((response.map(BodyExt::boxed_unsync), Box::new(io) as Finished))
         })
     }
 }

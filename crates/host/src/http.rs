@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
 use http::uri::{Authority, Scheme};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -16,8 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use wasmtime_wasi_http::WasiBody;
-use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler, TrapOrPanicError};
+use wasmtime_wasi_http::handler::{self, ExpirationError, InstantiationError, ProxyHandler, TrapOrPanicError};
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
 use crate::function::Service;
 use crate::routes::Router;
@@ -28,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RESERVED: &str = "/.well-known/spin/";
 const CLIENT: HeaderName = HeaderName::from_static("spin-client-addr");
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
+
+type Body = UnsyncBoxBody<Bytes, wasmtime::Error>;
 
 /// What answers requests.
 pub type Routes = Router<ProxyHandler<Service>>;
@@ -110,7 +113,7 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn answer(routes: &Routes, request: Request<Incoming>, client: HeaderValue) -> Response<WasiBody> {
+async fn answer(routes: &Routes, request: Request<Incoming>, client: HeaderValue) -> Response<Body> {
     let path = request.uri().path();
     if let Some(name) = path.strip_prefix(RESERVED) {
         return match name {
@@ -118,23 +121,23 @@ async fn answer(routes: &Routes, request: Request<Incoming>, client: HeaderValue
             _ => empty(StatusCode::NOT_FOUND),
         };
     }
-    let Some(handler) = routes.find(path).map(|found| found.target.clone()) else {
+    let Some(service) = routes.find(path).map(|found| found.target.clone()) else {
         return empty(StatusCode::NOT_FOUND);
     };
     let Some(request) = prepare(routes, request, client) else {
         return empty(StatusCode::BAD_REQUEST);
     };
-    match handler.handle((), request).await {
+    match service.handle((), request).await {
         Ok(response) => response,
         Err(error) => {
-            report(handler.state().name(), &error);
+            report(service.state().name(), &error);
             empty(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }
 }
 
 /// The request as the function gets it: with its full URL, and with Spin's headers, which no client can send.
-fn prepare(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue) -> Option<Request<WasiBody>> {
+fn prepare(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue) -> Option<handler::Request> {
     let mut uri = std::mem::take(request.uri_mut()).into_parts();
     let headers = request.headers_mut();
     let host = match headers.get(HOST) {
@@ -160,7 +163,9 @@ fn prepare(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue)
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = Some(authority);
     *request.uri_mut() = Uri::from_parts(uri).ok()?;
-    Some(request.map(|body| body.map_err(Into::into).boxed_unsync()))
+    // The client went away, or sent what is no body.
+    let broken = |_| handler::ErrorCode::P3(ErrorCode::ConnectionTerminated);
+    Some(request.map(|body| body.map_err(broken).boxed_unsync()))
 }
 
 /// Failed instances are reported when they end; what never had one, or came to nothing, is reported here.
@@ -168,18 +173,18 @@ fn report(component: &str, error: &wasmtime::Error) {
     if error.is::<ExpirationError>() {
         tracing::error!(component, "a request took too long");
     } else if let Some(error) = error.downcast_ref::<InstantiationError<()>>() {
-        tracing::error!(component, "no instance: {:?}", error.error);
+        tracing::error!(component, "no instance: {:#}", error.error);
     } else if !error.is::<TrapOrPanicError>() {
-        tracing::error!(component, "a request failed: {error:?}");
+        tracing::error!(component, "a request failed: {error:#}");
     }
 }
 
-fn empty(status: StatusCode) -> Response<WasiBody> {
-    let mut response = Response::new(Empty::new().map_err(Into::into).boxed_unsync());
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Empty::new().map_err(|e| match e {}).boxed_unsync());
     *response.status_mut() = status;
     response
 }
 
-fn text(text: &'static str) -> Response<WasiBody> {
-    Response::new(Full::new(Bytes::from_static(text.as_bytes())).map_err(Into::into).boxed_unsync())
+fn text(text: &'static str) -> Response<Body> {
+    Response::new(Full::new(Bytes::from_static(text.as_bytes())).map_err(|e| match e {}).boxed_unsync())
 }

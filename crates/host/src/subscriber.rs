@@ -37,7 +37,7 @@ impl Listener {
         match handled {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::warn!(component, "a message failed: {error:?}"),
-            Ok(Err(error)) => tracing::error!(component, "an instance failed: {error:?}"),
+            Ok(Err(error)) => tracing::error!(component, "an instance failed: {error:#}"),
             Err(_) => tracing::error!(component, "a message took too long"),
         }
     }

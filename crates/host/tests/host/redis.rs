@@ -1,0 +1,136 @@
+//! Redis, called by components and calling them.
+
+use std::time::{Duration, Instant};
+
+use host::App;
+
+use crate::support::*;
+
+async fn redis(app: &App, script: &str) -> Vec<String> {
+    send(app, "POST", "/redis", script).await.body.lines().map(String::from).collect()
+}
+
+fn granted(server: &Server) -> String {
+    web(&format!("allowed_outbound_hosts = [\"{}\"]", server.redis_url()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_and_errors_are_spins() {
+    let server = Server::redis();
+    let app = start(&granted(&server)).await;
+    let url = server.redis_url();
+    let answers = redis(
+        &app,
+        &format!(
+            "{url}\nSET a b\nGET a\nGET none\nINCRBY n 5\nRPUSH l x y\nLRANGE l 0 -1\nEVALSHA {} 0\nEVAL return_redis.error_reply('OUT_none') 0\nINCR a\nNOSUCH",
+            "f".repeat(40)
+        ),
+    )
+    .await;
+    assert_eq!(answers[..6], ["Status(\"OK\")", "b", "Nil", "Int64(5)", "Int64(2)", "x y"]);
+    assert!(answers[6].starts_with("Other(\"An error was signalled by the server - NoScriptError: No matching script"), "{}", answers[6]);
+    assert!(answers[7].starts_with("Other(\"OUT: none"), "{}", answers[7]);
+    assert!(answers[8].starts_with("Other(\"An error was signalled by the server - ResponseError: value is not an integer"), "{}", answers[8]);
+    assert!(answers[9].contains("ResponseError: unknown command"), "{}", answers[9]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_kept_apart() {
+    let server = Server::redis();
+    let app = start(&granted(&server)).await;
+    let url = server.redis_url();
+    let script = format!("{url}\nSELECT 5\nSET only here\nMULTI\nGET only\nEXEC");
+    assert_eq!(redis(&app, &script).await.last().unwrap(), "here");
+    // Blocks its own connection, nobody else's.
+    let (blocked, other) = tokio::join!(redis(&app, &format!("{url}\nBLPOP never 1")).await_with_time(), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        redis(&app, &format!("{url}\nGET only")).await_with_time().await
+    });
+    assert_eq!(blocked.0, ["Nil"]);
+    assert_eq!(other.0, ["Nil"]);
+    assert!(other.1 < Duration::from_millis(500), "{:?}", other.1);
+}
+
+trait WithTime: Future + Sized {
+    async fn await_with_time(self) -> (Self::Output, Duration) {
+        let begun = Instant::now();
+        (self.await, begun.elapsed())
+    }
+}
+impl<F: Future> WithTime for F {}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_shared_and_opened_again() {
+    let mut server = Server::redis();
+    let app = start(&granted(&server)).await;
+    let url = server.redis_url();
+    futures::future::join_all((0..50).map(|_| redis(&app, &format!("{url}\nSET a b")))).await;
+    let connections = redis_says(server.port, "INFO clients");
+    let count: usize = connections.split("connected_clients:").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    assert!(count <= 2, "{count}");
+
+    server.stop();
+    let (answer, time) = redis(&app, &format!("{url}\nGET a")).await_with_time().await;
+    assert!(answer[0].contains("Other("), "{answer:?}");
+    assert!(time < Duration::from_secs(4), "{time:?}");
+    server.start_redis();
+    let (mut failed, script) = (0, format!("{url}\nSET a b"));
+    while redis(&app, &script).await != ["Status(\"OK\")"] {
+        failed += 1;
+        assert!(failed < 2, "it stays broken");
+    }
+}
+
+fn worker(server: &Server, channels: &[&str]) -> String {
+    let url = server.redis_url();
+    let triggers: String = channels
+        .iter()
+        .map(|channel| format!("[[trigger.redis]]\naddress = \"{url}\"\nchannel = \"{channel}\"\ncomponent = \"worker\"\n"))
+        .collect();
+    format!(
+        "{triggers}[component.worker]\nsource = \"@/worker.wasm\"\nallowed_outbound_hosts = [\"{url}\"]\nvariables = {{ redis = \"{url}\" }}\n"
+    )
+}
+
+fn log(server: &Server) -> Vec<String> {
+    let reply = redis_says(server.port, "LRANGE log 0 -1");
+    reply.lines().filter(|line| line.starts_with("begin") || line.starts_with("end")).map(String::from).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_an_address_are_handled_one_at_a_time_in_fresh_instances() {
+    let server = Server::redis();
+    let app = start(&worker(&server, &["one", "two", "__keyevent@0__:expired"])).await;
+    redis_says(server.port, "PUBLISH one '300 a'");
+    redis_says(server.port, "PUBLISH two '0 trap'");
+    redis_says(server.port, "PUBLISH two '0 b'");
+    eventually("both are handled", async || log(&server).len() == 4).await;
+    assert_eq!(log(&server), ["begin a 1", "end a 1", "begin b 1", "end b 1"]);
+    redis_says(server.port, "SET timer x PX 50");
+    // The name of the key that expired is the message.
+    eventually("the timer is heard", async || log(&server).last().is_some_and(|l| l == "end timer 1")).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_come_back_with_redis() {
+    let mut server = Server::redis();
+    let app = start(&worker(&server, &["one"])).await;
+    server.stop();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.start_redis();
+    eventually("it listens again", async || redis_says(server.port, "PUBSUB NUMSUB one").contains(":1\r\n")).await;
+    redis_says(server.port, "PUBLISH one '0 a'");
+    eventually("the message is handled", async || log(&server).len() == 2).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_finishes_a_message() {
+    let server = Server::redis();
+    let app = start(&worker(&server, &["one"])).await;
+    redis_says(server.port, "PUBLISH one '500 a'");
+    eventually("it has begun", async || log(&server).len() == 1).await;
+    app.stop().await;
+    assert_eq!(log(&server), ["begin a 1", "end a 1"]);
+}

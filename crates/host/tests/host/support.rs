@@ -1,0 +1,256 @@
+//! Applications to run, servers to run them against, and a client.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use host::{App, Error, Limits, Options};
+
+/// The components of `tests/guests`, built once, and one in WebAssembly text.
+pub fn components() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--release", "--quiet", "--target", "wasm32-wasip2", "--target-dir"])
+            .arg(&target)
+            .current_dir(guests)
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "the components of tests/guests don't build: rustup target add wasm32-wasip2?");
+        let folder = target.join("wasm32-wasip2/release");
+        let calculator = wat::parse_str(include_str!("calculator.wat")).expect("it is WebAssembly");
+        std::fs::write(folder.join("calculator.wasm"), calculator).expect("a component is written");
+        folder
+    })
+}
+
+/// An application's folder, with compiled components shared by all tests.
+pub struct Folder(pub tempfile::TempDir);
+
+pub fn options(folder: &Folder, manifest: &str) -> Options {
+    let path = folder.0.path().join("spin.toml");
+    let components = components().display().to_string();
+    let manifest = format!(
+        "spin_manifest_version = 2\n[application]\nname = \"test\"\n{}",
+        manifest.replace("@/", &format!("{components}/"))
+    );
+    std::fs::write(&path, manifest).expect("a manifest is written");
+    Options {
+        manifest: path,
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        variables: BTreeMap::new(),
+        cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
+    }
+}
+
+pub fn folder() -> Folder {
+    Folder(tempfile::tempdir().expect("a folder"))
+}
+
+/// Starts a manifest in which `@/` stands for the folder of the components.
+pub async fn start(manifest: &str) -> App {
+    start_with(manifest, Limits::default()).await
+}
+
+pub async fn start_with(manifest: &str, limits: Limits) -> App {
+    let folder = folder();
+    host::start_with(options(&folder, manifest), limits).await.expect("it starts")
+}
+
+pub async fn failure(manifest: &str) -> String {
+    let folder = folder();
+    let error: Error = match host::start(options(&folder, manifest)).await {
+        Ok(_) => panic!("it starts"),
+        Err(error) => error,
+    };
+    let text = error.to_string();
+    assert!(!text.contains('\n'), "more than one line: {text}");
+    text
+}
+
+/// One component for every path, with what `grants` says.
+pub fn web(grants: &str) -> String {
+    format!(
+        r#"
+        [[trigger.http]]
+        route = "/..."
+        component = "web"
+        [component.web]
+        source = "@/web.wasm"
+        dependencies = {{ "test:math/calculator@0.1.0" = {{ component = "calculator" }} }}
+        {grants}
+        [component.calculator]
+        source = "@/calculator.wasm"
+        "#
+    )
+}
+
+/// A response: status, head, body.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+pub fn request(to: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> std::io::Result<Response> {
+    let mut stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let length = body.len();
+    // HTTP/1.0: the answer is not chunked and ends with the connection.
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: shop.example\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    Ok(Response { status, head: head.into(), body: body.into() })
+}
+
+pub async fn send(app: &App, method: &'static str, path: &str, body: &str) -> Response {
+    let (to, path, body) = (app.local_addr(), path.to_string(), body.to_string());
+    tokio::task::spawn_blocking(move || request(to, method, &path, "", &body))
+        .await
+        .expect("no panic")
+        .expect("an answer")
+}
+
+pub async fn get(app: &App, path: &str) -> Response {
+    send(app, "GET", path, "").await
+}
+
+/// Waits until `check` holds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+    let begun = Instant::now();
+    while !check().await {
+        assert!(begun.elapsed() < Duration::from_secs(15), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A server of the tests' own.
+pub struct Server {
+    child: Option<Child>,
+    pub port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn program(names: &[&str]) -> PathBuf {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
+    let mut found = std::env::split_paths(&path).flat_map(|dir| names.iter().map(move |name| dir.join(name)));
+    found
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("these tests need one of {names:?}: apt-get install redis-server mariadb-server"))
+}
+
+impl Server {
+    pub fn redis() -> Self {
+        let mut server = Self { child: None, port: free_port(), folder: tempfile::tempdir().expect("a folder") };
+        server.start_redis();
+        server
+    }
+
+    /// Starts it, again on the same port.
+    pub fn start_redis(&mut self) {
+        let child = Command::new(program(&["redis-server", "valkey-server"]))
+            .args(["--port", &self.port.to_string(), "--save", "", "--bind", "127.0.0.1"])
+            .args(["--notify-keyspace-events", "Ex", "--dir"])
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("Redis runs");
+        self.child = Some(child);
+        self.wait(|port| redis_says(port, "PING").contains("PONG"));
+    }
+
+    pub fn mysql() -> Self {
+        let mut server = Self { child: None, port: free_port(), folder: tempfile::tempdir().expect("a folder") };
+        let data = server.folder.path().join("data");
+        let installed = Command::new(program(&["mariadb-install-db"]))
+            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"])
+            .arg(format!("--datadir={}", data.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("MariaDB is set up");
+        assert!(installed.success());
+        let init = "CREATE DATABASE IF NOT EXISTS shop CHARACTER SET utf8mb4; \
+            CREATE DATABASE IF NOT EXISTS other; \
+            CREATE USER IF NOT EXISTS 'mall'@'%' IDENTIFIED BY 'p@ss'; GRANT ALL ON *.* TO 'mall'@'%';\n";
+        std::fs::write(server.folder.path().join("init.sql"), init).expect("a script is written");
+        server.start_mysql();
+        server
+    }
+
+    pub fn start_mysql(&mut self) {
+        let folder = self.folder.path();
+        let child = Command::new(program(&["mariadbd"]))
+            .args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1", "--skip-log-bin"])
+            .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M"])
+            .arg(format!("--port={}", self.port))
+            .arg(format!("--datadir={}", folder.join("data").display()))
+            .arg(format!("--socket={}", folder.join("socket").display()))
+            .arg(format!("--init-file={}", folder.join("init.sql").display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("MariaDB runs");
+        self.child = Some(child);
+        self.wait(|port| {
+            let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+            stream.read(&mut [0; 16]).is_ok_and(|read| read > 0)
+        });
+    }
+
+    fn wait(&self, ready: impl Fn(u16) -> bool) {
+        let begun = Instant::now();
+        while !ready(self.port) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "a server doesn't come up");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    pub fn redis_url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn mysql_url(&self) -> String {
+        format!("mysql://mall:p%40ss@127.0.0.1:{}/shop", self.port)
+    }
+}
+
+/// What Redis answers to a command, as it comes.
+pub fn redis_says(port: u16, command: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
+    stream.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+    let _ = write!(stream, "{command}\r\nQUIT\r\n");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
