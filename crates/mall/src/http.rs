@@ -9,9 +9,11 @@ use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+pub type Body = Full<Bytes>;
+
 pub struct Client {
     address: SocketAddr,
-    sender: http1::SendRequest<Full<Bytes>>,
+    sender: http1::SendRequest<Body>,
 }
 
 impl Client {
@@ -20,7 +22,7 @@ impl Client {
     }
 
     /// One request, its whole reply read; connects again if the server has closed.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+    pub async fn send(&mut self, request: Request<Body>) -> anyhow::Result<(StatusCode, Bytes)> {
         if self.sender.ready().await.is_err() {
             self.sender = open(self.address).await?;
         }
@@ -29,7 +31,7 @@ impl Client {
         Ok((status, reply.into_body().collect().await?.to_bytes()))
     }
 
-    pub async fn json(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<serde_json::Value> {
+    pub async fn json(&mut self, request: Request<Body>) -> anyhow::Result<serde_json::Value> {
         let what = format!("{} {}", request.method(), request.uri());
         let (status, body) = self.send(request).await.with_context(|| what.clone())?;
         if !status.is_success() {
@@ -42,7 +44,7 @@ impl Client {
     }
 }
 
-async fn open(address: SocketAddr) -> anyhow::Result<http1::SendRequest<Full<Bytes>>> {
+async fn open(address: SocketAddr) -> anyhow::Result<http1::SendRequest<Body>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -50,12 +52,7 @@ async fn open(address: SocketAddr) -> anyhow::Result<http1::SendRequest<Full<Byt
     Ok(sender)
 }
 
-pub fn request(
-    method: Method,
-    path: &str,
-    token: Option<&str>,
-    body: Option<&serde_json::Value>,
-) -> Request<Full<Bytes>> {
+pub fn request(method: Method, path: &str, token: Option<&str>, body: Option<&serde_json::Value>) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));

@@ -53,6 +53,12 @@ enum Command {
     GrantAdmin(grant_admin::Arguments),
     /// Measures throughput and latency of the shop on this machine.
     Bench(bench::Arguments),
+    /// The load generator of `bench`, in a process of its own.
+    #[command(hide = true)]
+    Load,
+    /// What `bench` compares with, in a process of its own.
+    #[command(hide = true)]
+    NativeYardstick,
 }
 
 /// Which databases to use. As text, since clap would show a URL that it can't read, with the password in it.
@@ -104,6 +110,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(arguments) => up::run(&project, interrupt, arguments).await,
         Command::Test(arguments) => test::run(&project, interrupt, arguments).await,
         Command::Bench(arguments) => bench::run(&project, interrupt, arguments).await,
+        Command::Load => bench::run_load().await,
+        Command::NativeYardstick => bench::run_native().await,
         Command::Migrate(databases) => interrupt.unless(migrate::run(&project, databases)).await,
         Command::Seed(databases) => interrupt.unless(seed::run(&project, databases)).await,
         Command::GrantAdmin(arguments) => interrupt.unless(grant_admin::run(&project, arguments)).await,

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::process::CommandExt,
-    process::{Child, ChildStderr, Command, ExitStatus},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus},
     time::{Duration, Instant},
 };
 
@@ -13,26 +13,32 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 /// A child with a process group of its own: Ctrl-C in the terminal reaches us alone, and we decide who ends when.
 /// Dropping it ends the whole group.
 pub struct Guarded {
-    pub name: String,
     child: Child,
     patience: Duration,
 }
 
 impl Guarded {
     /// To be called on the main thread: on Linux the child is told to end when the thread that started it does.
-    pub fn spawn(name: impl Into<String>, command: &mut Command, patience: Duration) -> anyhow::Result<Self> {
-        let name = name.into();
+    pub fn spawn(name: &str, command: &mut Command, patience: Duration) -> anyhow::Result<Self> {
         command.process_group(0);
         #[cfg(target_os = "linux")]
         tell_of_our_death(command);
         let child = command
             .spawn()
             .with_context(|| format!("{name} can't be started ({})", command.get_program().display()))?;
-        Ok(Self { name, child, patience })
+        Ok(Self { child, patience })
     }
 
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap_or(0)
+    }
+
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
     }
 
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {

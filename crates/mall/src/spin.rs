@@ -35,12 +35,24 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 impl Spin {
     pub fn start(project: &Project, listen: SocketAddr, variables: Variables) -> anyhow::Result<Self> {
+        Self::start_with(project, listen, variables, false)
+    }
+
+    /// Without its log, which costs a terminal more than the requests.
+    pub fn start_quietly(project: &Project, listen: SocketAddr, variables: Variables) -> anyhow::Result<Self> {
+        Self::start_with(project, listen, variables, true)
+    }
+
+    fn start_with(project: &Project, listen: SocketAddr, variables: Variables, quiet: bool) -> anyhow::Result<Self> {
         let program = program()?;
         let (root, manifest) = (project.root.clone(), project.manifest());
         let recipe = move || {
             let mut command = Command::new(&program);
             command.args(["up", "--from"]).arg(&manifest).args(["--listen", &listen.to_string()]);
             command.current_dir(&root).stdin(Stdio::null());
+            if quiet {
+                command.arg("--quiet").stdout(Stdio::null()).stderr(Stdio::null());
+            }
             // In the environment, since arguments can be read by everyone on the machine.
             for (name, value) in &variables {
                 command.env(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value);

@@ -83,7 +83,10 @@ async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Runni
     if let Some(redis) = &redis {
         crate::servers::connect_redis(redis).await?;
     }
-    functions::build(project).await?;
+    // Whoever runs tests has built them.
+    if std::env::var_os("MALL_TEST").is_none() {
+        functions::build(project).await?;
+    }
     let databases = Databases::find_or_start(project, mysql, redis, Durability::Full).await?;
     serve(project, arguments, environment, databases).await
 }

@@ -1,10 +1,178 @@
-//! `cargo mall bench`
-use crate::{interrupt::Interrupt, project::Project};
-use std::process::ExitCode;
+//! `cargo mall bench`: what the shop does in a second on this machine, and how that compares.
+
+mod load;
+mod native;
+mod plan;
+mod shoppers;
+mod soak;
+mod start;
+mod subject;
+mod table;
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::ensure;
+
+pub use self::{load::run as run_load, native::run as run_native};
+use self::{
+    plan::{Flow, Outcome, Plan, Work},
+    subject::{Load, Subject},
+    table::Row,
+};
+use crate::{
+    demo, functions,
+    interrupt::Interrupt,
+    project::Project,
+    scratch::{Scratch, Wanted},
+    servers::Durability,
+    ui,
+};
 
 #[derive(clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// One of: start, health, detail, list, cart, buy, redis, native, spin, soak; all but soak unless given
+    name: Option<String>,
 
-pub async fn run(_project: &Project, _interrupt: Interrupt, _arguments: Arguments) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not yet")
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+
+    /// Measurements of each, interleaved with the others
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+
+    /// Connections at once
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+
+    /// Minutes of the soak
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+}
+
+const NAMES: [&str; 10] = ["start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "soak"];
+
+const SHOP: Wanted = Wanted {
+    what: "bench",
+    durability: Durability::Full,
+    variables: &[
+        ("login_rate", "10000"),
+        ("login_burst", "10000"),
+        // Longer than any run.
+        ("access_ttl_seconds", "86400"),
+    ],
+};
+
+pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &arguments.name {
+        ensure!(NAMES.contains(&name.as_str()), "there is no bench `{name}`: choose one of {}", NAMES.join(", "));
+    }
+    ensure!(arguments.seconds > 0.0 && arguments.minutes > 0.0, "a measurement takes time");
+    ensure!(
+        arguments.rounds > 0 && (1..=400).contains(&arguments.connections),
+        "1 to 400 connections, at least 1 round"
+    );
+    interrupt.unless(measure(project, &arguments)).await
+}
+
+async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let functions = functions::build(project).await?;
+    let scratch = Scratch::start(project, &SHOP).await?;
+    demo::load(&scratch.project, &scratch.databases.mysql).await?;
+    if arguments.name.as_deref() == Some("soak") {
+        return soak::run(&scratch, arguments).await;
+    }
+    if wanted(arguments, "start") {
+        start::run(&scratch, &functions).await?;
+    }
+    if arguments.name.as_deref() != Some("start") {
+        throughput(&scratch, arguments).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn wanted(arguments: &Arguments, name: &str) -> bool {
+    arguments.name.as_deref().is_none_or(|only| only == name)
+}
+
+async fn throughput(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()> {
+    let shop = Subject::shop(scratch).await?;
+    let native = Subject::native(scratch).await?;
+    let spin = if wanted(arguments, "spin") { Subject::spin(scratch).await? } else { None };
+    let products = shoppers::stock_up(scratch).await?;
+    let tokens = shoppers::sign_in(shop.address, arguments.connections).await?;
+    let ask = |subject: &Subject, flow| {
+        let (shoppers, products) = (tokens.clone(), products.clone());
+        Work::Http { address: subject.address, flow, shoppers, products }
+    };
+
+    let redis = scratch.databases.redis.to_url();
+    let mut works = vec![
+        ("health", "GET /health", ask(&shop, Flow::Health)),
+        ("detail", "product detail", ask(&shop, Flow::Detail)),
+        ("list", "product list, 20 items", ask(&shop, Flow::List)),
+        ("cart", "cart add", ask(&shop, Flow::CartAdd)),
+        ("buy", "cart add + checkout + pay", ask(&shop, Flow::Buy)),
+        ("redis", "yardstick: Redis PING", Work::RedisPing { url: redis.clone() }),
+        ("redis", "yardstick: Redis script", Work::RedisScript { url: redis }),
+        ("native", "yardstick: native axum, product from MySQL", ask(&native, Flow::Detail)),
+    ];
+    if let Some(spin) = &spin {
+        works.push(("spin", "spin up: GET /health", ask(spin, Flow::Health)));
+        works.push(("spin", "spin up: product detail", ask(spin, Flow::Detail)));
+    }
+    works.retain(|(name, ..)| wanted(arguments, name));
+
+    let mut rounds: Vec<Vec<Outcome>> = works.iter().map(|_| Vec::new()).collect();
+    for round in 1..=arguments.rounds {
+        for ((_, title, work), outcomes) in works.iter().zip(&mut rounds) {
+            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds));
+            let plan = Plan {
+                work: work.clone(),
+                connections: arguments.connections,
+                warm_up: Duration::from_secs(1),
+                duration: Duration::from_secs_f64(arguments.seconds),
+                pause: Duration::ZERO,
+            };
+            outcomes.push(Load::start(&plan)?.finish().await?);
+            drop(step);
+        }
+    }
+    let rows: Vec<_> = works
+        .iter()
+        .zip(&rounds)
+        .map(|((_, title, _), rounds)| Row { name: (*title).to_owned(), outcome: Outcome::of_rounds(rounds) })
+        .collect();
+    println!(
+        "\n{} connections, {} × {} s each, interleaved; latencies are of single requests",
+        arguments.connections, arguments.rounds, arguments.seconds
+    );
+    table::print(&rows);
+    ratios(&rows);
+    if let Some(memory) = shop.memory() {
+        println!("\nmemory of the runtime after the load: {memory:.0} MiB");
+    }
+    for subject in [Some(shop), Some(native), spin].into_iter().flatten() {
+        subject.stop();
+    }
+    Ok(())
+}
+
+fn ratios(rows: &[Row]) {
+    let rate = |name: &str| rows.iter().find(|row| row.name.starts_with(name)).map(|row| row.outcome.per_second);
+    let pairs = [
+        ("product detail", "GET /health", "at least 70 %"),
+        ("cart add", "GET /health", "at least 25 %"),
+        ("GET /health", "spin up: GET /health", "at least 200 %"),
+        ("product detail", "yardstick: native axum", "no target"),
+        ("product detail", "spin up: product detail", "no target"),
+    ];
+    println!();
+    for (name, of, target) in pairs {
+        if let (Some(a), Some(b)) = (rate(name), rate(of))
+            && b > 0.0
+        {
+            println!("{name} is {:.0} % of {of} ({target})", a / b * 100.0);
+        }
+    }
 }

@@ -82,10 +82,6 @@ impl Databases {
         (!names.is_empty()).then(|| names.join(" and "))
     }
 
-    pub fn pids(&self) -> Vec<(String, i32)> {
-        self.own.iter().map(|server| (server.product.clone(), server.process.pid())).collect()
-    }
-
     /// Starts again what has ended by itself, at the same address; says what it was.
     pub fn revive(&mut self) -> anyhow::Result<Vec<String>> {
         let mut revived = Vec::new();

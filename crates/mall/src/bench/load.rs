@@ -1,0 +1,226 @@
+//! The load generator: reads a plan from stdin, works it off, prints the outcome. Runs as a process of its own.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use hyper::{Method, Request, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::plan::{Flow, Outcome, Plan, Work};
+use crate::{
+    http::{Body, Client, request},
+    servers,
+};
+
+pub async fn run() -> anyhow::Result<ExitCode> {
+    let text = std::io::read_to_string(std::io::stdin())?;
+    let plan: Plan = serde_json::from_str(&text)?;
+    println!("{}", serde_json::to_string(&measure(&plan).await?)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(plan: &Plan) -> anyhow::Result<Outcome> {
+    let begin = Instant::now() + plan.warm_up;
+    let end = begin + plan.duration;
+    let mut workers = Vec::new();
+    for number in 0..plan.connections {
+        let mut worker = Worker::connect(plan, number).await?;
+        let pause = plan.pause;
+        workers.push(tokio::spawn(async move {
+            while Instant::now() < end {
+                worker.notes.counting = Instant::now() >= begin;
+                worker.round().await;
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            worker.notes
+        }));
+    }
+    let mut all = Notes::default();
+    for worker in workers {
+        let notes = worker.await?;
+        all.took.extend(notes.took);
+        all.rounds += notes.rounds;
+        all.errors += notes.errors;
+        all.first_error = all.first_error.or(notes.first_error);
+    }
+    all.took.sort_unstable();
+    let at = |share: f64| {
+        let place = (all.took.len() as f64 * share) as usize;
+        Duration::from_nanos(all.took.get(place).or(all.took.last()).copied().unwrap_or_default())
+    };
+    Ok(Outcome {
+        per_second: all.rounds as f64 / plan.duration.as_secs_f64(),
+        requests: all.took.len() as u64,
+        errors: all.errors,
+        p50: at(0.5),
+        p99: at(0.99),
+        max: at(1.0),
+        first_error: all.first_error,
+    })
+}
+
+/// What a worker has seen since the warm-up.
+#[derive(Default)]
+struct Notes {
+    counting: bool,
+    /// Nanoseconds of each request.
+    took: Vec<u64>,
+    rounds: u64,
+    errors: u64,
+    first_error: Option<String>,
+}
+
+struct Worker {
+    target: Target,
+    notes: Notes,
+    /// Where in its lists it is; each worker starts elsewhere.
+    turn: usize,
+}
+
+enum Target {
+    Shop { client: Client, flow: Flow, token: Option<String>, products: Vec<i64>, key: String },
+    Redis { connection: redis::aio::MultiplexedConnection, script: Option<String> },
+}
+
+/// As a flash sale does: take one, remember who, append.
+const SCRIPT: &str = "
+    local left = redis.call('DECR', KEYS[1])
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'left', left)
+    return left";
+
+impl Worker {
+    async fn connect(plan: &Plan, number: usize) -> anyhow::Result<Self> {
+        let target = match &plan.work {
+            Work::Http { address, flow, shoppers, products } => Target::Shop {
+                client: Client::connect(*address).await.with_context(|| format!("{address}"))?,
+                flow: *flow,
+                token: shoppers.get(number % shoppers.len().max(1)).cloned(),
+                products: products.clone(),
+                key: crate::project::random_hex(6)?,
+            },
+            Work::RedisPing { url } => {
+                Target::Redis { connection: servers::connect_redis(&url.parse()?).await?, script: None }
+            }
+            Work::RedisScript { url } => {
+                let mut connection = servers::connect_redis(&url.parse()?).await?;
+                let sha = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut connection).await?;
+                Target::Redis { connection, script: Some(sha) }
+            }
+        };
+        let mut worker = Self { target, notes: Notes::default(), turn: number * 7 };
+        if let Target::Shop { flow: Flow::CartAdd | Flow::Buy | Flow::Mixed, .. } = worker.target {
+            worker.call(Method::DELETE, "/api/cart/clear", None).await?;
+        }
+        Ok(worker)
+    }
+
+    async fn round(&mut self) {
+        let outcome = match &mut self.target {
+            Target::Redis { connection, script } => {
+                let begun = Instant::now();
+                let outcome = match script {
+                    None => redis::cmd("PING").query_async::<()>(connection).await,
+                    Some(sha) => {
+                        let mut call = redis::cmd("EVALSHA");
+                        call.arg(sha.as_str()).arg(2).arg("bench:left").arg("bench:stream");
+                        call.query_async::<()>(connection).await
+                    }
+                };
+                self.note(begun);
+                outcome.map_err(anyhow::Error::from)
+            }
+            Target::Shop { flow, .. } => {
+                let flow = *flow;
+                self.shop_round(flow).await
+            }
+        };
+        self.turn += 1;
+        if self.notes.counting {
+            match outcome {
+                Ok(()) => self.notes.rounds += 1,
+                Err(error) => {
+                    self.notes.errors += 1;
+                    self.notes.first_error.get_or_insert_with(|| format!("{error:#}"));
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, begun: Instant) {
+        if self.notes.counting {
+            self.notes.took.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
+    async fn shop_round(&mut self, flow: Flow) -> anyhow::Result<()> {
+        match flow {
+            Flow::Health => self.call(Method::GET, "/health", None).await?,
+            Flow::List => self.call(Method::GET, "/api/product?limit=20", None).await?,
+            Flow::Detail => {
+                let path = format!("/api/product/{}", self.product(usize::MAX));
+                self.call(Method::GET, &path, None).await?
+            }
+            Flow::CartAdd => self.add_to_cart().await?,
+            Flow::Buy => {
+                self.add_to_cart().await?;
+                let order = self.call(Method::POST, "/api/checkout", Some(json!({}))).await?;
+                let order_no = order["order_no"].as_str().context("an order without a number")?;
+                let path = format!("/api/order/{order_no}/pay");
+                self.call(Method::POST, &path, Some(json!({ "provider": "mock" }))).await?
+            }
+            Flow::Mixed => match self.turn % 20 {
+                0 => Box::pin(self.shop_round(Flow::Buy)).await.map(|()| Value::Null)?,
+                1..=3 => self.add_to_cart().await?,
+                4 => self.call(Method::GET, "/api/cart", None).await?,
+                5 => self.call(Method::POST, "/api/checkout/quote", Some(json!({}))).await?,
+                6 => self.call(Method::GET, "/api/order", None).await?,
+                7..=10 => self.call(Method::GET, "/api/product?limit=20", None).await?,
+                _ => Box::pin(self.shop_round(Flow::Detail)).await.map(|()| Value::Null)?,
+            },
+        };
+        Ok(())
+    }
+
+    async fn add_to_cart(&mut self) -> anyhow::Result<Value> {
+        // Few enough that a cart stays a cart.
+        let body = json!({ "product_id": self.product(5), "quantity": 1 });
+        self.call(Method::POST, "/api/cart", Some(body)).await
+    }
+
+    /// The next of the first `of` products.
+    fn product(&self, of: usize) -> i64 {
+        match &self.target {
+            Target::Shop { products, .. } => {
+                let place = self.turn % of.min(products.len()).max(1);
+                products.get(place).copied().unwrap_or(1)
+            }
+            Target::Redis { .. } => 1,
+        }
+    }
+
+    /// One request, timed; its reply is read to the end, and parsed only where a flow needs it.
+    async fn call(&mut self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let turn = self.turn;
+        let Target::Shop { client, token, key, .. } = &mut self.target else { bail!("not a shop") };
+        let wants_key = method == Method::POST && (path == "/api/checkout" || path.ends_with("/pay"));
+        let mut request: Request<Body> = request(method, path, token.as_deref(), body.as_ref());
+        if wants_key {
+            request.headers_mut().insert("idempotency-key", header::HeaderValue::try_from(format!("{key}-{turn}"))?);
+        }
+        let begun = Instant::now();
+        let (status, reply) = client.send(request).await?;
+        self.note(begun);
+        if !status.is_success() {
+            bail!("{path}: {status} {}", String::from_utf8_lossy(&reply));
+        }
+        match status {
+            StatusCode::CREATED => Ok(serde_json::from_slice(&reply)?),
+            _ => Ok(Value::Null),
+        }
+    }
+}

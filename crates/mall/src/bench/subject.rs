@@ -1,0 +1,143 @@
+//! Processes that are measured: the shop as `cargo mall up` runs it, `spin up`, the native yardstick.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::SocketAddr,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+use super::plan::{Outcome, Plan};
+use crate::{
+    http,
+    process::Guarded,
+    scratch::Scratch,
+    servers::free_port,
+    spin::{self, Spin},
+};
+
+pub struct Subject {
+    pub address: SocketAddr,
+    /// From the start of the process until `GET /health` answered 200.
+    pub ready_after: Duration,
+    process: Process,
+}
+
+enum Process {
+    Ours(Guarded),
+    Spin(Spin),
+}
+
+impl Subject {
+    pub async fn shop(scratch: &Scratch) -> anyhow::Result<Self> {
+        let mut command = ourselves()?;
+        command
+            .args(["up", "--listen", "127.0.0.1:0", "--no-demo"])
+            .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
+            .env("MALL_REDIS_URL", scratch.databases.redis.to_url())
+            .env("MALL_DIR", scratch.project.state.join("shop"))
+            // The functions are built.
+            .env("MALL_TEST", "1");
+        for (name, value) in &scratch.variables {
+            command.env(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value);
+        }
+        Self::ours("the shop", command).await
+    }
+
+    pub async fn native(scratch: &Scratch) -> anyhow::Result<Self> {
+        let mut command = ourselves()?;
+        command.arg("native-yardstick").env("MALL_MYSQL_URL", scratch.databases.mysql.to_url());
+        Self::ours("the native yardstick", command).await
+    }
+
+    pub async fn spin(scratch: &Scratch) -> anyhow::Result<Option<Self>> {
+        if spin::program().is_err() {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let spin = Spin::start_quietly(&scratch.project, address, scratch.variables.clone())?;
+        while !http::answers(address, "/health").await {
+            if begun.elapsed() > Duration::from_secs(60) {
+                bail!("`spin up` does not answer GET /health within a minute");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Some(Self { address, ready_after: begun.elapsed(), process: Process::Spin(spin) }))
+    }
+
+    async fn ours(name: &str, mut command: Command) -> anyhow::Result<Self> {
+        let begun = Instant::now();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = Guarded::spawn(name, &mut command, Duration::from_secs(15))?;
+        let stdout = process.take_stdout().context("no pipe")?;
+        let line = tokio::task::spawn_blocking(move || {
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            let found = lines.find(|line| line.contains("http://"));
+            // What follows is read too, so that the writer never waits.
+            std::thread::spawn(move || lines.for_each(drop));
+            found
+        });
+        let line = line.await?.with_context(|| format!("{name} ended instead of serving"))?;
+        let ready_after = begun.elapsed();
+        let (_, address) = line.rsplit_once("http://").context("no address")?;
+        Ok(Self { address: address.trim().parse()?, ready_after, process: Process::Ours(process) })
+    }
+
+    /// Resident memory, in MiB.
+    pub fn memory(&self) -> Option<f64> {
+        let Process::Ours(process) = &self.process else { return None };
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(kib / 1024.0)
+    }
+
+    /// Open files and sockets.
+    pub fn files(&self) -> Option<usize> {
+        let Process::Ours(process) = &self.process else { return None };
+        Some(std::fs::read_dir(format!("/proc/{}/fd", process.pid())).ok()?.count())
+    }
+
+    pub fn stop(self) {
+        match self.process {
+            Process::Ours(process) => drop(process),
+            Process::Spin(spin) => drop(spin),
+        }
+    }
+}
+
+fn ourselves() -> anyhow::Result<Command> {
+    Ok(Command::new(std::env::current_exe().context("the path of this program is not known")?))
+}
+
+/// A load generator in a process of its own, at work.
+pub struct Load {
+    process: Guarded,
+    output: tokio::task::JoinHandle<std::io::Result<String>>,
+}
+
+impl Load {
+    pub fn start(plan: &Plan) -> anyhow::Result<Self> {
+        let mut command = ourselves()?;
+        command.arg("load").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Guarded::spawn("the load generator", &mut command, Duration::from_secs(1))?;
+        process.take_stdin().context("no pipe")?.write_all(&serde_json::to_vec(plan)?)?;
+        let mut stdout = process.take_stdout().context("no pipe")?;
+        let output = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).map(|_| text)
+        });
+        Ok(Self { process, output })
+    }
+
+    pub async fn finish(mut self) -> anyhow::Result<Outcome> {
+        let text = (&mut self.output).await??;
+        if !self.process.wait().await.success() {
+            bail!("the load generator failed");
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+}
