@@ -240,7 +240,7 @@ async fn removing_is_fine_even_if_it_was_not_there() {
 #[tokio::test]
 async fn removing_says_what() {
     let user = Shop::running().user().await;
-    for query in ["", "?product_id=", "?product_id=abc", "?product_id=-1", "?product_id=1.5"] {
+    for query in ["", "?product_id=", "?product_id=abc", "?product_id=1.5"] {
         user.delete(&format!("/api/cart{query}")).await.invalid("product_id");
     }
 }

@@ -13,12 +13,12 @@ async fn an_order_needs_no_cart() {
     let user = shop.user().await;
     let (one, two) =
         (shop.product(json!({ "price_cents": 10 })).await, shop.product(json!({ "price_cents": 20 })).await);
-    let cart = user.add(one, 9).await;
+    user.add(one, 9).await;
     let order = user.ordering(&[(two, 2), (one, 1)]).await.is(201);
     is_new_order(&order);
     assert_eq!(order["total_cents"], 50);
     assert_eq!(order["items"].as_array().map(Vec::len), Some(2));
-    assert_eq!(user.cart().await, cart, "the cart is not touched");
+    assert_eq!(user.cart().await["items"][0]["quantity"], 9, "the cart is not touched");
 }
 
 #[tokio::test]

@@ -107,7 +107,6 @@ async fn a_refresh_token_gives_the_next_session_once() {
     let session = refresh(&shop, &user.refresh).await.is(200);
     is_session(&session, &user);
     assert_ne!(session["refresh_token"], user.refresh.as_str());
-    assert_ne!(session["access_token"], user.access.as_str());
     let session = refresh(&shop, &refresh_token(&session)).await.is(200);
     let access = session["access_token"].as_str().expect("an access token");
     shop.delete_cart(access).await.is(200);
