@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 pub struct Guarded {
     child: Child,
     patience: Duration,
+    ended: Option<ExitStatus>,
 }
 
 impl Guarded {
@@ -26,7 +27,7 @@ impl Guarded {
         let child = command
             .spawn()
             .with_context(|| format!("{name} can't be started ({})", command.get_program().display()))?;
-        Ok(Self { child, patience })
+        Ok(Self { child, patience, ended: None })
     }
 
     pub fn pid(&self) -> i32 {
@@ -46,7 +47,14 @@ impl Guarded {
     }
 
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        if self.ended.is_none()
+            && let Ok(Some(status)) = self.child.try_wait()
+        {
+            self.ended = Some(status);
+            // Whoever of its group is still there goes too.
+            self.signal(Signal::KILL);
+        }
+        self.ended
     }
 
     /// Waits for the end without holding up the thread.
@@ -75,12 +83,9 @@ impl Guarded {
         while self.exited().is_none() {
             if Instant::now() > deadline {
                 self.signal(Signal::KILL);
-                let _ = self.child.wait();
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        // The leader has gone; whoever of its group has not goes too.
-        self.signal(Signal::KILL);
     }
 }
 

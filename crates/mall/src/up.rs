@@ -76,7 +76,10 @@ async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Runni
     if arguments.fresh {
         start_anew(project, mysql.is_some() || redis.is_some())?;
     }
-    // Before the build, which takes minutes the first time.
+    // All this before the build, which takes minutes the first time.
+    if mysql.is_none() || redis.is_none() {
+        drop(project.lock()?);
+    }
     if let Some(mysql) = &mysql {
         database::reachable(mysql).await?;
     }
