@@ -354,3 +354,21 @@ async fn hot_products_are_those_that_sell() {
     let hot = shop.get("/api/product/hot?limit=1").await.is(200);
     assert_eq!(hot["items"].as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test]
+async fn hot_products_are_as_fresh_to_an_admin_as_any_other_read() {
+    let shop = Shop::running();
+    let (admin, user) = (shop.admin().await, shop.user().await);
+    let product = shop.product(json!({ "stock": 1_000_000, "price_cents": 1 })).await;
+    let order = user.order(&[(product, 999)]).await;
+    user.paying(&order).await.is(200);
+    let hot = async || {
+        let hot = admin.get("/api/product/hot?limit=100").await.is(200);
+        let items = hot["items"].as_array().expect("items");
+        items.iter().find(|item| item["product_id"] == product).cloned().expect("it is hot")
+    };
+    let before = hot().await;
+    assert_eq!(before["reserved"], 0, "an admin sees what is reserved: {before}");
+    admin.put(&path(product)).json(json!({ "price_cents": 2 })).await.is(200);
+    assert_eq!(hot().await["price_cents"], 2);
+}
