@@ -248,6 +248,36 @@ async fn a_database_lost_in_mid_load_leaves_no_half_order() {
 }
 
 #[tokio::test]
+async fn clients_that_hang_up_leave_no_half_order() {
+    let shop = Shop::running();
+    let buyers = join_all((0..6).map(|_| shop.user())).await;
+    let products =
+        [shop.product(json!({ "stock": 1_000_000 })).await, shop.product(json!({ "stock": 1_000_000 })).await];
+    join_all(buyers.iter().map(async |buyer| {
+        for patience in 1..=20 {
+            let order = buyer.ordering(&[(products[0], 1), (products[1], 2)]).attempt();
+            let patience = Duration::from_millis(patience);
+            drop(tokio::time::timeout(patience, order).await);
+        }
+    }))
+    .await;
+    // What they asked for runs to its end; then these are the last.
+    let last = buyers.iter().map(|buyer| buyer.ordering(&[(products[1], 1), (products[0], 1)]).into_future());
+    for reply in join_all(last).await {
+        reply.is(201);
+    }
+    let settled = async || (shop.stock(products[0]).await, shop.stock(products[1]).await);
+    let mut before = settled().await;
+    eventually("nothing moves any more", Duration::from_secs(10), async || {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = settled().await;
+        (std::mem::replace(&mut before, now) == now).then_some(())
+    })
+    .await;
+    orders_and_stock_agree(&buyers, &products, 1_000_000).await;
+}
+
+#[tokio::test]
 async fn a_shop_that_finds_no_database_says_so_and_ends() {
     use std::process::{Command, Stdio};
     let mut child = Command::new(environment("MALL_BIN"))

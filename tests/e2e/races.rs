@@ -199,3 +199,21 @@ async fn two_replicas_are_one_shop() {
     let cart = one.add(product, 2).await;
     assert_eq!(other.cart().await["items"], cart["items"], "and so does a cart");
 }
+
+#[tokio::test]
+async fn two_hundred_at_once_are_all_served() {
+    let shop = Shop::running();
+    let buyers = shop.buyers(50).await;
+    let product = shop.product(json!({})).await;
+    let calls = buyers.iter().flat_map(|buyer| {
+        [
+            buyer.get("/api/order"),
+            buyer.get("/api/cart"),
+            buyer.get(&format!("/api/product/{product}")),
+            buyer.post("/api/checkout/quote").json(json!({})),
+        ]
+    });
+    for reply in join_all(calls.map(IntoFuture::into_future)).await {
+        reply.is(200);
+    }
+}
