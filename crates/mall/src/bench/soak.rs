@@ -90,20 +90,18 @@ async fn sample(scratch: &Scratch, shop: &Subject) -> anyhow::Result<Sample> {
 /// What is clearly more in the last third than in the second: the first is still finding its level.
 fn grown(samples: &[Sample]) -> Vec<&'static str> {
     let third = samples.len() / 3;
-    let middle = |from: usize, to: usize, of: fn(&Sample) -> f64| {
-        median(samples.get(from..to).unwrap_or_default().iter().map(of).collect())
+    let grew = |of: fn(&Sample) -> f64, slack: f64| {
+        let middle =
+            |from: usize, to: usize| median(samples.get(from..to).unwrap_or_default().iter().map(of).collect());
+        middle(2 * third, samples.len()) > middle(third, 2 * third) * 1.1 + slack
     };
-    let figures: [(&str, fn(&Sample) -> f64, f64); 4] = [
-        ("memory", |sample| sample.memory, 16.0),
-        ("open files", |sample| sample.files as f64, 16.0),
-        ("MySQL connections", |sample| sample.mysql as f64, 8.0),
-        ("Redis connections", |sample| sample.redis as f64, 8.0),
+    let figures = [
+        ("memory", grew(|sample| sample.memory, 16.0)),
+        ("open files", grew(|sample| sample.files as f64, 16.0)),
+        ("MySQL connections", grew(|sample| sample.mysql as f64, 8.0)),
+        ("Redis connections", grew(|sample| sample.redis as f64, 8.0)),
     ];
-    let grew = |(_, of, slack): &(&str, fn(&Sample) -> f64, f64)| {
-        let before = middle(third, 2 * third, *of);
-        middle(2 * third, samples.len(), *of) > before * 1.1 + slack
-    };
-    figures.iter().filter(|figure| grew(figure)).map(|(name, ..)| *name).collect()
+    figures.iter().filter(|(_, grew)| *grew).map(|(name, _)| *name).collect()
 }
 
 #[cfg(test)]
