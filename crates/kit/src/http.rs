@@ -139,17 +139,24 @@ async fn call(mut router: Router, request: Request) -> Response {
 }
 
 /// The future's value, unless the deadline passes first. No timer is set for what is ready at once.
-async fn within_deadline<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
+///
+/// What is late is left to run to its end, unheard. It must not be dropped: to give up a host call that is under way,
+/// such as the opening of a connection, can block the instance for good.
+async fn within_deadline<T: 'static>(future: impl Future<Output = T> + 'static) -> Option<T> {
+    let mut future = Box::pin(future);
     if let Poll::Ready(value) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
         return Some(value);
     }
     let mut timer = pin!(wasip3::clocks::monotonic_clock::wait_for(DEADLINE_NS));
-    poll_fn(|cx| match future.as_mut().poll(cx) {
+    let value = poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(value) => Poll::Ready(Some(value)),
         Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
     })
-    .await
+    .await;
+    if value.is_none() {
+        wasip3::spawn(async move { drop(future.await) });
+    }
+    value
 }
 
 /// Writes problems out, and sees to the headers that every answer has.

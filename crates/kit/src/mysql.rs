@@ -10,7 +10,10 @@
 mod pool;
 mod row;
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    time::{Duration, Instant},
+};
 
 pub use pool::Connection;
 pub use row::{Column, FromRow, Row};
@@ -21,6 +24,9 @@ use crate::{Problem, Result, log};
 
 /// How often a transaction runs at most when others get in its way.
 const ATTEMPTS: u32 = 5;
+/// A transaction that takes longer is not committed any more: its client has been told that the shop is unavailable,
+/// or soon will be.
+const LIFETIME: Duration = Duration::from_secs(3);
 
 /// What a statement met.
 #[derive(Debug, thiserror::Error)]
@@ -166,12 +172,16 @@ pub fn transaction<T>(work: impl AsyncFn(&mut Transaction) -> Result<T>) -> impl
 }
 
 async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>) -> Result<T> {
+    let started = Instant::now();
     let mut transaction = Transaction(pool::acquire(pool::Mode::Transaction).await?);
     transaction.set_mode(pool::Mode::Transaction).await?;
     // From here to the end of COMMIT or ROLLBACK the connection is nobody else's: if this future is dropped between,
     // the connection is closed, and the server undoes what was done.
     transaction.set_busy(true);
-    let result = work(&mut transaction).await;
+    let mut result = work(&mut transaction).await;
+    if started.elapsed() > LIFETIME {
+        result = Err(Error::Unavailable("the transaction took too long".to_owned()).into());
+    }
     let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = transaction.execute(end, vec![]).await;
     transaction.set_busy(ended.is_err());
