@@ -95,7 +95,7 @@ impl Settings {
         let (found, address) = mpsc::channel();
         listen(child.stdout.take(), &lines, found.clone());
         listen(child.stderr.take(), &lines, found);
-        let base = eventually("a shop of one's own says where it is", Duration::from_secs(60), async || {
+        let base = eventually("a shop of one's own says where it is", Duration::from_secs(120), async || {
             if let Ok(Some(status)) = child.try_wait() {
                 // What it said last is still on its way through the pipes.
                 std::thread::sleep(Duration::from_millis(100));
