@@ -69,6 +69,12 @@ async fn key() -> Result<&'static HS256Key> {
     Ok(KEY.get_or_init(|| HS256Key::from_bytes(secret.as_bytes())))
 }
 
+/// 3 to 32 letters, digits, `_`, `-`, `.`, all of ASCII.
+pub fn is_username(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    (3..=32).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 /// An access token that lives for so many seconds.
 pub async fn mint(user: User, seconds: i64) -> Result<String> {
     let lifetime = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());

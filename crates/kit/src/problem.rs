@@ -34,6 +34,34 @@ pub enum Code {
 }
 
 impl Code {
+    /// As clients see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Code::BodyTooLarge => "body_too_large",
+            Code::CategoryInUse => "category_in_use",
+            Code::CouponInvalid => "coupon_invalid",
+            Code::Forbidden => "forbidden",
+            Code::IdempotencyInProgress => "idempotency_in_progress",
+            Code::IdempotencyMismatch => "idempotency_mismatch",
+            Code::Internal => "internal",
+            Code::Invalid => "invalid",
+            Code::InvalidCredentials => "invalid_credentials",
+            Code::InvalidToken => "invalid_token",
+            Code::MalformedJson => "malformed_json",
+            Code::MethodNotAllowed => "method_not_allowed",
+            Code::NotFound => "not_found",
+            Code::OrderState => "order_state",
+            Code::OutOfStock => "out_of_stock",
+            Code::PaymentDeclined => "payment_declined",
+            Code::RateLimited => "rate_limited",
+            Code::TokenExpired => "token_expired",
+            Code::Unauthenticated => "unauthenticated",
+            Code::Unavailable => "unavailable",
+            Code::UnsupportedMediaType => "unsupported_media_type",
+            Code::UsernameTaken => "username_taken",
+        }
+    }
+
     /// The HTTP status and the title that go with it.
     pub fn meaning(self) -> (StatusCode, &'static str) {
         use StatusCode as S;
@@ -131,9 +159,8 @@ impl Problem {
 
     pub(crate) fn body(&self, request_id: &str) -> ProblemBody {
         let (status, title) = self.code.meaning();
-        let code = serde_json::to_value(self.code).ok().and_then(|c| c.as_str().map(str::to_owned)).unwrap_or_default();
         ProblemBody {
-            r#type: format!("/api/docs#{code}"),
+            r#type: format!("/api/docs#{}", self.code.name()),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: self.detail.clone(),
@@ -167,4 +194,16 @@ pub struct ProblemBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     errors: Option<Vec<FieldError>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_has_one_name() {
+        for code in [Code::BodyTooLarge, Code::IdempotencyInProgress, Code::NotFound, Code::UnsupportedMediaType] {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.name());
+        }
+    }
 }

@@ -1,18 +1,16 @@
 //! Points in time, as the API writes them and as the database keeps them.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 /// Milliseconds since 1970 in UTC. JSON has it as RFC 3339 with milliseconds, MySQL as BIGINT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
-const RFC3339_MILLIS: &[BorrowedFormatItem] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-
 impl Timestamp {
     pub fn now() -> Self {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
@@ -22,10 +20,11 @@ impl Timestamp {
 }
 
 impl std::fmt::Display for Timestamp {
+    /// What lies before 1970 or after 9999 is written as the nearer of the two.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let nanos = i128::from(self.0).saturating_mul(1_000_000);
-        let text = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().and_then(|t| t.format(RFC3339_MILLIS).ok());
-        f.write_str(&text.ok_or(std::fmt::Error)?)
+        const END_OF_9999: u64 = 253_402_300_799_999;
+        let millis = u64::try_from(self.0).unwrap_or_default().min(END_OF_9999);
+        humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(millis)).fmt(f)
     }
 }
 
@@ -38,9 +37,10 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let time = OffsetDateTime::parse(&text, &time::format_description::well_known::Rfc3339)
-            .map_err(|_| de::Error::custom("must be a time in RFC 3339, such as 2026-11-21T04:36:00.123Z"))?;
-        i64::try_from(time.unix_timestamp_nanos() / 1_000_000).map(Timestamp).map_err(de::Error::custom)
+        let time = humantime::parse_rfc3339(&text)
+            .map_err(|_| de::Error::custom("must be a time in UTC, such as 2026-11-21T04:36:00.123Z"))?;
+        let since = time.duration_since(UNIX_EPOCH).map_err(|_| de::Error::custom("must not lie before 1970"))?;
+        i64::try_from(since.as_millis()).map(Timestamp).map_err(de::Error::custom)
     }
 }
 
@@ -65,8 +65,11 @@ mod tests {
         let json = serde_json::to_string(&Timestamp(1_795_235_760_123)).unwrap();
         assert_eq!(json, r#""2026-11-21T04:36:00.123Z""#);
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), Timestamp(1_795_235_760_123));
-        let other_zone = r#""2026-11-21T12:36:00.123+08:00""#;
-        assert_eq!(serde_json::from_str::<Timestamp>(other_zone).unwrap(), Timestamp(1_795_235_760_123));
-        assert!(serde_json::from_str::<Timestamp>(r#""yesterday""#).is_err());
+        for bad in [r#""yesterday""#, r#""1969-12-31T23:59:59Z""#, "5"] {
+            assert!(serde_json::from_str::<Timestamp>(bad).is_err(), "{bad}");
+        }
+        for strange in [i64::MIN, i64::MAX] {
+            assert_eq!(Timestamp(strange).to_string().len(), 24);
+        }
     }
 }

@@ -3,7 +3,13 @@
 
 use axum::{Json as Reply, Router, routing::post};
 use http::StatusCode;
-use kit::{Code, Problem, Result, Timestamp, auth::Role, check::Checks, extract::Json, mysql, params, password};
+use kit::{
+    Code, Problem, Result, Timestamp,
+    auth::{self, Role},
+    check::Checks,
+    extract::Json,
+    mysql, params, password,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
@@ -39,12 +45,12 @@ struct Registered {
 
 impl Registration {
     fn check(&self) -> Result<()> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         let mut checks = Checks::new();
-        checks
-            .that((3..=32).contains(&self.username.chars().count()), "username", "must have 3 to 32 characters")
-            .that(self.username.chars().all(allowed), "username", "may have letters, digits, _, - and . only")
-            .that((8..=128).contains(&self.password.chars().count()), "password", "must have 8 to 128 characters");
+        checks.that(auth::is_username(&self.username), "username", "must be 3 to 32 letters, digits, _, - or .").that(
+            (8..=128).contains(&self.password.chars().count()),
+            "password",
+            "must have 8 to 128 characters",
+        );
         if let Some(email) = &self.email {
             checks.email("email", email);
         }
