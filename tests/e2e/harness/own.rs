@@ -10,6 +10,10 @@ use super::{Shop, environment, eventually, unique};
 /// A shop for one test, on the databases of the run: with other settings, or to be broken. Gone when dropped.
 pub struct OwnShop {
     shop: Shop,
+    process: Process,
+}
+
+struct Process {
     child: Child,
     folder: PathBuf,
     lines: Arc<Mutex<Vec<String>>>,
@@ -28,13 +32,7 @@ impl OwnShop {
 
     /// Ends it as a power cut does.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// What it has printed.
-    pub fn output(&self) -> String {
-        self.lines.lock().expect("the lines").join("\n")
+        self.process.kill();
     }
 }
 
@@ -46,12 +44,20 @@ impl Deref for OwnShop {
     }
 }
 
-impl Drop for OwnShop {
+impl Process {
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
         if std::thread::panicking() {
-            eprintln!("the test's own shop said:\n{}", self.output());
+            let lines = self.lines.lock().map(|lines| lines.join("\n")).unwrap_or_default();
+            eprintln!("the test's own shop said:\n{lines}");
         }
     }
 }
@@ -95,17 +101,19 @@ impl Settings {
         let (found, address) = mpsc::channel();
         listen(child.stdout.take(), &lines, found.clone());
         listen(child.stderr.take(), &lines, found);
+        // From here on it ends with the test, even if it never serves.
+        let mut process = Process { child, folder, lines };
+        // It may have to wait for a build that goes on beside the tests.
         let base = eventually("a shop of one's own says where it is", Duration::from_secs(120), async || {
-            if let Ok(Some(status)) = child.try_wait() {
+            if let Ok(Some(status)) = process.child.try_wait() {
                 // What it said last is still on its way through the pipes.
                 std::thread::sleep(Duration::from_millis(100));
-                let said = lines.lock().map(|lines: std::sync::MutexGuard<'_, Vec<String>>| lines.join("\n"));
-                panic!("the shop ended ({status}) instead of serving:\n{}", said.unwrap_or_default());
+                panic!("the shop ended instead of serving: {status}");
             }
             address.try_recv().ok()
         })
         .await;
-        let own = OwnShop { shop: Shop::own(&base), child, folder, lines };
+        let own = OwnShop { shop: Shop::own(&base), process };
         eventually("a shop of one's own answers", Duration::from_secs(30), async || {
             let health = own.get("/health").lenient().attempt().await;
             health.is_ok_and(|reply| reply.status == 200).then_some(())
