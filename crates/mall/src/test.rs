@@ -29,10 +29,15 @@ pub struct Arguments {
     databases: Given,
 }
 
-/// The profile of this command itself, so that what both need is compiled once.
-const PROFILE: [&str; 2] = ["--profile", "tools"];
+/// The profile of this command itself, so that what both need is compiled once. For the same reason the tools and the
+/// shop are two groups: together they would ask for more features of what both stand on, the WebAssembly engine among
+/// it, which would then be compiled again.
+const TOOLS: [&str; 7] = ["--profile", "tools", "--package", "mall", "--package", "host", "--all-targets"];
+const SHOP: [&str; 8] =
+    ["--profile", "tools", "--workspace", "--exclude", "mall", "--exclude", "host", "--all-targets"];
+const END_TO_END: [&str; 4] = ["--profile", "tools", "--package", "tests"];
 
-const SHOP: Wanted = Wanted {
+const WANTED: Wanted = Wanted {
     what: "test",
     durability: Durability::None,
     // All tests sign in from one address.
@@ -49,25 +54,30 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
 async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     check(project, "Checking the format", &["fmt", "--all", "--check"], &[]).await.context("run `cargo fmt --all`")?;
     functions::add_target(project)?;
-    let lint = |target: &'static [&'static str]| [&["clippy"], target].concat();
-    let native = lint(&["--profile", "tools", "--workspace", "--all-targets"]);
-    check(project, "Checking the lints", &native, &[]).await?;
+    check(project, "Checking the lints of the tools", &[&["clippy"], &TOOLS[..]].concat(), &[]).await?;
+    check(project, "Checking the lints of the shop", &[&["clippy"], &SHOP[..]].concat(), &[]).await?;
     let functions = functions::all(project)?;
     let packages: Vec<_> = functions::package_arguments(&functions).collect();
-    let wasm = lint(&["--release", "--target", functions::TARGET]);
+    let wasm = ["clippy", "--release", "--target", functions::TARGET];
     check(project, "Checking the lints of what compiles to Wasm", &wasm, &packages).await?;
     functions::build(project).await?;
 
-    let scratch = Scratch::start(project, &SHOP).await?;
+    let scratch = Scratch::start(project, &WANTED).await?;
     let shop = scratch.serve(Runtime::Embedded).await?;
-    let mut tests = cargo_test(project, &["--workspace", "--all-targets"], &shop.base_url())?;
-    tests
-        .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
-        .env("MALL_REDIS_URL", scratch.databases.redis.to_url())
-        .env("MALL_DIR", &scratch.project.state);
-    let code = finish(tests).await;
+    let mut code = ExitCode::SUCCESS;
+    for which in [&TOOLS[..], &SHOP[..]] {
+        let mut tests = cargo_test(project, which, &shop.base_url())?;
+        tests
+            .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
+            .env("MALL_REDIS_URL", scratch.databases.redis.to_url())
+            .env("MALL_DIR", &scratch.project.state);
+        let outcome = finish(tests).await?;
+        if code == ExitCode::SUCCESS {
+            code = outcome;
+        }
+    }
     shop.stop().await;
-    code
+    Ok(code)
 }
 
 async fn against(project: &Project, base_url: &str, given: Given) -> anyhow::Result<ExitCode> {
@@ -75,7 +85,7 @@ async fn against(project: &Project, base_url: &str, given: Given) -> anyhow::Res
     let address = resolve(base_url)?;
     ensure!(http::answers(address, "/health").await, "no shop answers at {base_url}: GET /health is not 200");
     let (mysql, redis) = project.databases(&given)?;
-    let mut tests = cargo_test(project, &["--package", "tests"], base_url)?;
+    let mut tests = cargo_test(project, &END_TO_END, base_url)?;
     tests.env("MALL_MYSQL_URL", mysql.to_url()).env("MALL_REDIS_URL", redis.to_url());
     finish(tests).await
 }
@@ -108,7 +118,6 @@ fn cargo_test(project: &Project, which: &[&str], base_url: &str) -> anyhow::Resu
     let mut command = functions::cargo(project);
     command
         .arg("test")
-        .args(PROFILE)
         .args(which)
         .env("MALL_TEST", "1")
         .env("MALL_BASE_URL", base_url)
