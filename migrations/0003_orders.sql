@@ -22,6 +22,8 @@ CREATE TABLE orders (
     tracking_no    VARCHAR(200) NULL,
     INDEX ix_orders_user (user_id, order_no),
     INDEX ix_orders_status (status, order_no),
+    -- What sold best lately.
+    INDEX ix_orders_paid (paid_at),
     CONSTRAINT fk_orders_user FOREIGN KEY (user_id) REFERENCES users (id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_unicode_520_ci;
 

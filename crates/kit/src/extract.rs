@@ -74,7 +74,7 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes> {
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     // serde would take the fields in an array as well.
     if bytes.trim_ascii_start().starts_with(b"[") {
-        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
+        well_formed(bytes)?;
         return Err(Problem::invalid("body", "must be an object"));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -82,12 +82,20 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         let path = error.path().to_string();
         let cause = error.into_inner();
         match cause.classify() {
-            serde_json::error::Category::Data => Problem::invalid_fields(vec![data_error(&path, &cause.to_string())]),
+            serde_json::error::Category::Data => match well_formed(bytes) {
+                Ok(()) => Problem::invalid_fields(vec![data_error(&path, &cause.to_string())]),
+                Err(problem) => problem,
+            },
             _ => malformed(&cause),
         }
     })?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+/// 400 unless all of it is JSON.
+fn well_formed(bytes: &[u8]) -> Result<()> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map(drop).map_err(|error| malformed(&error))
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {
@@ -188,11 +196,11 @@ mod tests {
 
     #[test]
     fn tells_bad_json_from_bad_fields() {
-        for body in ["", "{", "{]", "nope", r#"{"items":[]} more"#, "\u{feff}{}"] {
+        for body in ["", "{", "{]", "nope", r#"{"items":[]} more"#, "\u{feff}{}", r#"{"a":}"#, r#"{"a":1,}"#] {
             assert_eq!(refused(body).0, Code::MalformedJson, "{body:?}");
         }
         let deep = "[".repeat(10_000);
-        assert_eq!(refused(&format!(r#"{{"note":{deep}"#)).0, Code::Invalid);
+        assert_eq!(refused(&format!(r#"{{"note":{deep}"#)).0, Code::MalformedJson);
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub async fn serve(function: &str, router: Router, request: spin_sdk::http::Requ
     let method = request.method().clone();
 
     let answer = if method == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
-        preflight()
+        preflight(&context)
     } else {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(context.clone());
@@ -166,10 +166,7 @@ async fn finish(mut response: Response, method: &Method, context: &Context) -> A
     if method == Method::HEAD {
         bytes.clear();
     }
-    if let Ok(id) = HeaderValue::from_str(context.request_id()) {
-        headers.insert(REQUEST_ID, id);
-    }
-    allow_every_origin(headers);
+    everywhere(headers, context);
     http::Response::from_parts(parts, Full::new(bytes))
 }
 
@@ -191,8 +188,12 @@ fn write_problem(response: &mut Response, problem: &Problem, request_id: &str) {
     *response.body_mut() = Body::from(json);
 }
 
-/// Any page may call the shop: what it may do hangs on the token that it sends, never on a cookie.
-fn allow_every_origin(headers: &mut HeaderMap) {
+/// The headers of every answer. Any page may call the shop: what it may do hangs on the token that it sends, never on a
+/// cookie.
+fn everywhere(headers: &mut HeaderMap, context: &Context) {
+    if let Ok(id) = HeaderValue::from_str(context.request_id()) {
+        headers.insert(REQUEST_ID, id);
+    }
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -200,11 +201,11 @@ fn allow_every_origin(headers: &mut HeaderMap) {
     );
 }
 
-fn preflight() -> Answer {
+fn preflight(context: &Context) -> Answer {
     let mut answer = http::Response::new(Full::default());
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
-    allow_every_origin(headers);
+    everywhere(headers, context);
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, DELETE"),
         (

@@ -36,15 +36,25 @@ fn too_fast(wait_ms: i64) -> Problem {
     Problem::new(Code::RateLimited, "Too many requests; wait a moment").with_retry_after(seconds)
 }
 
-/// Counts KEYS[1] up to ARGV[1], for ARGV[2] seconds since the last time it counted.
-static COUNT: Script = Script::new(
+/// A failure: counts KEYS[1], for ARGV[2] seconds since the last that counted. Returns 0 up to the ARGV[1]th, then the
+/// milliseconds for which it stays locked.
+static FAILED: Script = Script::new(
     r"
     local count = redis.call('INCR', KEYS[1])
-    if count <= tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
-    return count",
+    if count <= tonumber(ARGV[1]) then redis.call('EXPIRE', KEYS[1], ARGV[2]) return 0 end
+    return redis.call('PTTL', KEYS[1])",
 );
 
-/// A lock that closes after so many failures.
+/// A success: forgets the failures in KEYS[1] and returns 0, unless they came to ARGV[1]; then as above.
+static SUCCEEDED: Script = Script::new(
+    r"
+    if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then return redis.call('PTTL', KEYS[1]) end
+    redis.call('DEL', KEYS[1])
+    return 0",
+);
+
+/// A lock that closes after so many failures. Ask before the attempt, to save its work, and tell how it went: the
+/// answer to that counts, since many attempts may be under way at once.
 pub struct Lockout {
     pub failures: i64,
     /// How long a failure counts, and how long the lock stays closed.
@@ -63,12 +73,22 @@ impl Lockout {
         Err(too_fast(left.int(0).unwrap_or_default()))
     }
 
+    /// Counts a failure; 429 if there had been too many before it.
     pub async fn failed(&self, key: &str) -> Result<()> {
-        COUNT.run(&[&lock_key(key)], vec![int(self.failures), int(self.seconds)]).await.map(drop)
+        self.tell(&FAILED, key, vec![int(self.failures), int(self.seconds)]).await
     }
 
+    /// Forgets the failures; 429 if there have been too many.
     pub async fn succeeded(&self, key: &str) -> Result<()> {
-        crate::redis::command("DEL", vec![arg(lock_key(key))]).await.map(drop)
+        self.tell(&SUCCEEDED, key, vec![int(self.failures)]).await
+    }
+
+    async fn tell(&self, script: &Script, key: &str, arguments: Vec<crate::redis::RedisParameter>) -> Result<()> {
+        let reply = script.run(&[&lock_key(key)], arguments).await?;
+        match reply.int(0) {
+            Some(0) => Ok(()),
+            left => Err(too_fast(left.unwrap_or_default())),
+        }
     }
 }
 

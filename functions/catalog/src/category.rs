@@ -116,7 +116,7 @@ pub async fn tree() -> Result<Reply<Categories>> {
 
 /// Add a category
 #[utoipa::path(
-    post, path = "/api/category", tag = "catalogue", security(("bearer" = [])),
+    post, operation_id = "create_category", path = "/api/category", tag = "catalogue", security(("bearer" = [])),
     request_body = NewCategory,
     responses((status = 201, body = Category), (status = 403, description = "`forbidden`"))
 )]
@@ -134,7 +134,7 @@ pub async fn create(_: Admin, Json(new): Json<NewCategory>) -> Result<(StatusCod
 
 /// Rename or move a category
 #[utoipa::path(
-    put, path = "/api/category/{category_id}", tag = "catalogue", security(("bearer" = [])),
+    put, operation_id = "update_category", path = "/api/category/{category_id}", tag = "catalogue", security(("bearer" = [])),
     params(("category_id" = i64, Path)),
     request_body = CategoryChange,
     responses(
@@ -170,7 +170,7 @@ pub async fn update(
 
 /// Remove a category that nothing is in
 #[utoipa::path(
-    delete, path = "/api/category/{category_id}", tag = "catalogue", security(("bearer" = [])),
+    delete, operation_id = "remove_category", path = "/api/category/{category_id}", tag = "catalogue", security(("bearer" = [])),
     params(("category_id" = i64, Path)),
     responses(
         (status = 204),

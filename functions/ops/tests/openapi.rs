@@ -32,25 +32,29 @@ struct Whole;
 
 fn whole() -> openapi::OpenApi {
     let mut whole = Whole::openapi();
-    for part in [
-        register::Api::openapi(),
-        login::Api::openapi(),
-        catalog::Api::openapi(),
-        cart::Api::openapi(),
-        checkout::Api::openapi(),
-        orders::Api::openapi(),
-        pay::Api::openapi(),
-        ops::Api::openapi(),
+    for (function, mut part) in [
+        ("register", register::Api::openapi()),
+        ("login", login::Api::openapi()),
+        ("catalog", catalog::Api::openapi()),
+        ("cart", cart::Api::openapi()),
+        ("checkout", checkout::Api::openapi()),
+        ("orders", orders::Api::openapi()),
+        ("pay", pay::Api::openapi()),
+        ("ops", ops::Api::openapi()),
     ] {
+        // Functions have handlers of the same names.
+        operations(&mut part).for_each(|o| o.operation_id = o.operation_id.take().map(|id| format!("{function}_{id}")));
         whole.merge(part);
     }
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
     whole.components.get_or_insert_with(Components::new).add_security_scheme("bearer", bearer);
-    for item in whole.paths.paths.values_mut() {
-        let methods = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
-        methods.into_iter().flatten().for_each(complete);
-    }
+    operations(&mut whole).for_each(complete);
     whole
+}
+
+fn operations(whole: &mut openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    let items = whole.paths.paths.values_mut();
+    items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]).flatten()
 }
 
 /// Adds the errors that go without saying, and gives every error its body.
