@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 /// Instances that may exist at once, over all components.
 pub const MOST_INSTANCES: u32 = 256;
 /// How often a guest that computes gives way.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(5);
 /// Compiled components that nothing has used for so long are removed.
 const STALE: Duration = Duration::from_secs(14 * 24 * 3600);
 
@@ -118,7 +118,7 @@ impl Cache {
             }
         }
         let compiled = engine.precompile_component(&build()?)?;
-        let unfinished = path.with_extension(format!("{}.new", std::process::id()));
+        let unfinished = path.with_extension(unique());
         let mut file =
             std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         std::io::Write::write_all(&mut file, &compiled)?;
@@ -133,13 +133,19 @@ impl Cache {
 fn private_folder(path: &Path) -> std::io::Result<PathBuf> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
-    let probe = path.join(format!(".{}", std::process::id()));
+    let probe = path.join(unique());
     let own = std::fs::File::create(&probe)?.metadata()?.uid();
     std::fs::remove_file(&probe)?;
     if std::fs::metadata(path)?.uid() != own {
         return Err(std::io::Error::other("the folder belongs to another user"));
     }
     path.canonicalize()
+}
+
+/// A file name that nobody else is using, in this process or another.
+fn unique() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}.new", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn remove_stale(folder: &Path) {

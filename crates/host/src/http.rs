@@ -73,7 +73,6 @@ async fn connection(stream: TcpStream, client: SocketAddr, routes: Arc<Routes>, 
         async move { Ok::<_, Infallible>(answer(&routes, request, client).await) }
     });
     let io = TokioIo::new(stream);
-    // A client that goes away in the middle is no error of ours.
     if speaks_http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -81,19 +80,26 @@ async fn connection(stream: TcpStream, client: SocketAddr, routes: Arc<Routes>, 
             .serve_connection(io, service);
         tokio::pin!(connection);
         tokio::select! {
-            _ = connection.as_mut() => return,
+            ended = connection.as_mut() => return note(ended),
             _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
         }
-        let _ = connection.await;
+        note(connection.await);
     } else {
         let connection =
             http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(PATIENCE).serve_connection(io, service);
         tokio::pin!(connection);
         tokio::select! {
-            _ = connection.as_mut() => return,
+            ended = connection.as_mut() => return note(ended),
             _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
         }
-        let _ = connection.await;
+        note(connection.await);
+    }
+}
+
+/// A client that goes away in the middle is no error of ours.
+fn note(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!("a connection broke: {error:?}");
     }
 }
 
@@ -174,7 +180,9 @@ fn report(component: &str, error: &wasmtime::Error) {
         tracing::error!(component, "a request took too long");
     } else if let Some(error) = error.downcast_ref::<InstantiationError<()>>() {
         tracing::error!(component, "no instance: {:#}", error.error);
-    } else if !error.is::<TrapOrPanicError>() {
+    } else if error.is::<TrapOrPanicError>() {
+        tracing::debug!(component, "a request ended with its instance");
+    } else {
         tracing::error!(component, "a request failed: {error:#}");
     }
 }

@@ -6,17 +6,22 @@ use host::Limits;
 
 use crate::support::*;
 
+/// The same component twice: what happens to one is nothing to the other.
+fn two(route: &str) -> String {
+    let other = format!(
+        "[[trigger.http]]\nroute = \"{route}\"\ncomponent = \"other\"\n[component.other]\nsource = \"@/web.wasm\"\n\
+         dependencies = {{ \"test:math/calculator@0.1.0\" = {{ component = \"calculator\" }} }}\n"
+    );
+    format!("{}{other}", web(""))
+}
+
 fn short() -> Limits {
     Limits { request: Duration::from_secs(1), ..Limits::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_is_a_500_and_a_new_instance_follows() {
-    // The same component twice: what happens to one is nothing to the other.
-    let manifest = web("")
-        + "[[trigger.http]]\nroute = \"/sleep/...\"\ncomponent = \"other\"\n[component.other]\nsource = \"@/web.wasm\"\n\
-           dependencies = { \"test:math/calculator@0.1.0\" = { component = \"calculator\" } }\n";
-    let app = start(&manifest).await;
+    let app = start(&two("/sleep/...")).await;
     assert_eq!(get(&app, "/seen").await.body, "1");
     assert_eq!(get(&app, "/seen").await.body, "2");
     let (sleeping, trapped) = tokio::join!(get(&app, "/sleep/500"), get(&app, "/trap"));
@@ -44,7 +49,7 @@ async fn a_request_that_waits_too_long_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endless_computing_ends_and_holds_up_nobody() {
-    let app = start_with(&web(""), short()).await;
+    let app = start_with(&two("/add/..."), short()).await;
     let begun = Instant::now();
     // More of them than threads.
     let endless = async { tokio::join!(get(&app, "/compute"), get(&app, "/compute"), get(&app, "/compute")) };
@@ -56,8 +61,8 @@ async fn endless_computing_ends_and_holds_up_nobody() {
     };
     let (endless, others) = tokio::join!(endless, others);
     assert_eq!((endless.0.status, endless.1.status, endless.2.status), (500, 500, 500));
-    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
-    assert!(others < Duration::from_millis(600), "{others:?}");
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(others < Duration::from_millis(500), "{others:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,5 +82,6 @@ async fn an_instance_is_reused_as_in_spin() {
 async fn more_requests_than_instances_wait_their_turn() {
     let app = start(&web("")).await;
     let all = futures::future::join_all((0..400).map(|_| get(&app, "/sleep/300"))).await;
-    assert!(all.iter().all(|answer| answer.status == 200));
+    let failed: Vec<_> = all.iter().filter(|answer| answer.body != "slept").collect();
+    assert!(failed.is_empty(), "{failed:?}");
 }

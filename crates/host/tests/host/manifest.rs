@@ -46,7 +46,7 @@ async fn hosts_that_are_not_granted_are_refused() {
     let app = start(&web("allowed_outbound_hosts = [\"redis://127.0.0.1:1\", \"mysql://127.0.0.1:1\"]")).await;
     let address = "mysql://u:p@127.0.0.1:2/db";
     let refused = send(&app, "POST", "/mysql", address).await.body;
-    assert_eq!(refused, format!("open: ConnectionFailed(\"address {address} is not permitted\")"));
+    assert_eq!(refused, format!("open: ConnectionFailed(\"address {address} is not permitted\"))"));
     assert_eq!(send(&app, "POST", "/redis", "redis://127.0.0.1:2").await.body, "open: InvalidAddress");
     assert!(send(&app, "POST", "/http", "http://127.0.0.1:1/").await.body.contains("HttpRequestDenied"));
     // Granted, but nobody is there.
@@ -57,6 +57,7 @@ async fn hosts_that_are_not_granted_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_told_in_one_line() {
     let web = web("");
+    let web = web.as_str();
     for (manifest, expected) in [
         (web.replace("[component.web]", "[component.web]\nfiles = [\"a\"]"), "unknown field `files`"),
         (web.replace("[component.web]", "[component.webb]"), "a trigger names the component \"web\""),
@@ -70,11 +71,11 @@ async fn mistakes_are_told_in_one_line() {
             "must not have a path",
         ),
         (
-            "[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"web\"\naddress = \"redis://secret@x:y\"\n".to_string() + &web,
+            "[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"web\"\naddress = \"redis://secret@x:y\"\n".to_string() + web,
             "the Redis trigger on \"c\": its address",
         ),
         (
-            "[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"web\"\naddress = \"redis://127.0.0.1:1\"\n".to_string() + &web,
+            "[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"web\"\naddress = \"redis://127.0.0.1:1\"\n".to_string() + web,
             "component \"web\": it doesn't handle messages",
         ),
         ("= oops".into(), "line 4"),

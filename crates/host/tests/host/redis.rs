@@ -6,8 +6,8 @@ use host::App;
 
 use crate::support::*;
 
-async fn redis(app: &App, script: &str) -> Vec<String> {
-    send(app, "POST", "/redis", script).await.body.lines().map(String::from).collect()
+async fn redis(app: &App, script: impl AsRef<str>) -> Vec<String> {
+    send(app, "POST", "/redis", script.as_ref()).await.body.lines().map(String::from).collect()
 }
 
 fn granted(server: &Server) -> String {
@@ -21,8 +21,8 @@ async fn replies_and_errors_are_spins() {
     let url = server.redis_url();
     let answers = redis(
         &app,
-        &format!(
-            "{url}\nSET a b\nGET a\nGET none\nINCRBY n 5\nRPUSH l x y\nLRANGE l 0 -1\nEVALSHA {} 0\nEVAL return_redis.error_reply('OUT_none') 0\nINCR a\nNOSUCH",
+        format!(
+            "{url}\nSET a b\nGET a\nGET none\nINCRBY n 5\nRPUSH l x y\nLRANGE l 0 -1\nEVALSHA {} 0\nEVAL return~redis.error_reply('OUT~none') 0\nINCR a\nNOSUCH",
             "f".repeat(40)
         ),
     )
@@ -42,9 +42,9 @@ async fn sessions_are_kept_apart() {
     let script = format!("{url}\nSELECT 5\nSET only here\nMULTI\nGET only\nEXEC");
     assert_eq!(redis(&app, &script).await.last().unwrap(), "here");
     // Blocks its own connection, nobody else's.
-    let (blocked, other) = tokio::join!(redis(&app, &format!("{url}\nBLPOP never 1")).await_with_time(), async {
+    let (blocked, other) = tokio::join!(redis(&app, format!("{url}\nBLPOP never 1")).await_with_time(), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        redis(&app, &format!("{url}\nGET only")).await_with_time().await
+        redis(&app, format!("{url}\nGET only")).await_with_time().await
     });
     assert_eq!(blocked.0, ["Nil"]);
     assert_eq!(other.0, ["Nil"]);
@@ -64,13 +64,13 @@ async fn connections_are_shared_and_opened_again() {
     let mut server = Server::redis();
     let app = start(&granted(&server)).await;
     let url = server.redis_url();
-    futures::future::join_all((0..50).map(|_| redis(&app, &format!("{url}\nSET a b")))).await;
+    futures::future::join_all((0..50).map(|_| redis(&app, format!("{url}\nSET a b")))).await;
     let connections = redis_says(server.port, "INFO clients");
     let count: usize = connections.split("connected_clients:").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
     assert!(count <= 2, "{count}");
 
     server.stop();
-    let (answer, time) = redis(&app, &format!("{url}\nGET a")).await_with_time().await;
+    let (answer, time) = redis(&app, format!("{url}\nGET a")).await_with_time().await;
     assert!(answer[0].contains("Other("), "{answer:?}");
     assert!(time < Duration::from_secs(4), "{time:?}");
     server.start_redis();

@@ -125,7 +125,7 @@ async fn run_redis(script: &str) -> String {
     for line in lines {
         let mut words = line.split(' ');
         let command = words.next().unwrap();
-        let arguments = words.map(|word| RedisParameter::Binary(word.replace('_', " ").into_bytes()));
+        let arguments = words.map(|word| RedisParameter::Binary(word.replace('~', " ").into_bytes()));
         let answer = connection.execute(command, arguments).await;
         answers.push(match answer {
             Ok(results) => results
