@@ -1,19 +1,23 @@
 //! A shop for one run: databases, folder and all, gone when it is dropped.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
 };
+
+use anyhow::Context;
 
 use crate::{
     address::Variables,
     database,
+    process::Guarded,
     project::{Project, private_folder, random_hex},
     servers::{self, Databases, Durability},
-    shop::{self, Runtime, Shop},
-    variables,
+    shop, variables,
 };
 
 /// What a run needs of its shop, and what it does not.
@@ -47,12 +51,54 @@ impl Scratch {
         Ok(Self { databases, variables, project, _folder: folder })
     }
 
-    pub async fn serve(&self, runtime: Runtime) -> anyhow::Result<Shop> {
-        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut shop = Shop::start(&self.project, runtime, anywhere, self.variables.clone()).await?;
-        shop.ready(Duration::from_secs(60)).await?;
-        Ok(shop)
+    /// The shop as `cargo mall up` runs it, in a process of its own. What it prints goes to `log`, if anywhere.
+    pub async fn serve(&self, log: Option<&Path>) -> anyhow::Result<Served> {
+        let mut command = ourselves()?;
+        command
+            .args(["up", "--listen", "127.0.0.1:0", "--no-demo"])
+            .env("MALL_MYSQL_URL", self.databases.mysql.to_url())
+            .env("MALL_REDIS_URL", self.databases.redis.to_url())
+            .env("MALL_DIR", self.project.state.join("shop"))
+            // The functions are built.
+            .env("MALL_TEST", "1");
+        for (name, value) in &self.variables {
+            command.env(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value);
+        }
+        Served::start("the shop", command, log).await
     }
+}
+
+/// A process of this same program that says where it serves, and then does.
+pub struct Served {
+    pub address: SocketAddr,
+    /// From the start of the process until it said so.
+    pub ready_after: Duration,
+    pub process: Guarded,
+}
+
+impl Served {
+    pub async fn start(name: &str, mut command: Command, log: Option<&Path>) -> anyhow::Result<Self> {
+        let begun = Instant::now();
+        let mut log = File::create(log.unwrap_or(Path::new("/dev/null"))).context("the shop's log can't be written")?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.try_clone()?);
+        let mut process = Guarded::spawn(name, &mut command, Duration::from_secs(15))?;
+        let stdout = process.take_stdout().context("no pipe")?;
+        let line = tokio::task::spawn_blocking(move || {
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            let found = lines.find(|line| line.contains("http://"));
+            // What follows is read too, so that the writer never waits.
+            std::thread::spawn(move || lines.for_each(|line| drop(writeln!(log, "{line}"))));
+            found
+        });
+        let line = line.await?.with_context(|| format!("{name} ended instead of serving"))?;
+        let ready_after = begun.elapsed();
+        let (_, address) = line.rsplit_once("http://").context("no address")?;
+        Ok(Self { address: address.trim().parse()?, ready_after, process })
+    }
+}
+
+pub fn ourselves() -> anyhow::Result<Command> {
+    Ok(Command::new(std::env::current_exe().context("the path of this program is not known")?))
 }
 
 struct Folder(PathBuf);
@@ -68,7 +114,7 @@ fn sweep(state: &Path, what: &str) {
     let Ok(entries) = fs::read_dir(state) else { return };
     for entry in entries.flatten() {
         let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(&format!("{what}-")));
-        let abandoned = fs::File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+        let abandoned = File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
         if ours && abandoned {
             servers::end_predecessors(&entry.path());
             let _ = fs::remove_dir_all(entry.path());

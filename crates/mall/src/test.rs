@@ -16,7 +16,6 @@ use crate::{
     project::Project,
     scratch::{Scratch, Wanted},
     servers::Durability,
-    shop::Runtime,
 };
 
 #[derive(clap::Args)]
@@ -63,10 +62,11 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     functions::build(project).await?;
 
     let scratch = Scratch::start(project, &WANTED).await?;
-    let shop = scratch.serve(Runtime::Embedded).await?;
+    let log = project.state.join("test-shop.log");
+    let shop = scratch.serve(Some(&log)).await?;
     let mut code = ExitCode::SUCCESS;
     for which in [&TOOLS[..], &SHOP[..]] {
-        let mut tests = cargo_test(project, which, &shop.base_url())?;
+        let mut tests = cargo_test(project, which, &format!("http://{}", shop.address))?;
         tests
             .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
             .env("MALL_REDIS_URL", scratch.databases.redis.to_url())
@@ -76,7 +76,10 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
             code = outcome;
         }
     }
-    shop.stop().await;
+    if code != ExitCode::SUCCESS {
+        eprintln!("error: tests failed; what the shop said is in {}", log.display());
+    }
+    drop(shop);
     Ok(code)
 }
 
@@ -117,7 +120,7 @@ async fn check(project: &Project, what: &str, arguments: &[&str], packages: &[&s
 fn cargo_test(project: &Project, which: &[&str], base_url: &str) -> anyhow::Result<Command> {
     let mut command = functions::cargo(project);
     command
-        .arg("test")
+        .args(["test", "--no-fail-fast"])
         .args(which)
         .env("MALL_TEST", "1")
         .env("MALL_BASE_URL", base_url)

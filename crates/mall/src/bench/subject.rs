@@ -1,9 +1,9 @@
 //! Processes that are measured: the shop as `cargo mall up` runs it, `spin up`, the native yardstick.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::SocketAddr,
-    process::{Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use super::plan::{Outcome, Plan};
 use crate::{
     http,
     process::Guarded,
-    scratch::Scratch,
+    scratch::{Scratch, Served, ourselves},
     servers::free_port,
     spin::{self, Spin},
 };
@@ -32,24 +32,17 @@ enum Process {
 
 impl Subject {
     pub async fn shop(scratch: &Scratch) -> anyhow::Result<Self> {
-        let mut command = ourselves()?;
-        command
-            .args(["up", "--listen", "127.0.0.1:0", "--no-demo"])
-            .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
-            .env("MALL_REDIS_URL", scratch.databases.redis.to_url())
-            .env("MALL_DIR", scratch.project.state.join("shop"))
-            // The functions are built.
-            .env("MALL_TEST", "1");
-        for (name, value) in &scratch.variables {
-            command.env(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value);
-        }
-        Self::ours("the shop", command).await
+        Ok(Self::ours(scratch.serve(None).await?))
     }
 
     pub async fn native(scratch: &Scratch) -> anyhow::Result<Self> {
         let mut command = ourselves()?;
         command.arg("native-yardstick").env("MALL_MYSQL_URL", scratch.databases.mysql.to_url());
-        Self::ours("the native yardstick", command).await
+        Ok(Self::ours(Served::start("the native yardstick", command, None).await?))
+    }
+
+    fn ours(Served { address, ready_after, process }: Served) -> Self {
+        Self { address, ready_after, process: Process::Ours(process) }
     }
 
     pub async fn spin(scratch: &Scratch) -> anyhow::Result<Option<Self>> {
@@ -66,24 +59,6 @@ impl Subject {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(Some(Self { address, ready_after: begun.elapsed(), process: Process::Spin(spin) }))
-    }
-
-    async fn ours(name: &str, mut command: Command) -> anyhow::Result<Self> {
-        let begun = Instant::now();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = Guarded::spawn(name, &mut command, Duration::from_secs(15))?;
-        let stdout = process.take_stdout().context("no pipe")?;
-        let line = tokio::task::spawn_blocking(move || {
-            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-            let found = lines.find(|line| line.contains("http://"));
-            // What follows is read too, so that the writer never waits.
-            std::thread::spawn(move || lines.for_each(drop));
-            found
-        });
-        let line = line.await?.with_context(|| format!("{name} ended instead of serving"))?;
-        let ready_after = begun.elapsed();
-        let (_, address) = line.rsplit_once("http://").context("no address")?;
-        Ok(Self { address: address.trim().parse()?, ready_after, process: Process::Ours(process) })
     }
 
     /// Resident memory, in MiB.
@@ -107,10 +82,6 @@ impl Subject {
             Process::Spin(spin) => drop(spin),
         }
     }
-}
-
-fn ourselves() -> anyhow::Result<Command> {
-    Ok(Command::new(std::env::current_exe().context("the path of this program is not known")?))
 }
 
 /// A load generator in a process of its own, at work.
