@@ -1,5 +1,4 @@
 //! Login, refresh, logout: the only function that mints tokens.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod session;
 

@@ -1,14 +1,6 @@
 //! What a cart or an order comes to: the sum of its lines. There are no promotions yet.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
+// Money and stock are counted here.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 // What wit-bindgen writes is not held to the rules for what we write.
 #[allow(clippy::all, clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used)]

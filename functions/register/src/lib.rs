@@ -1,5 +1,4 @@
 //! Sign-up.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 use axum::{Json as Reply, Router, routing::post};
 use http::StatusCode;
