@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wasmtime_wasi_http::handler::ProxyHandler;
@@ -52,7 +51,7 @@ pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> 
     let variables = Variables::resolve(&manifest.variables, &options.variables)?;
     // Before the work of compiling, so that a port that is taken is known at once.
     let cannot_listen = |source| Error::Listen { address: options.listen, source };
-    let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
+    let listener = http::listen(options.listen).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
 
     // Only fails if another provider was set first, which does as well.

@@ -98,10 +98,7 @@ type Fetched = (Vec<Column>, Vec<Row>, Result<(), Error>);
 
 async fn fetch(conn: &mut mysql_async::Conn, statement: &str, params: Params) -> Result<Fetched, mysql_async::Error> {
     let mut result = conn.exec_iter(statement, params).await?;
-    let Some(columns) = result.columns() else {
-        let end = Err(Error::Other("unable to stream query result".into()));
-        return Ok((vec![], vec![], end));
-    };
+    let columns = result.columns().unwrap_or_default();
     let columns: Vec<_> = columns.iter().map(values::column).collect();
     let (mut rows, mut size) = (Vec::new(), 0);
     let end = loop {

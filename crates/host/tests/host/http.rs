@@ -8,11 +8,8 @@ use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_is_told_how_it_was_reached() {
-    let app = start(&format!(
-        "{}\n[[trigger.http]]\nroute = \"/headers/:who/...\"\ncomponent = \"web\"\n",
-        web("")
-    ))
-    .await;
+    let app =
+        start(&format!("{}\n[[trigger.http]]\nroute = \"/headers/:who/...\"\ncomponent = \"web\"\n", web(""))).await;
     let forged = "spin-client-addr: 1.2.3.4:5\r\nSpin-Path-Match-Other: x\r\nX-Mine: yes\r\nConnection: close\r\n";
     let answer = request(app.local_addr(), "GET", "/headers/me/a/b?c=d", forged, "").unwrap();
     let lines: Vec<_> = answer.body.lines().collect();

@@ -65,17 +65,25 @@ async fn mistakes_are_told_in_one_line() {
         (web.replace("@/web.wasm", "@/calculator.wasm"), "matches none of the component's imports"),
         (web.replace("{ component = \"calculator\" }", "{ component = \"nobody\" }"), "\"nobody\", which isn't there"),
         (web.replace("/...", "/a/:/b"), "the route"),
-        (web.replace("source = \"@/web.wasm\"", "source = \"@/web.wasm\"\nvariables = { a = \"{{ b }}\" }"), "unknown variable \"b\""),
         (
-            web.replace("source = \"@/web.wasm\"", "source = \"@/web.wasm\"\nallowed_outbound_hosts = [\"redis://a/b\"]"),
+            web.replace("source = \"@/web.wasm\"", "source = \"@/web.wasm\"\nvariables = { a = \"{{ b }}\" }"),
+            "unknown variable \"b\"",
+        ),
+        (
+            web.replace(
+                "source = \"@/web.wasm\"",
+                "source = \"@/web.wasm\"\nallowed_outbound_hosts = [\"redis://a/b\"]",
+            ),
             "must not have a path",
         ),
         (
-            "[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"web\"\naddress = \"redis://secret@x:y\"\n".to_string() + web,
+            "[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"web\"\naddress = \"redis://secret@x:y\"\n".to_string()
+                + web,
             "the Redis trigger on \"c\": its address",
         ),
         (
-            "[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"web\"\naddress = \"redis://127.0.0.1:1\"\n".to_string() + web,
+            "[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"web\"\naddress = \"redis://127.0.0.1:1\"\n".to_string()
+                + web,
             "component \"web\": it doesn't handle messages",
         ),
         ("= oops".into(), "line 4"),

@@ -67,7 +67,7 @@ async fn errors(app: &App, url: &str) {
     assert!(answers[2].contains("QueryFailed(\"Server(ServerError { code: 1062,"), "{}", answers[2]);
     assert_eq!(answers[3], "query: Other(\"async error: channel closed\"))");
     assert!(answers[4].contains("code: 1064"), "{}", answers[4]);
-    assert!(answers[5].contains("unable to stream query result"), "{}", answers[5]);
+    assert_eq!(answers[5], "[] [] Ok(())");
     assert!(answers[6].contains("QueryFailed(\"Driver("), "{}", answers[6]);
     let wrong = mysql(app, &url.replace("mall:", "nobody:")).await;
     assert!(wrong[0].contains("ConnectionFailed(\"Server(ServerError { code: 1045"), "{}", wrong[0]);
@@ -98,7 +98,8 @@ async fn connections(app: &App, server: &mut Server) {
     // A kept connection that the server has closed.
     let killed = mysql(app, format!("{url}\nexecute KILL CONNECTION_ID()\nquery SELECT 1 AS x")).await;
     assert!(killed[0].contains("QueryFailed"), "{killed:?}");
-    let idle = futures::future::join_all((0..5).map(|_| mysql(app, format!("{url}\nquery SELECT SLEEP(0.1) AS x")))).await;
+    let idle =
+        futures::future::join_all((0..5).map(|_| mysql(app, format!("{url}\nquery SELECT SLEEP(0.1) AS x")))).await;
     assert!(idle.iter().all(|answer| answer[0].ends_with("Ok(())")), "{idle:?}");
     server.stop();
     let begun = Instant::now();

@@ -28,9 +28,17 @@ async fn replies_and_errors_are_spins() {
     )
     .await;
     assert_eq!(answers[..6], ["Status(\"OK\")", "b", "Nil", "Int64(5)", "Int64(2)", "x y"]);
-    assert!(answers[6].starts_with("Other(\"An error was signalled by the server - NoScriptError: No matching script"), "{}", answers[6]);
+    assert!(
+        answers[6].starts_with("Other(\"An error was signalled by the server - NoScriptError: No matching script"),
+        "{}",
+        answers[6]
+    );
     assert!(answers[7].starts_with("Other(\"OUT: none"), "{}", answers[7]);
-    assert!(answers[8].starts_with("Other(\"An error was signalled by the server - ResponseError: value is not an integer"), "{}", answers[8]);
+    assert!(
+        answers[8].starts_with("Other(\"An error was signalled by the server - ResponseError: value is not an integer"),
+        "{}",
+        answers[8]
+    );
     assert!(answers[9].contains("ResponseError: unknown command"), "{}", answers[9]);
 }
 
@@ -85,7 +93,9 @@ fn worker(server: &Server, channels: &[&str]) -> String {
     let url = server.redis_url();
     let triggers: String = channels
         .iter()
-        .map(|channel| format!("[[trigger.redis]]\naddress = \"{url}\"\nchannel = \"{channel}\"\ncomponent = \"worker\"\n"))
+        .map(|channel| {
+            format!("[[trigger.redis]]\naddress = \"{url}\"\nchannel = \"{channel}\"\ncomponent = \"worker\"\n")
+        })
         .collect();
     format!(
         "{triggers}[component.worker]\nsource = \"@/worker.wasm\"\nallowed_outbound_hosts = [\"{url}\"]\nvariables = {{ redis = \"{url}\" }}\n"
