@@ -34,7 +34,8 @@ pub struct Arguments {
 const TOOLS: [&str; 7] = ["--profile", "tools", "--package", "mall", "--package", "host", "--all-targets"];
 const SHOP: [&str; 8] =
     ["--profile", "tools", "--workspace", "--exclude", "mall", "--exclude", "host", "--all-targets"];
-const END_TO_END: [&str; 4] = ["--profile", "tools", "--package", "tests"];
+const END_TO_END: [&str; 9] =
+    ["--profile", "tools", "--workspace", "--exclude", "mall", "--exclude", "host", "--test", "e2e"];
 
 const WANTED: Wanted = Wanted {
     what: "test",
