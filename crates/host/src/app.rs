@@ -153,7 +153,7 @@ impl Loader<'_> {
                 let _permit = room.acquire_owned().await;
                 tokio::task::spawn_blocking(move || {
                     let loaded =
-                        sources.compile(&engine, &cache).and_then(|component| Ok(linker.instantiate_pre(&component)?));
+                        sources.compile(&engine, &cache).and_then(|component| linker.instantiate_pre(&component));
                     (name, loaded)
                 })
                 .await

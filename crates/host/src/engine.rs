@@ -96,7 +96,7 @@ impl Cache {
         build: impl FnOnce() -> wasmtime::Result<Vec<u8>>,
     ) -> wasmtime::Result<Component> {
         let Some(folder) = &self.folder else {
-            return Ok(Component::new(engine, build()?)?);
+            return Component::new(engine, build()?);
         };
         let mut hash = Sha256::new();
         hash.update(self.compatibility.to_le_bytes());
@@ -125,7 +125,7 @@ impl Cache {
         file.sync_all()?;
         std::fs::rename(&unfinished, &path)?;
         // SAFETY: as above. From the file, so that its pages are shared and can be dropped.
-        Ok(unsafe { Component::deserialize_file(engine, &path) }?)
+        unsafe { Component::deserialize_file(engine, &path) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST};
-use http::uri::{Authority, Scheme};
+use http::uri::{self, Authority, Scheme};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -21,7 +21,7 @@ use wasmtime_wasi_http::handler::{self, ExpirationError, InstantiationError, Pro
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
 use crate::function::Service;
-use crate::routes::Router;
+use crate::routes::{Match, Router};
 
 /// A client that doesn't send a request for so long is let go: slow ones must not use up what others need.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -128,20 +128,21 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn answer(routes: &Routes, request: Request<Incoming>, client: HeaderValue) -> Response<Body> {
-    let path = request.uri().path();
-    if let Some(name) = path.strip_prefix(RESERVED) {
+async fn answer(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue) -> Response<Body> {
+    let uri = std::mem::take(request.uri_mut());
+    if let Some(name) = uri.path().strip_prefix(RESERVED) {
         return match name {
             "health" => text("OK"),
             _ => empty(StatusCode::NOT_FOUND),
         };
     }
-    let Some(service) = routes.find(path).map(|found| found.target.clone()) else {
+    let Some(found) = routes.find(uri.path()) else {
         return empty(StatusCode::NOT_FOUND);
     };
-    let Some(request) = prepare(routes, request, client) else {
+    let Some(request) = prepare(&found, &uri, request, client) else {
         return empty(StatusCode::BAD_REQUEST);
     };
+    let service = found.target;
     match service.handle((), request).await {
         Ok(response) => response,
         Err(error) => {
@@ -152,18 +153,22 @@ async fn answer(routes: &Routes, request: Request<Incoming>, client: HeaderValue
 }
 
 /// The request as the function gets it: with its full URL, and with Spin's headers, which no client can send.
-fn prepare(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue) -> Option<handler::Request> {
-    let mut uri = std::mem::take(request.uri_mut()).into_parts();
+fn prepare(
+    found: &Match<ProxyHandler<Service>>,
+    uri: &Uri,
+    mut request: Request<Incoming>,
+    client: HeaderValue,
+) -> Option<handler::Request> {
     let headers = request.headers_mut();
     let host = match headers.get(HOST) {
         Some(host) => Some(Authority::try_from(host.as_bytes()).ok()?),
         None => None,
     };
-    let authority = match (host, uri.authority.take()) {
-        (Some(host), Some(authority)) if host != authority => return None,
-        (host, authority) => authority.or(host)?,
+    let authority = match (host, uri.authority()) {
+        (Some(host), Some(authority)) if host != *authority => return None,
+        (host, authority) => host.or_else(|| authority.cloned())?,
     };
-    let path = uri.path_and_query.as_ref()?;
+    let path = uri.path_and_query()?.clone();
     let url = HeaderValue::try_from(format!("http://{authority}{path}")).ok()?;
 
     headers.remove(CONNECTION);
@@ -171,13 +176,15 @@ fn prepare(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue)
     for name in forged {
         headers.remove(name);
     }
-    routes.find(path.path())?.describe(headers);
+    found.describe(headers);
     headers.insert(FULL_URL, url);
     headers.insert(CLIENT, client);
 
-    uri.scheme = Some(Scheme::HTTP);
-    uri.authority = Some(authority);
-    *request.uri_mut() = Uri::from_parts(uri).ok()?;
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(path);
+    *request.uri_mut() = Uri::from_parts(parts).ok()?;
     // The client went away, or sent what is no body.
     let broken = |_| handler::ErrorCode::P3(ErrorCode::ConnectionTerminated);
     Some(request.map(|body| body.map_err(broken).boxed_unsync()))

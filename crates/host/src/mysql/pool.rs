@@ -149,9 +149,11 @@ impl Drop for Lent {
         let (Some(mut conn), true) = (self.conn.take(), self.resettable) else {
             return;
         };
+        // Without one, the process is ending, and the connection with it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let pool = self.pool.clone();
         // At once, not at the next use: an open transaction holds its locks until then.
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             let reset = timeout(CONNECT_TIMEOUT, conn.reset()).await;
             if matches!(reset, Ok(Ok(true))) {
                 let mut idle = lock(&pool.idle);
