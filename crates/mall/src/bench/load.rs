@@ -165,9 +165,11 @@ impl Worker {
                 let path = format!("/api/product/{}", self.product(usize::MAX));
                 self.call(Method::GET, &path, None).await?
             }
-            Flow::CartAdd => self.add_to_cart().await?,
+            // Few enough that a cart stays a cart.
+            Flow::CartAdd => self.add_to_cart(5).await?,
             Flow::Buy => {
-                self.add_to_cart().await?;
+                // Of all there are: buyers of one thing wait for one another, and that is not what is measured.
+                self.add_to_cart(usize::MAX).await?;
                 let order = self.call(Method::POST, "/api/checkout", Some(json!({}))).await?;
                 let order_no = order["order_no"].as_str().context("an order without a number")?;
                 let path = format!("/api/order/{order_no}/pay");
@@ -175,7 +177,7 @@ impl Worker {
             }
             Flow::Mixed => match self.turn % 20 {
                 0 => Box::pin(self.shop_round(Flow::Buy)).await.map(|()| Value::Null)?,
-                1..=3 => self.add_to_cart().await?,
+                1..=3 => self.add_to_cart(5).await?,
                 4 => self.call(Method::GET, "/api/cart", None).await?,
                 5 => self.call(Method::POST, "/api/checkout/quote", Some(json!({}))).await?,
                 6 => self.call(Method::GET, "/api/order", None).await?,
@@ -186,9 +188,8 @@ impl Worker {
         Ok(())
     }
 
-    async fn add_to_cart(&mut self) -> anyhow::Result<Value> {
-        // Few enough that a cart stays a cart.
-        let body = json!({ "product_id": self.product(5), "quantity": 1 });
+    async fn add_to_cart(&mut self, of: usize) -> anyhow::Result<Value> {
+        let body = json!({ "product_id": self.product(of), "quantity": 1 });
         self.call(Method::POST, "/api/cart", Some(body)).await
     }
 
