@@ -61,6 +61,36 @@ async fn a_new_cart_is_empty() {
 }
 
 #[tokio::test]
+async fn a_cart_shows_at_once_what_became_of_its_product() {
+    let shop = Shop::running();
+    let (admin, user, other) = (shop.admin().await, shop.user().await, shop.user().await);
+    let product = shop.product(json!({ "price_cents": 500, "stock": 10 })).await;
+    user.add(product, 2).await;
+    let path = format!("/api/product/{product}");
+    admin.put(&path).json(json!({ "price_cents": 400, "name": "Renamed" })).await.is(200);
+    let cart = user.cart().await;
+    assert_eq!((&cart["items"][0]["price_cents"], &cart["total_cents"]), (&json!(400), &json!(800)), "{cart}");
+    assert_eq!(cart["items"][0]["name"], "Renamed");
+
+    let available = async || user.cart().await["items"][0]["available"].clone();
+    let order = other.order(&[(product, 3)]).await;
+    assert_eq!(available().await, 7);
+    other.cancelling(&order).await.is(200);
+    assert_eq!(available().await, 10);
+    other.add(product, 1).await;
+    other.post("/api/checkout").json(json!({})).await.is(201);
+    assert_eq!(available().await, 9);
+    admin.post(&format!("{path}/stock")).json(json!({ "delta": -4, "reason": "lost" })).await.is(200);
+    assert_eq!(available().await, 5);
+    admin.post("/api/product/batch").json(json!({ "product_ids": [product], "on_shelf": false })).await.is(200);
+    assert_eq!(available().await, 0);
+    admin.put(&path).json(json!({ "on_shelf": true })).await.is(200);
+    assert_eq!(available().await, 5);
+    admin.delete(&path).await.is(204);
+    assert_eq!(available().await, 0);
+}
+
+#[tokio::test]
 async fn what_is_added_is_in_the_cart_and_selected() {
     let shop = Shop::running();
     let user = shop.user().await;

@@ -49,6 +49,27 @@ async fn carts_that_check_out_at_once_sell_no_unit_twice() {
     assert_eq!(shop.stock(other).await, Stock { available: 95, reserved: 5, sold: 0 });
 }
 
+/// None of them may wait for a second connection while it holds one: an instance has fewer than requests.
+#[tokio::test]
+async fn forty_carts_of_the_same_things_all_check_out_at_once() {
+    let shop = Shop::running();
+    let buyers = shop.buyers(40).await;
+    let products = join_all((0..3).map(|_| shop.product(json!({ "stock": 1000 })))).await;
+    join_all(buyers.iter().map(async |buyer| {
+        for product in &products {
+            buyer.add(*product, 1).await;
+        }
+    }))
+    .await;
+    let checkouts = buyers.iter().map(|buyer| buyer.post("/api/checkout").json(json!({})).into_future());
+    for reply in join_all(checkouts).await {
+        reply.is(201);
+    }
+    for product in products {
+        assert_eq!(shop.stock(product).await, Stock { available: 960, reserved: 40, sold: 0 });
+    }
+}
+
 #[tokio::test]
 async fn a_cancel_and_a_payment_at_once_are_never_both() {
     let shop = Shop::running();

@@ -64,6 +64,8 @@ fn config(pooled_memory: Option<usize>) -> Config {
             .total_stacks(MOST_INSTANCES * 17)
             .max_memory_size(memory)
             .max_unused_warm_slots(32)
+            .linear_memory_keep_resident(1 << 20)
+            .pagemap_scan(wasmtime::Enabled::Auto)
             .max_component_instance_size(4 << 20)
             .max_core_instance_size(4 << 20);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -5,13 +5,16 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
 };
 use http::{HeaderMap, header, request::Parts};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::{Code, FieldError, Problem, Result};
 
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+
+/// How much of a body that is too large is read, in bytes.
+const MAX_DISCARDED: usize = 1024 * 1024;
 
 /// A JSON body.
 pub struct Json<T>(pub T);
@@ -22,7 +25,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
         expect_json(&parts.headers)?;
-        parse(&read(&parts.headers, body).await?).map(Json)
+        parse(&read(body).await?).map(Json)
     }
 }
 
@@ -34,7 +37,7 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> 
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body).await?;
+        let bytes = read(body).await?;
         parse_optional(&parts.headers, &bytes).map(OptionalJson)
     }
 }
@@ -56,17 +59,24 @@ pub(crate) fn expect_json(headers: &HeaderMap) -> Result<()> {
     if is_json { Ok(()) } else { Err(Problem::new(Code::UnsupportedMediaType, "Send the body as application/json")) }
 }
 
-/// The whole body, or 413.
-pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes> {
-    let too_large = || Problem::new(Code::BodyTooLarge, format!("A body may have {MAX_BODY} bytes"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(too_large());
+/// The whole body, or 413. A body that is too large is read on and thrown away, up to a bound: a client that is still
+/// sending when its connection ends may never see the answer.
+pub(crate) async fn read(mut body: Body) -> Result<Bytes> {
+    let (mut bytes, mut length) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new(Code::MalformedJson, "The body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length > MAX_DISCARDED {
+            break;
+        }
+        if length <= MAX_BODY {
+            bytes.extend_from_slice(&data);
+        }
     }
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Problem::new(Code::MalformedJson, "The body broke off")),
+    match length > MAX_BODY {
+        true => Err(Problem::new(Code::BodyTooLarge, format!("A body may have {MAX_BODY} bytes"))),
+        false => Ok(bytes.into()),
     }
 }
 

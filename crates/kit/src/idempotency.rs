@@ -98,7 +98,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Idempotent<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        let bytes = extract::read(&parts.headers, body).await?;
+        let bytes = extract::read(body).await?;
         let key = match parts.headers.get(KEY) {
             None => None,
             Some(value) => Some(Key {
@@ -156,8 +156,10 @@ impl<T> Idempotent<T> {
             Claimed::Before(response) => return Ok(response),
         };
         let result = mysql::transaction(async |tx| {
+            // First, so that what the work locks is not held for longer than it must.
+            expect_claim(tx, user_id, key, &claim).await?;
             let reply = work(&self.body, tx).await?;
-            keep(tx, user_id, key, &claim, &reply, &self.request_id).await?;
+            keep(tx, user_id, key, &reply, &self.request_id).await?;
             Ok(reply)
         })
         .await;
@@ -173,7 +175,10 @@ impl<T> Idempotent<T> {
             && problem.code != Code::IdempotencyInProgress;
         let reply = Reply::refusal(problem.clone());
         let settled = mysql::transaction(async |tx| match remembered {
-            true => keep(tx, user_id, key, claim, &reply, &self.request_id).await,
+            true => {
+                expect_claim(tx, user_id, key, claim).await?;
+                keep(tx, user_id, key, &reply, &self.request_id).await
+            }
             false => Ok(tx.execute(FREE, params![user_id, &key.scope, &key.text, claim]).await?),
         })
         .await;
@@ -285,19 +290,17 @@ fn in_progress(seconds: u64) -> Problem {
     Problem::new(Code::IdempotencyInProgress, "The first request with this key still runs").with_retry_after(seconds)
 }
 
-/// Writes the reply into the claim, if it is still ours.
-async fn keep(
-    tx: &mut Connection,
-    user_id: i64,
-    key: &Key,
-    claim: &str,
-    reply: &Reply,
-    request_id: &str,
-) -> Result<()> {
+/// Locks the claim; 409 if it is no longer ours.
+async fn expect_claim(tx: &mut Connection, user_id: i64, key: &Key, claim: &str) -> Result<()> {
     let kept = tx.query_one::<KeptRow>(FIND, params![user_id, &key.scope, &key.text]).await?;
-    if kept.is_none_or(|kept| kept.claim != claim) {
-        return Err(in_progress(1));
+    match kept.is_some_and(|kept| kept.claim == claim) {
+        true => Ok(()),
+        false => Err(in_progress(1)),
     }
+}
+
+/// Writes the reply into the claim.
+async fn keep(tx: &mut Connection, user_id: i64, key: &Key, reply: &Reply, request_id: &str) -> Result<()> {
     let (status, json) = (i64::from(reply.status.as_u16()), reply.json(request_id));
     tx.execute(KEEP, params![status, json.as_slice(), user_id, &key.scope, &key.text]).await?;
     Ok(())

@@ -1,36 +1,39 @@
 //! The cart: a Redis hash a user, changed by scripts so that two devices at once lose nothing.
 
-use std::collections::BTreeMap;
-
 use kit::{
     Problem, Result, Timestamp,
-    mysql::{self, marks, param},
     redis::{self, RedisResult, Reply, Script, arg, int},
-    row,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     Cents, Line, MAX_LINES, MAX_QUANTITY,
+    facts::{self, Facts},
     pricing::{PricedLine, Quote, price},
 };
 
 const TTL_SECONDS: i64 = 90 * 24 * 60 * 60;
 
 /// What every script begins with. A field is a product's id, its value `quantity:selected:when added`.
-/// The reply is one list: a word that says how it went, then the cart's fields and values.
+/// The reply is one list: a word that says how it went, then of each product the cart's field, its value, and the
+/// product's facts, empty if they are not there. `shelf` says what keeps the product from being bought, as far as is
+/// known; who has looked into MySQL passes `1` in ARGV[2], and it says nothing.
 macro_rules! script {
     ($body:literal) => {
         Script::new(concat!(
             r"
             local cart, id = KEYS[1], ARGV[1]
-            local value = redis.call('HGET', cart, id)
+            local value = id ~= '' and redis.call('HGET', cart, id)
             local quantity, selected, added
             if value then quantity, selected, added = value:match('^(%d+):(%d):(%d+)$') end
             local function answer(word)
-                local reply = redis.call('HGETALL', cart)
-                table.insert(reply, 1, word)
+                local reply, held = {word}, redis.call('HGETALL', cart)
+                for i = 1, #held, 2 do
+                    table.insert(reply, held[i])
+                    table.insert(reply, held[i + 1])
+                    table.insert(reply, redis.call('GET', 'facts:' .. held[i]) or '')
+                end
                 return reply
             end
             local function put(quantity, selected, added, ttl)
@@ -38,28 +41,41 @@ macro_rules! script {
                 redis.call('EXPIRE', cart, ttl)
                 return answer('ok')
             end
+            local function shelf()
+                if ARGV[2] == '1' then return nil end
+                local facts = redis.call('GET', 'facts:' .. id)
+                if not facts then return {'unknown'} end
+                if not cjson.decode(facts).on_shelf then return {'off'} end
+            end
             ",
             $body
         ))
     };
 }
 
-/// ARGV: id, how many more, now, TTL, most of one product, most products.
+/// ARGV: ''.
+static SHOW: Script = script!("return answer('ok')");
+
+/// ARGV: id, whether the shelf was looked at, how many more, now, TTL, most of one product, most products.
 static ADD: Script = script!(
     r"
-    local sum = (tonumber(quantity) or 0) + tonumber(ARGV[2])
-    if sum > tonumber(ARGV[5]) then return answer('quantity') end
-    if not value and redis.call('HLEN', cart) >= tonumber(ARGV[6]) then return answer('full') end
-    return put(sum, 1, added or ARGV[3], ARGV[4])"
+    local why = shelf()
+    if why then return why end
+    local sum = (tonumber(quantity) or 0) + tonumber(ARGV[3])
+    if sum > tonumber(ARGV[6]) then return answer('quantity') end
+    if not value and redis.call('HLEN', cart) >= tonumber(ARGV[7]) then return answer('full') end
+    return put(sum, 1, added or ARGV[4], ARGV[5])"
 );
 
-/// ARGV: id, quantity or '', selected or '', TTL.
+/// ARGV: id, whether the shelf was looked at, quantity or '', selected or '', TTL.
 static SET: Script = script!(
     r"
     if not value then return answer('absent') end
-    if ARGV[2] ~= '' then quantity = ARGV[2] end
-    if ARGV[3] ~= '' then selected = ARGV[3] end
-    return put(quantity, selected, added, ARGV[4])"
+    local why = ARGV[4] == '1' and shelf()
+    if why then return why end
+    if ARGV[3] ~= '' then quantity = ARGV[3] end
+    if ARGV[4] ~= '' then selected = ARGV[4] end
+    return put(quantity, selected, added, ARGV[5])"
 );
 
 /// ARGV: id.
@@ -92,39 +108,33 @@ fn key(user_id: i64) -> String {
 #[derive(Debug, Default)]
 pub struct Cart(Vec<Entry>);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 struct Entry {
     product_id: i64,
     quantity: i64,
     selected: bool,
     added_at: i64,
+    /// As far as Redis has them.
+    facts: Option<Facts>,
 }
 
 impl Cart {
     pub async fn load(user_id: i64) -> Result<Self> {
-        let reply = redis::command("HGETALL", vec![arg(key(user_id))]).await?;
-        Ok(Self::from_reply(&reply))
+        Self::run(&SHOW, user_id, vec![arg("")]).await
     }
 
-    /// Adds so many of a product; 422 if that is too many.
+    /// Adds so many of a product; 422 if that is too many, or the product is not on the shelf.
     pub async fn add(user_id: i64, product_id: i64, quantity: i64) -> Result<Self> {
-        let max_lines = i64::try_from(MAX_LINES).unwrap_or(i64::MAX);
-        let values = vec![
-            int(product_id),
-            int(quantity),
-            int(Timestamp::now().0),
-            int(TTL_SECONDS),
-            int(MAX_QUANTITY),
-            int(max_lines),
-        ];
-        Self::run(&ADD, user_id, values).await
+        let (now, max_lines) = (Timestamp::now().0, i64::try_from(MAX_LINES).unwrap_or(i64::MAX));
+        let values = vec![int(quantity), int(now), int(TTL_SECONDS), int(MAX_QUANTITY), int(max_lines)];
+        Self::run_on_shelf(&ADD, user_id, product_id, values).await
     }
 
-    /// Sets what is given; 404 if the product is not in the cart.
+    /// Sets what is given; 404 if the product is not in the cart, 422 if what is off the shelf is to be selected.
     pub async fn set(user_id: i64, product_id: i64, quantity: Option<i64>, selected: Option<bool>) -> Result<Self> {
         let quantity = quantity.map(|n| n.to_string()).unwrap_or_default();
         let selected = selected.map_or("", |selected| if selected { "1" } else { "0" });
-        Self::run(&SET, user_id, vec![int(product_id), arg(quantity), arg(selected), int(TTL_SECONDS)]).await
+        Self::run_on_shelf(&SET, user_id, product_id, vec![arg(quantity), arg(selected), int(TTL_SECONDS)]).await
     }
 
     pub async fn remove(user_id: i64, product_id: i64) -> Result<Self> {
@@ -142,21 +152,48 @@ impl Cart {
         TAKE_OUT.run(&[&key(user_id)], values).await.map(drop)
     }
 
-    /// 404 unless the product is in the cart.
-    pub fn expect_holds(&self, product_id: i64) -> Result<()> {
-        match self.0.iter().any(|entry| entry.product_id == product_id) {
-            true => Ok(()),
-            false => Err(absent()),
+    /// What a checkout would buy, as far as it is on the shelf.
+    pub fn selected(&self) -> Vec<Line> {
+        let selected = self.0.iter().filter(|entry| entry.selected);
+        selected.map(|entry| Line { product_id: entry.product_id, quantity: entry.quantity }).collect()
+    }
+
+    /// Runs a script that may ask for the product to be on the shelf: first by what Redis knows of it, and if that is
+    /// nothing, by what MySQL does.
+    async fn run_on_shelf(
+        script: &Script,
+        user_id: i64,
+        product_id: i64,
+        values: Vec<redis::RedisParameter>,
+    ) -> Result<Self> {
+        let arguments = |checked| [int(product_id), arg(checked)].into_iter().chain(values.iter().cloned()).collect();
+        match Self::try_run(script, user_id, arguments("")).await? {
+            Ok(cart) => Ok(cart),
+            Err(Unknown) => {
+                let found = facts::read(&[product_id]).await?;
+                if !found.get(&product_id).is_some_and(|facts| facts.on_shelf) {
+                    return Err(not_on_shelf());
+                }
+                Self::run(script, user_id, arguments("1")).await
+            }
         }
     }
 
     async fn run(script: &Script, user_id: i64, arguments: Vec<redis::RedisParameter>) -> Result<Self> {
+        Self::try_run(script, user_id, arguments).await?.map_err(|Unknown| Problem::internal())
+    }
+
+    async fn try_run(
+        script: &Script,
+        user_id: i64,
+        arguments: Vec<redis::RedisParameter>,
+    ) -> Result<std::result::Result<Self, Unknown>> {
         let reply = script.run(&[&key(user_id)], arguments).await?;
-        let (word, cart) =
-            reply.split_first().map_or(("", [].as_slice()), |(_, cart)| (reply.text(0).unwrap_or(""), cart));
-        match word {
-            "ok" => Ok(Self::from_reply(cart)),
-            "absent" => Err(absent()),
+        match reply.text(0).unwrap_or_default() {
+            "ok" => Ok(Ok(Self::from_reply(reply.get(1..).unwrap_or_default()))),
+            "unknown" => Ok(Err(Unknown)),
+            "off" => Err(not_on_shelf()),
+            "absent" => Err(Problem::not_found("product in the cart")),
             "quantity" => Err(Problem::invalid("quantity", format!("must not come to more than {MAX_QUANTITY}"))),
             "full" => Err(Problem::invalid("product_id", format!("a cart holds {MAX_LINES} products"))),
             _ => Err(Problem::internal()),
@@ -164,24 +201,28 @@ impl Cart {
     }
 
     fn from_reply(reply: &[RedisResult]) -> Self {
-        let mut entries: Vec<_> = reply.chunks_exact(2).filter_map(Entry::from_reply).collect();
+        let mut entries: Vec<_> = reply.chunks_exact(3).filter_map(Entry::from_reply).collect();
         entries.sort_by_key(|entry| (entry.added_at, entry.product_id));
         Cart(entries)
     }
 }
 
-fn absent() -> Problem {
-    Problem::not_found("product in the cart")
+/// Redis has nothing to tell whether the product is on the shelf.
+struct Unknown;
+
+fn not_on_shelf() -> Problem {
+    Problem::invalid("product_id", "is no product on the shelf")
 }
 
 impl Entry {
-    fn from_reply(pair: &[RedisResult]) -> Option<Self> {
-        let mut value = pair.text(1)?.split(':');
+    fn from_reply(fields: &[RedisResult]) -> Option<Self> {
+        let mut value = fields.text(1)?.split(':');
         Some(Entry {
-            product_id: pair.int(0)?,
+            product_id: fields.int(0)?,
             quantity: value.next()?.parse().ok()?,
             selected: value.next()? == "1",
             added_at: value.next()?.parse().ok()?,
+            facts: fields.text(2).and_then(|json| serde_json::from_str(json).ok()),
         })
     }
 }
@@ -210,69 +251,41 @@ pub struct CartItem {
     pub amount_cents: Cents,
 }
 
-row! {
-    struct ProductRow {
-        id: i64, name: String, image_url: Option<String>, price_cents: Cents, available: i64, on_shelf: bool,
-    }
-}
-
 impl Cart {
     /// Today's names, prices and stock, and what the selected items come to.
-    pub async fn view(&self, currency: &str) -> Result<CartView> {
-        let products = products(self.0.iter().map(|entry| entry.product_id)).await?;
-        let shown: Vec<_> = self.0.iter().filter_map(|entry| Some((entry, products.get(&entry.product_id)?))).collect();
-        let lines: Vec<_> = shown.iter().map(|(entry, product)| priced(entry, product)).collect();
+    pub async fn view(mut self, currency: &str) -> Result<CartView> {
+        let missing: Vec<_> = self.0.iter().filter(|entry| entry.facts.is_none()).map(|e| e.product_id).collect();
+        let mut read = facts::read(&missing).await?;
+        let shown: Vec<_> = self
+            .0
+            .iter_mut()
+            .filter_map(|entry| {
+                let facts = entry.facts.take().or_else(|| read.remove(&entry.product_id))?;
+                Some((entry, facts))
+            })
+            .collect();
+        let lines: Vec<_> = shown.iter().map(|(entry, facts)| priced(entry, facts)).collect();
         let (_, amounts) = price(&lines, currency)?;
         let selected: Vec<_> = shown
             .iter()
-            .filter(|(e, p)| e.selected && p.on_shelf)
-            .map(|(entry, product)| priced(entry, product))
+            .filter(|(entry, facts)| entry.selected && facts.on_shelf)
+            .map(|(entry, facts)| priced(entry, facts))
             .collect();
         let (totals, _) = price(&selected, currency)?;
-        let items = shown.into_iter().zip(amounts).map(|((entry, product), amount_cents)| CartItem {
+        let items = shown.into_iter().zip(amounts).map(|((entry, facts), amount_cents)| CartItem {
             product_id: entry.product_id,
-            name: product.name.clone(),
-            image_url: product.image_url.clone(),
-            price_cents: product.price_cents,
+            name: facts.name,
+            image_url: facts.image_url,
+            price_cents: facts.price_cents,
             quantity: entry.quantity,
-            selected: entry.selected && product.on_shelf,
-            available: if product.on_shelf { product.available } else { 0 },
+            selected: entry.selected && facts.on_shelf,
+            available: if facts.on_shelf { facts.available } else { 0 },
             amount_cents,
         });
         Ok(CartView { items: items.collect(), totals })
     }
-
-    /// What a checkout would buy now: selected, and on the shelf.
-    pub async fn selected(&self) -> Result<Vec<Line>> {
-        let products = products(self.0.iter().filter(|entry| entry.selected).map(|entry| entry.product_id)).await?;
-        let on_shelf = |entry: &&Entry| products.get(&entry.product_id).is_some_and(|product| product.on_shelf);
-        let selected = self.0.iter().filter(|entry| entry.selected).filter(on_shelf);
-        Ok(selected.map(|entry| Line { product_id: entry.product_id, quantity: entry.quantity }).collect())
-    }
 }
 
-/// 422 unless the product is on the shelf.
-pub async fn expect_on_shelf(product_id: i64) -> Result<()> {
-    let products = products([product_id].into_iter()).await?;
-    match products.get(&product_id) {
-        Some(product) if product.on_shelf => Ok(()),
-        _ => Err(Problem::invalid("product_id", "is no product on the shelf")),
-    }
-}
-
-fn priced(entry: &Entry, product: &ProductRow) -> PricedLine {
-    PricedLine { product_id: entry.product_id, price_cents: product.price_cents, quantity: entry.quantity }
-}
-
-async fn products(ids: impl Iterator<Item = i64>) -> Result<BTreeMap<i64, ProductRow>> {
-    let ids: Vec<_> = ids.map(param).collect();
-    if ids.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let sql = format!(
-        "SELECT id, name, image_url, price_cents, available, on_shelf FROM products WHERE id IN ({})",
-        marks(ids.len())
-    );
-    let rows = mysql::connection().await?.query::<ProductRow>(&sql, ids).await?;
-    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+fn priced(entry: &Entry, facts: &Facts) -> PricedLine {
+    PricedLine { product_id: entry.product_id, price_cents: facts.price_cents, quantity: entry.quantity }
 }

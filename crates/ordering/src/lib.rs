@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod cart;
+pub mod facts;
 mod money;
 mod order;
 mod pay;
@@ -15,7 +16,7 @@ pub use cart::CartView;
 pub use money::Cents;
 pub use order::{Address, Order, OrderItem, find, list, list_all, parse_order_no};
 pub use pay::{Payment, PaymentStatus, Provider, pay};
-pub use place::{Line, Purchase, place};
+pub use place::{Line, OffShelf, Purchase, place};
 pub use pricing::{Discount, Quote};
 pub use state::{Event, OrderState};
 pub use stock::cancel;

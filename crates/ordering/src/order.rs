@@ -11,7 +11,7 @@ use kit::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Cents, Discount, OrderState};
+use crate::{Cents, Discount, Line, OrderState};
 
 /// An order, with copies of what it was placed with.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -46,6 +46,13 @@ pub struct Order {
     pub carrier: Option<String>,
     #[schema(required)]
     pub tracking_no: Option<String>,
+}
+
+impl Order {
+    /// How many of which product it holds.
+    pub fn lines(&self) -> impl Iterator<Item = Line> {
+        self.items.iter().map(|item| Line { product_id: item.product_id, quantity: item.quantity })
+    }
 }
 
 /// One product of an order, as it was when the order was placed.

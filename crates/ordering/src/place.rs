@@ -13,6 +13,7 @@ use kit::{
 use crate::{
     Address, Cents, MAX_LINES, MAX_QUANTITY, Order, OrderItem, OrderState,
     pricing::{PricedLine, price},
+    stock,
 };
 
 /// How many of a product.
@@ -22,11 +23,21 @@ pub struct Line {
     pub quantity: i64,
 }
 
+/// What becomes of a line whose product is not on the shelf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffShelf {
+    /// 422: it was asked for by name.
+    Refuse,
+    /// It is left where it is: in a cart, which shows it as something that can't be bought.
+    Skip,
+}
+
 /// What somebody wants to buy.
 #[derive(Debug)]
 pub struct Purchase<'a> {
     pub user_id: i64,
     pub lines: &'a [Line],
+    pub off_shelf: OffShelf,
     pub address_id: Option<i64>,
     pub coupon_code: Option<&'a str>,
     pub note: Option<&'a str>,
@@ -51,10 +62,9 @@ pub async fn place(tx: &mut Transaction, purchase: &Purchase<'_>) -> Result<Orde
     check(purchase)?;
     let address = address(tx, purchase).await?;
     let products = lock_products(tx, purchase.lines).await?;
-    check_stock(purchase.lines, &products)?;
+    let items = on_shelf(purchase, &products)?;
+    check_stock(&items)?;
 
-    let items: Vec<_> =
-        purchase.lines.iter().filter_map(|line| Some((line, products.get(&line.product_id)?))).collect();
     let priced: Vec<_> = items
         .iter()
         .map(|(line, product)| PricedLine {
@@ -95,15 +105,17 @@ pub async fn place(tx: &mut Transaction, purchase: &Purchase<'_>) -> Result<Orde
         carrier: None,
         tracking_no: None,
     };
-    reserve(tx, &order.items).await?;
     insert(tx, purchase.user_id, &order).await?;
+    stock::reserve(tx, order.lines()).await?;
     Ok(order)
 }
+
+const NOTHING: &str = "must not be empty: there is nothing to order";
 
 fn check(purchase: &Purchase<'_>) -> Result<()> {
     let mut checks = Checks::new();
     let count = purchase.lines.len();
-    checks.that(count > 0, "items", "must not be empty: there is nothing to order");
+    checks.that(count > 0, "items", NOTHING);
     checks.that(count <= MAX_LINES, "items", format!("must be {MAX_LINES} at most"));
     let mut seen = BTreeSet::new();
     for (i, line) in purchase.lines.iter().enumerate() {
@@ -144,31 +156,36 @@ async fn lock_products(tx: &mut Transaction, lines: &[Line]) -> Result<BTreeMap<
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-fn check_stock(lines: &[Line], products: &BTreeMap<i64, ProductRow>) -> Result<()> {
-    let (mut unknown, mut short) = (Checks::new(), Vec::new());
-    for (i, line) in lines.iter().enumerate() {
+/// The lines whose products can be bought.
+fn on_shelf<'a>(
+    purchase: &Purchase<'a>,
+    products: &'a BTreeMap<i64, ProductRow>,
+) -> Result<Vec<(&'a Line, &'a ProductRow)>> {
+    let (mut checks, mut items) = (Checks::new(), Vec::new());
+    for (i, line) in purchase.lines.iter().enumerate() {
         let product = products.get(&line.product_id).filter(|product| product.on_shelf);
-        unknown.that(product.is_some(), &format!("items[{i}].product_id"), "is no product on the shelf");
-        if let Some(product) = product.filter(|product| product.available < line.quantity) {
-            short.push(FieldError {
-                field: format!("items[{i}].product_id"),
-                message: format!("{}: {} left of {}", product.id, product.available, product.name),
-            });
+        if purchase.off_shelf == OffShelf::Refuse {
+            checks.that(product.is_some(), &format!("items[{i}].product_id"), "is no product on the shelf");
         }
+        items.extend(product.map(|product| (line, product)));
     }
-    unknown.done()?;
+    checks.that(!items.is_empty() || purchase.off_shelf == OffShelf::Refuse, "items", NOTHING);
+    checks.done()?;
+    Ok(items)
+}
+
+fn check_stock(items: &[(&Line, &ProductRow)]) -> Result<()> {
+    let short = items.iter().enumerate().filter(|(_, (line, product))| product.available < line.quantity);
+    let short: Vec<_> = short
+        .map(|(i, (_, product))| FieldError {
+            field: format!("items[{i}].product_id"),
+            message: format!("{}: {} left of {}", product.id, product.available, product.name),
+        })
+        .collect();
     match short.is_empty() {
         true => Ok(()),
         false => Err(Problem::new(Code::OutOfStock, "There is not enough in stock").with_errors(short)),
     }
-}
-
-async fn reserve(tx: &mut Transaction, items: &[OrderItem]) -> Result<()> {
-    const RESERVE: &str = "UPDATE products SET available = available - ?, reserved = reserved + ? WHERE id = ?";
-    for item in items {
-        tx.execute(RESERVE, params![item.quantity, item.quantity, item.product_id]).await?;
-    }
-    Ok(())
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String> {

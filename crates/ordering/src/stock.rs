@@ -2,19 +2,15 @@
 
 use kit::{
     Problem, Result, Timestamp,
-    mysql::{Connection, Transaction},
+    mysql::{Connection, Transaction, marks, param},
     params, row,
 };
 
-use crate::{Cents, Event, OrderState};
+use crate::{Cents, Event, Line, OrderState};
 
 row! {
     /// An order under lock: what decides about it.
     pub(crate) struct Locked { pub status: OrderState, pub total_cents: Cents, pub currency: String, pub expires_at: Timestamp }
-}
-
-row! {
-    struct Held { product_id: i64, quantity: i64 }
 }
 
 /// Locks a user's order; 404 if it is somebody else's.
@@ -30,22 +26,47 @@ pub(crate) async fn lock(tx: &mut Transaction, user_id: i64, order_no: &str) -> 
 pub async fn cancel(tx: &mut Transaction, user_id: i64, order_no: &str, reason: Option<&str>) -> Result<()> {
     const CANCEL: &str = "UPDATE orders SET status = ?, cancelled_at = ?, cancel_reason = ? WHERE order_no = ?";
     let next = lock(tx, user_id, order_no).await?.status.after(Event::Cancel)?;
-    let release = "UPDATE products SET reserved = reserved - ?, available = available + ? WHERE id = ?";
-    move_stock(tx, order_no, release).await?;
+    release(tx, order_no).await?;
     tx.execute(CANCEL, params![next.name(), Timestamp::now(), reason, order_no]).await?;
     Ok(())
 }
 
-/// What was reserved is sold.
-pub(crate) async fn sell(tx: &mut Transaction, order_no: &str) -> Result<()> {
-    move_stock(tx, order_no, "UPDATE products SET reserved = reserved - ?, sold = sold + ? WHERE id = ?").await
+/// What is available is reserved. The products are locked, and there is enough of each.
+pub(crate) async fn reserve(tx: &mut Transaction, lines: impl Iterator<Item = Line>) -> Result<()> {
+    shift(tx, lines.collect(), "available", "reserved").await
 }
 
-/// Runs the statement with quantity, quantity and id for each product of the order, in the order of the ids.
-async fn move_stock(tx: &mut Connection, order_no: &str, statement: &str) -> Result<()> {
-    const HELD: &str = "SELECT product_id, quantity FROM order_items WHERE order_no = ? ORDER BY product_id";
-    for held in tx.query::<Held>(HELD, params![order_no]).await? {
-        tx.execute(statement, params![held.quantity, held.quantity, held.product_id]).await?;
-    }
-    Ok(())
+/// What an order reserved can be bought again.
+async fn release(tx: &mut Transaction, order_no: &str) -> Result<()> {
+    let lines = held(tx, order_no).await?;
+    shift(tx, lines, "reserved", "available").await
+}
+
+/// What an order reserved is sold.
+pub(crate) async fn sell(tx: &mut Transaction, order_no: &str) -> Result<()> {
+    let lines = held(tx, order_no).await?;
+    shift(tx, lines, "reserved", "sold").await
+}
+
+row! {
+    struct Held { product_id: i64, quantity: i64 }
+}
+
+async fn held(tx: &mut Connection, order_no: &str) -> Result<Vec<Line>> {
+    const HELD: &str = "SELECT product_id, quantity FROM order_items WHERE order_no = ?";
+    let held = tx.query::<Held>(HELD, params![order_no]).await?;
+    Ok(held.into_iter().map(|held| Line { product_id: held.product_id, quantity: held.quantity }).collect())
+}
+
+/// Moves each line's quantity from one count of its product to another: in one statement, because all who want these
+/// products wait for the end of this transaction. The primary key is walked, and so locked, in its order.
+async fn shift(tx: &mut Transaction, lines: Vec<Line>, from: &str, to: &str) -> Result<()> {
+    let quantity = format!("CASE id {}END", "WHEN ? THEN ? ".repeat(lines.len()));
+    let sql = format!(
+        "UPDATE products SET {from} = {from} - {quantity}, {to} = {to} + {quantity} WHERE id IN ({})",
+        marks(lines.len())
+    );
+    let quantities = || lines.iter().flat_map(|line| params![line.product_id, line.quantity]);
+    let ids = lines.iter().map(|line| param(line.product_id));
+    Ok(tx.execute(&sql, quantities().chain(quantities()).chain(ids).collect()).await?)
 }

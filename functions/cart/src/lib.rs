@@ -12,10 +12,7 @@ use kit::{
     config,
     extract::{Json, Query},
 };
-use ordering::{
-    CartView, MAX_QUANTITY,
-    cart::{Cart, expect_on_shelf},
-};
+use ordering::{CartView, MAX_QUANTITY, cart::Cart};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -66,7 +63,6 @@ struct Addition {
 )]
 async fn add(user: User, Json(addition): Json<Addition>) -> Result<Reply<CartView>> {
     check_quantity(addition.quantity)?;
-    expect_on_shelf(addition.product_id).await?;
     view(Cart::add(user.id, addition.product_id, addition.quantity).await?).await
 }
 
@@ -88,10 +84,6 @@ struct Setting {
 async fn set(user: User, Json(setting): Json<Setting>) -> Result<Reply<CartView>> {
     if let Some(quantity) = setting.quantity {
         check_quantity(quantity)?;
-    }
-    if setting.selected == Some(true) {
-        Cart::load(user.id).await?.expect_holds(setting.product_id)?;
-        expect_on_shelf(setting.product_id).await?;
     }
     view(Cart::set(user.id, setting.product_id, setting.quantity, setting.selected).await?).await
 }

@@ -26,7 +26,10 @@ static SHELF: Shelf<i64> = Shelf::new();
 pub async fn show(user: Option<User>, Path(product_id): Path<i64>, headers: HeaderMap) -> Result<Response> {
     let product = match Reader::from(user) {
         Reader::Admin => Fresh::new(&read(product_id, Reader::Admin).await?)?,
-        Reader::Anyone => SHELF.get(product_id, async || Fresh::new(&read(product_id, Reader::Anyone).await?)).await?,
+        Reader::Anyone => {
+            let read = async || Fresh::new(&read(product_id, Reader::Anyone).await?);
+            SHELF.get(product_id, async || Fresh::shared(&format!("page:{product_id}"), read).await).await?
+        }
     };
     Ok(product.respond(&headers))
 }

@@ -206,7 +206,8 @@ pub async fn hot(user: Option<User>, Query(query): Query<HotQuery>, headers: Hea
         Reader::Admin => Fresh::new(&find_hot(limit, Reader::Admin).await?)?,
         Reader::Anyone => {
             let key = format!("hot {limit}");
-            SHELF.get(key, async || Fresh::new(&find_hot(limit, Reader::Anyone).await?)).await?
+            let read = async || Fresh::new(&find_hot(limit, Reader::Anyone).await?);
+            SHELF.get(key.clone(), async || Fresh::shared(&format!("page:{key}"), read).await).await?
         }
     };
     Ok(hot.respond(&headers))

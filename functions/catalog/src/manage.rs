@@ -10,7 +10,7 @@ use kit::{
     mysql::{self, Transaction, marks, param},
     params, row,
 };
-use ordering::Cents;
+use ordering::{Cents, facts};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -194,6 +194,7 @@ pub async fn update(
         Ok(tx.execute(&sql, values.clone()).await?)
     })
     .await?;
+    facts::forget([product_id]).await;
     read(product_id, Reader::Admin).await.map(Reply)
 }
 
@@ -216,6 +217,7 @@ pub async fn remove(_: Admin, Path(product_id): Path<i64>) -> Result<StatusCode>
         Ok(tx.execute(REMOVE, params![Timestamp::now(), product_id]).await?)
     })
     .await?;
+    facts::forget([product_id]).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -259,6 +261,7 @@ pub async fn batch(_: Admin, Json(batch): Json<Batch>) -> Result<Reply<Updated>>
         Ok(tx.execute(&update, values).await?)
     })
     .await?;
+    facts::forget(ids.iter().copied()).await;
     Ok(Reply(Updated { updated: ids.len() }))
 }
 
@@ -317,7 +320,7 @@ pub async fn stock(
     let mut checks = Checks::new();
     checks.number("delta", request.body.delta, MAX_STOCK.saturating_neg(), MAX_STOCK);
     checks.text("reason", &request.body.reason, 1, 200).done()?;
-    request
+    let response = request
         .once(&admin, async |change, tx| {
             let row = lock(tx, product_id).await?;
             let available = row.available.saturating_add(change.delta);
@@ -330,5 +333,7 @@ pub async fn stock(
             let stock = Stock { available, reserved: row.reserved, sold: row.sold };
             idempotency::Reply::new(StatusCode::OK, &stock)
         })
-        .await
+        .await?;
+    facts::forget([product_id]).await;
+    Ok(response)
 }

@@ -13,7 +13,7 @@ use kit::{
     extract::OptionalJson,
     idempotency::{self, Idempotent},
 };
-use ordering::{Line, Order, Purchase, Quote, cart::Cart, place};
+use ordering::{OffShelf, Order, Purchase, Quote, cart::Cart, facts, place};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
@@ -75,13 +75,14 @@ struct Checkout {
 async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response> {
     let currency = config::currency().await?;
     let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
-    let bought = Mutex::new(Vec::<Line>::new());
+    let bought = Mutex::new(Vec::new());
     let response = request
         .once(&user, async |checkout, tx| {
-            let lines = Cart::load(user.id).await?.selected().await?;
+            let lines = Cart::load(user.id).await?.selected();
             let purchase = Purchase {
                 user_id: user.id,
                 lines: &lines,
+                off_shelf: OffShelf::Skip,
                 address_id: checkout.address_id,
                 coupon_code: checkout.coupon_code.as_deref(),
                 note: checkout.note.as_deref(),
@@ -90,7 +91,7 @@ async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response
             };
             let order = place(tx, &purchase).await?;
             if let Ok(mut bought) = bought.lock() {
-                *bought = lines;
+                *bought = order.lines().collect();
             }
             idempotency::Reply::new(StatusCode::CREATED, &order)
         })
@@ -100,6 +101,7 @@ async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response
     if response.status() == StatusCode::CREATED && !bought.is_empty() {
         // The order stands whether or not the cart can be told; the log has the reason.
         let _ = Cart::take_out(user.id, &bought).await;
+        facts::forget(bought.iter().map(|line| line.product_id)).await;
     }
     Ok(response)
 }

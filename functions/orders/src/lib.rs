@@ -17,7 +17,7 @@ use kit::{
     mysql,
     page::{Page, PageQuery},
 };
-use ordering::{Line, Order, OrderState, Purchase, parse_order_no};
+use ordering::{Line, OffShelf, Order, OrderState, Purchase, facts, parse_order_no};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -71,12 +71,13 @@ struct NewItem {
 async fn create(user: User, request: Idempotent<NewOrder>) -> Result<Response> {
     let currency = config::currency().await?;
     let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
-    request
+    let response = request
         .once(&user, async |new, tx| {
             let line = |item: &NewItem| Line { product_id: item.product_id, quantity: item.quantity };
             let purchase = Purchase {
                 user_id: user.id,
                 lines: &new.items.iter().map(line).collect::<Vec<_>>(),
+                off_shelf: OffShelf::Refuse,
                 address_id: new.address_id,
                 coupon_code: new.coupon_code.as_deref(),
                 note: new.note.as_deref(),
@@ -85,7 +86,9 @@ async fn create(user: User, request: Idempotent<NewOrder>) -> Result<Response> {
             };
             idempotency::Reply::new(StatusCode::CREATED, &ordering::place(tx, &purchase).await?)
         })
-        .await
+        .await?;
+    facts::forget(request.body.items.iter().map(|item| item.product_id)).await;
+    Ok(response)
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -169,6 +172,8 @@ async fn cancel(
     let order = mysql::transaction(async |tx| {
         ordering::cancel(tx, user.id, order_no, reason).await?;
         ordering::find(tx, user.id, order_no).await
-    });
-    order.await.map(Reply)
+    })
+    .await?;
+    facts::forget(order.items.iter().map(|item| item.product_id)).await;
+    Ok(Reply(order))
 }

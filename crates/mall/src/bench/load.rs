@@ -168,7 +168,6 @@ impl Worker {
             // Few enough that a cart stays a cart.
             Flow::CartAdd => self.add_to_cart(5).await?,
             Flow::Buy => {
-                // Of all there are: buyers of one thing wait for one another, and that is not what is measured.
                 self.add_to_cart(usize::MAX).await?;
                 let order = self.call(Method::POST, "/api/checkout", Some(json!({}))).await?;
                 let order_no = order["order_no"].as_str().context("an order without a number")?;
