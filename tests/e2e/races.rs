@@ -49,7 +49,7 @@ async fn carts_that_check_out_at_once_sell_no_unit_twice() {
     assert_eq!(shop.stock(other).await, Stock { available: 95, reserved: 5, sold: 0 });
 }
 
-/// None of them may wait for a second connection while it holds one: an instance has fewer than requests.
+/// More than an instance takes on at once, and more than it has connections.
 #[tokio::test]
 async fn forty_carts_of_the_same_things_all_check_out_at_once() {
     let shop = Shop::running();
