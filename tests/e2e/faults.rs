@@ -179,7 +179,7 @@ async fn orders_and_stock_agree(buyers: &[User], products: &[i64], stocked: i64)
                     let quantity = item["quantity"].as_i64().expect("a quantity");
                     match order["status"].as_str() {
                         Some("pending") => reserved[index] += quantity,
-                        Some("cancelled") => {}
+                        Some("cancelled" | "refunded") => {}
                         _ => sold[index] += quantity,
                     }
                 }

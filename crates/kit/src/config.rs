@@ -29,6 +29,20 @@ pub async fn number(name: &'static str, min: i64, max: i64) -> Result<i64> {
     }
 }
 
+/// A variable that is `true` or `false`.
+pub async fn flag(name: &'static str) -> Result<bool> {
+    match text(name).await?.as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(bad(name, &"must be true or false")),
+    }
+}
+
+/// After how many seconds a shipped order completes by itself.
+pub async fn auto_confirm_seconds() -> Result<i64> {
+    number("auto_confirm_seconds", 1, 31_536_000).await
+}
+
 /// The shop's currency, an ISO 4217 code.
 pub async fn currency() -> Result<String> {
     let value = text("currency").await?;
@@ -39,7 +53,7 @@ pub async fn currency() -> Result<String> {
 }
 
 /// Names the variable in the log, never its value.
-pub(crate) fn bad(name: &str, why: &dyn std::fmt::Display) -> Problem {
+pub fn bad(name: &str, why: &dyn std::fmt::Display) -> Problem {
     log::error(None, &format!("the variable {name} is not usable"), why);
     Problem::unavailable()
 }

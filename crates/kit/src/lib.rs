@@ -7,6 +7,7 @@ pub mod config;
 pub mod extract;
 mod http;
 pub mod idempotency;
+pub mod jobs;
 pub mod log;
 pub mod mysql;
 mod opaque;

@@ -20,7 +20,7 @@ pub use row::{Column, FromRow, Row};
 use send_wrapper::SendWrapper;
 pub use spin_sdk::mysql::ParameterValue;
 
-use crate::{Problem, Result, log};
+use crate::{Problem, Result, Timestamp, jobs, log};
 
 /// How often a transaction runs at most when others get in its way.
 const ATTEMPTS: u32 = 5;
@@ -53,7 +53,7 @@ impl From<Error> for Problem {
         log::error(None, "MySQL", &error);
         match error {
             Error::Unavailable(_) => Problem::unavailable(),
-            Error::Conflict(_) => Problem { transient: true, ..Problem::unavailable() },
+            Error::Conflict(_) => Problem::conflict(),
             Error::Duplicate { .. } | Error::Statement(_) | Error::Column { .. } => Problem::internal(),
         }
     }
@@ -138,19 +138,23 @@ pub async fn connection() -> Result<Connection> {
 }
 
 /// An open transaction, READ COMMITTED.
-pub struct Transaction(Connection);
+pub struct Transaction {
+    connection: Connection,
+    /// To be rung after the commit.
+    pub(crate) bells: Vec<(jobs::Queue, Timestamp)>,
+}
 
 impl Deref for Transaction {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.0
+        &self.connection
     }
 }
 
 impl DerefMut for Transaction {
     fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.0
+        &mut self.connection
     }
 }
 
@@ -173,7 +177,8 @@ pub fn transaction<T>(work: impl AsyncFn(&mut Transaction) -> Result<T>) -> impl
 
 async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>) -> Result<T> {
     let started = Instant::now();
-    let mut transaction = Transaction(pool::acquire(pool::Mode::Transaction).await?);
+    let connection = pool::acquire(pool::Mode::Transaction).await?;
+    let mut transaction = Transaction { connection, bells: Vec::new() };
     transaction.set_mode(pool::Mode::Transaction).await?;
     // From here to the end of COMMIT or ROLLBACK the connection is nobody else's: if this future is dropped between,
     // the connection is closed, and the server undoes what was done.
@@ -186,7 +191,14 @@ async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>) -> 
     let ended = transaction.execute(end, vec![]).await;
     transaction.set_busy(ended.is_err());
     match ended {
-        Ok(()) => result,
+        Ok(()) => {
+            let Transaction { connection, bells } = transaction;
+            drop(connection);
+            if result.is_ok() {
+                jobs::ring(&bells).await;
+            }
+            result
+        }
         // If what failed before was a `query`, this tells whether the connection is the reason.
         Err(error) => Err(error.into()),
     }

@@ -143,6 +143,11 @@ impl Problem {
     }
 
     /// 500. The cause goes to the log, not to the client.
+    /// What another transaction changed meanwhile: [`crate::mysql::transaction`] starts over, a bounded number of times.
+    pub fn conflict() -> Self {
+        Problem { transient: true, ..Problem::unavailable() }
+    }
+
     pub fn internal() -> Self {
         Self::new(Code::Internal, "The request could not be handled")
     }

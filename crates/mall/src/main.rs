@@ -8,6 +8,7 @@ mod functions;
 mod grant_admin;
 mod http;
 mod interrupt;
+mod jobs;
 mod migrate;
 mod process;
 mod project;
@@ -17,6 +18,7 @@ mod servers;
 mod shop;
 mod spin;
 mod test;
+mod tick;
 mod ui;
 mod up;
 mod variables;
@@ -55,6 +57,10 @@ enum Command {
     Seed(Databases),
     /// Makes a registered user an admin.
     GrantAdmin(grant_admin::Arguments),
+    /// Lists what waits to be done, and what could not be; has it tried again.
+    Jobs(jobs::Arguments),
+    /// Wakes all workers: for cron, where Redis does not tell of keys that expire.
+    Tick(tick::Arguments),
     /// Measures throughput and latency of the shop on this machine.
     Bench(bench::Arguments),
     /// The load generator of `bench`, in a process of its own.
@@ -132,6 +138,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(databases) => interrupt.unless(migrate::run(&project, databases)).await,
         Command::Seed(databases) => interrupt.unless(seed::run(&project, databases)).await,
         Command::GrantAdmin(arguments) => interrupt.unless(grant_admin::run(&project, arguments)).await,
+        Command::Jobs(arguments) => interrupt.unless(jobs::run(&project, arguments)).await,
+        Command::Tick(arguments) => interrupt.unless(tick::run(&project, arguments)).await,
     }
 }
 

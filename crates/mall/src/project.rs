@@ -15,6 +15,7 @@ use crate::{
     address::{Mysql, Redis},
 };
 
+#[derive(Clone)]
 pub struct Project {
     pub root: PathBuf,
     /// `.mall/` in the checkout, or what `MALL_DIR` names: tests give each shop they start its own.
@@ -107,12 +108,14 @@ impl Project {
 
     /// The databases that flags or the environment name, else those of the running shop.
     pub fn databases(&self, given: &Databases) -> anyhow::Result<(Mysql, Redis)> {
-        let mysql = self.mysql(given)?;
-        let redis = match given.redis()? {
-            Some(redis) => redis,
-            None => self.found("--redis redis://host:port")?.redis.parse()?,
-        };
-        Ok((mysql, redis))
+        Ok((self.mysql(given)?, self.redis(given)?))
+    }
+
+    pub fn redis(&self, given: &Databases) -> anyhow::Result<Redis> {
+        match given.redis()? {
+            Some(redis) => Ok(redis),
+            None => self.found("--redis redis://host:port")?.redis.parse(),
+        }
     }
 
     pub fn mysql(&self, given: &Databases) -> anyhow::Result<Mysql> {

@@ -40,8 +40,8 @@ const END_TO_END: [&str; 9] =
 const WANTED: Wanted = Wanted {
     what: "test",
     durability: Durability::None,
-    // All tests sign in from one address.
-    variables: &[("login_rate", "10000"), ("login_burst", "10000")],
+    // All tests sign in from one address. What was paid stays paid until a test ships it.
+    variables: &[("login_rate", "10000"), ("login_burst", "10000"), ("auto_ship", "false")],
 };
 
 pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {

@@ -13,7 +13,7 @@ use crate::{
     project::{Announced, Project, Run},
     servers::{Databases, Durability},
     shop::{self, Runtime, Shop},
-    spin, ui, variables,
+    spin, tick, ui, variables,
 };
 
 #[derive(clap::Args)]
@@ -111,6 +111,7 @@ async fn serve(
 
     let mut shop = Shop::start(project, arguments.runtime, arguments.listen, variables).await?;
     shop.ready(Duration::from_secs(60)).await?;
+    tokio::spawn(keep_ticking(project.clone(), databases.redis.clone()));
     let announced = project.announce(Run {
         base_url: shop.base_url(),
         mysql: databases.mysql.to_url(),
@@ -120,6 +121,15 @@ async fn serve(
     let accounts = demo::accounts(project, &databases.mysql).await?;
     greet(&shop, &databases, &accounts);
     Ok(Running { shop, databases, _announced: announced })
+}
+
+/// Wakes the workers for what is left from before, as soon as they listen; and now and then, so that a heart which stood
+/// still (Redis lost its data, or a key expired while nobody listened) beats again without an order.
+async fn keep_ticking(project: Project, redis: Redis) {
+    loop {
+        let all_heard = tick::ring(&project, &redis).await.is_ok_and(|(queues, heard)| heard == queues);
+        tokio::time::sleep(if all_heard { Duration::from_secs(30) } else { Duration::from_millis(500) }).await;
+    }
 }
 
 fn greet(shop: &Shop, databases: &Databases, accounts: &[demo::Account]) {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use anyhow::{Context, bail, ensure};
+use url::Url;
 
 use crate::{address::Variables, project::Project, ui};
 
@@ -49,6 +50,17 @@ fn check(variables: &Variables) -> anyhow::Result<()> {
             }
             "auto_ship" => {
                 ensure!(matches!(value.as_str(), "true" | "false"), wrong(&format!("true or false, not `{value}`")))
+            }
+            "mail_url" => {
+                let url = Url::parse(value).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+                let is_base = url.is_some_and(|url| url.path() == "/" && url.query().is_none());
+                ensure!(is_base, wrong(&format!("https://host or http://host:port, not `{value}`")));
+            }
+            "mail_key" => {
+                let fits = value.bytes().all(|byte| byte.is_ascii_graphic());
+                ensure!(fits, wrong("printable ASCII without spaces"));
+                let from = variables.get("mail_from").is_some_and(|from| from.contains('@'));
+                ensure!(value.is_empty() || from, "SPIN_VARIABLE_MAIL_KEY needs a sender in SPIN_VARIABLE_MAIL_FROM");
             }
             _ => {}
         }
@@ -104,6 +116,7 @@ mod tests {
             ("currency", "EUR"),
             ("auto_ship", "false"),
             ("mysql_password", ""),
+            ("mail_url", "http://127.0.0.1:2525"),
         ] {
             assert_eq!(checked(name, value), Ok(()), "{name}");
         }
@@ -120,6 +133,9 @@ mod tests {
             ("jwt_secret", "short"),
             ("currency", "yuan"),
             ("auto_ship", "yes"),
+            ("mail_url", "mail.example"),
+            ("mail_url", "https://mail.example/v1"),
+            ("mail_key", "two words"),
         ] {
             let error = checked(name, value).unwrap_err();
             assert!(error.starts_with(&format!("SPIN_VARIABLE_{} must be", name.to_uppercase())), "{error}");

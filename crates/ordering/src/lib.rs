@@ -4,22 +4,27 @@
 
 pub mod cart;
 pub mod facts;
+pub mod fulfil;
+pub mod history;
 mod money;
+pub mod notice;
 mod order;
 mod pay;
 mod place;
 mod pricing;
+pub mod refund;
 mod state;
 mod stock;
 
 pub use cart::CartView;
+pub use history::Actor;
 pub use money::Cents;
-pub use order::{Address, Order, OrderItem, find, list, list_all, parse_order_no};
+pub use order::{Address, Order, OrderItem, find, find_any, list, list_all, parse_order_no};
 pub use pay::{Payment, PaymentStatus, Provider, pay};
 pub use place::{Line, OffShelf, Purchase, place};
 pub use pricing::{Discount, Quote};
 pub use state::{Event, OrderState};
-pub use stock::cancel;
+pub use stock::{Expiry, cancel, expire};
 
 /// One line of a cart or order takes 1 to so many pieces.
 pub const MAX_QUANTITY: i64 = 999;

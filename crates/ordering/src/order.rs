@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use kit::{
     Problem, Result, Timestamp,
-    mysql::{Connection, marks},
+    mysql::{Connection, ParameterValue, marks},
     page::{Page, PageQuery},
     params, row,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Cents, Discount, Line, OrderState};
+use crate::{
+    Cents, Discount, Line, OrderState,
+    refund::{Refund, RefundStatus},
+};
 
 /// An order, with copies of what it was placed with.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -46,6 +49,8 @@ pub struct Order {
     pub carrier: Option<String>,
     #[schema(required)]
     pub tracking_no: Option<String>,
+    #[schema(required)]
+    pub refund: Option<Refund>,
 }
 
 impl Order {
@@ -84,6 +89,8 @@ row! {
         created_at: Timestamp, expires_at: Timestamp, paid_at: Option<Timestamp>, shipped_at: Option<Timestamp>,
         completed_at: Option<Timestamp>, cancelled_at: Option<Timestamp>, cancel_reason: Option<String>,
         carrier: Option<String>, tracking_no: Option<String>,
+        refund_no: Option<String>, refund_status: Option<RefundStatus>, refund_cents: Option<Cents>,
+        refund_reason: Option<String>, reject_reason: Option<String>,
     }
 }
 
@@ -94,9 +101,12 @@ row! {
     }
 }
 
-const COLUMNS: &str = "
-    order_no, status, subtotal_cents, discount_cents, total_cents, currency, discounts, address, note,
-    created_at, expires_at, paid_at, shipped_at, completed_at, cancelled_at, cancel_reason, carrier, tracking_no";
+const SELECT: &str = "
+    SELECT o.order_no, o.status, subtotal_cents, discount_cents, total_cents, currency, discounts, address, note,
+           o.created_at, expires_at, paid_at, shipped_at, completed_at, cancelled_at, cancel_reason, carrier,
+           tracking_no, o.refund_no, r.status AS refund_status, r.amount_cents AS refund_cents,
+           r.reason AS refund_reason, r.reject_reason
+    FROM orders o LEFT JOIN refunds r ON r.refund_no = o.refund_no";
 
 /// An order number as it came in a path; what can't be one is 404.
 pub fn parse_order_no(text: &str) -> Result<&str> {
@@ -106,8 +116,18 @@ pub fn parse_order_no(text: &str) -> Result<&str> {
 
 /// A user's order; 404 if it is somebody else's.
 pub async fn find(db: &mut Connection, user_id: i64, order_no: &str) -> Result<Order> {
-    let sql = format!("SELECT {COLUMNS} FROM orders WHERE order_no = ? AND user_id = ?");
-    let row = db.query_one::<OrderRow>(&sql, params![order_no, user_id]).await?;
+    let sql = format!("{SELECT} WHERE o.order_no = ? AND o.user_id = ?");
+    one(db, &sql, params![order_no, user_id]).await
+}
+
+/// An order, whoever's it is.
+pub async fn find_any(db: &mut Connection, order_no: &str) -> Result<Order> {
+    let sql = format!("{SELECT} WHERE o.order_no = ?");
+    one(db, &sql, params![order_no]).await
+}
+
+async fn one(db: &mut Connection, sql: &str, values: Vec<ParameterValue>) -> Result<Order> {
+    let row = db.query_one::<OrderRow>(sql, values).await?;
     let row = row.ok_or_else(|| Problem::not_found("order"))?;
     with_items(db, vec![row]).await?.pop().ok_or_else(Problem::internal)
 }
@@ -139,20 +159,20 @@ async fn list_where(
     }
     let (mut conditions, mut values) = (vec!["1 = 1"], vec![]);
     if let Some(user_id) = user_id {
-        conditions.push("user_id = ?");
+        conditions.push("o.user_id = ?");
         values.extend(params![user_id]);
     }
     if let Some(status) = status {
-        conditions.push("status = ?");
+        conditions.push("o.status = ?");
         values.extend(params![status.name()]);
     }
     if let Some(before) = before {
-        conditions.push("order_no < ?");
+        conditions.push("o.order_no < ?");
         values.extend(params![before]);
     }
     values.extend(params![i64::from(limit).saturating_add(1)]);
     let conditions = conditions.join(" AND ");
-    let sql = format!("SELECT {COLUMNS} FROM orders WHERE {conditions} ORDER BY order_no DESC LIMIT ?");
+    let sql = format!("{SELECT} WHERE {conditions} ORDER BY o.order_no DESC LIMIT ?");
     let rows = db.query::<OrderRow>(&sql, values).await?;
     Ok(Page::new(with_items(db, rows).await?, limit, |order| order.order_no.clone()))
 }
@@ -203,5 +223,16 @@ fn assemble(items: &mut BTreeMap<String, Vec<OrderItem>>, row: OrderRow) -> Orde
         cancel_reason: row.cancel_reason,
         carrier: row.carrier,
         tracking_no: row.tracking_no,
+        refund: refund(row.refund_no, row.refund_status, row.refund_cents, row.refund_reason, row.reject_reason),
     }
+}
+
+fn refund(
+    refund_no: Option<String>,
+    status: Option<RefundStatus>,
+    amount_cents: Option<Cents>,
+    reason: Option<String>,
+    reject_reason: Option<String>,
+) -> Option<Refund> {
+    Some(Refund { refund_no: refund_no?, status: status?, amount_cents: amount_cents?, reason: reason?, reject_reason })
 }

@@ -5,7 +5,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    Cents, Event,
+    Actor, Cents, Event,
+    fulfil::{Task, enqueue},
+    history::change,
+    notice::{Kind, tell},
     state::refused,
     stock::{lock, sell},
 };
@@ -68,6 +71,16 @@ impl Provider {
             Provider::MockFail => PaymentStatus::Failed,
         }
     }
+
+    /// Has the provider give a payment back. `refund_no` is what it recognises a repeated request by. An error if it
+    /// can't be done now.
+    pub(crate) async fn refund(self, _payment_no: &str, _refund_no: &str, _amount: Cents) -> Result<()> {
+        match self {
+            Provider::Mock => Ok(()),
+            // It never took any.
+            Provider::MockFail => Err(Problem::internal()),
+        }
+    }
 }
 
 /// Pays a user's order: under the order's lock, so that it is paid once or cancelled, never both. Every attempt leaves
@@ -86,15 +99,18 @@ pub async fn pay(tx: &mut Transaction, user_id: i64, order_no: &str, provider: P
     }
     let payment_no = ulid::Ulid::generate().to_string();
     let status = provider.charge(&payment_no, order.total_cents).await;
-    let (amount, currency) = (order.total_cents, order.currency);
-    let values = params![&payment_no, order_no, provider.name(), status.name(), amount, &currency, now];
+    let amount = order.total_cents;
+    let values = params![&payment_no, order_no, provider.name(), status.name(), amount, &order.currency, now];
     tx.execute(PAYMENT, values).await?;
     if status == PaymentStatus::Succeeded {
-        sell(tx, order_no).await?;
+        change(tx, &order, Event::Pay, None, Actor::User(user_id)).await?;
         tx.execute(PAID, params![next.name(), now, order_no]).await?;
+        enqueue(tx, &Task::Ship { order_no: order_no.to_owned() }, now).await?;
+        tell(tx, &order, Kind::Paid).await?;
+        sell(tx, order_no).await?;
     }
     let (order_no, provider) = (order_no.to_owned(), provider.name());
-    Ok(Payment { payment_no, order_no, status, amount_cents: amount, currency, provider })
+    Ok(Payment { payment_no, order_no, status, amount_cents: amount, currency: order.currency, provider })
 }
 
 impl Payment {

@@ -1,17 +1,21 @@
-//! Placing an order: rows locked in the order of their ids, price and stock read under the lock, stock reserved,
-//! everything that may change later copied.
+//! Placing an order: everything that may change later is copied, then the products are locked in the order of their ids,
+//! price and stock are checked under the lock, and stock is reserved.
+//!
+//! The lock comes last because all who want the same product wait for it: the order is made of what was read before, and
+//! made again if that has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kit::{
     Code, FieldError, Problem, Result, Timestamp,
     check::Checks,
+    jobs::Queue,
     mysql::{Connection, Transaction, marks, param},
     params, row,
 };
 
 use crate::{
-    Address, Cents, MAX_LINES, MAX_QUANTITY, Order, OrderItem, OrderState,
+    Address, Cents, MAX_LINES, MAX_QUANTITY, Order, OrderItem, OrderState, history,
     pricing::{PricedLine, price},
     stock,
 };
@@ -61,7 +65,7 @@ row! {
 pub async fn place(tx: &mut Transaction, purchase: &Purchase<'_>) -> Result<Order> {
     check(purchase)?;
     let address = address(tx, purchase).await?;
-    let products = lock_products(tx, purchase.lines).await?;
+    let products = products(tx, purchase.lines, "").await?;
     let items = on_shelf(purchase, &products)?;
     check_stock(&items)?;
 
@@ -104,9 +108,13 @@ pub async fn place(tx: &mut Transaction, purchase: &Purchase<'_>) -> Result<Orde
         cancel_reason: None,
         carrier: None,
         tracking_no: None,
+        refund: None,
     };
     insert(tx, purchase.user_id, &order).await?;
-    stock::reserve(tx, order.lines()).await?;
+    history::begun(tx, purchase.user_id, &order.order_no).await?;
+    let expiry = stock::Expiry { order_no: order.order_no.clone() };
+    tx.enqueue(Queue::Timer, &expiry, order.expires_at).await?;
+    reserve(tx, purchase, &products).await?;
     Ok(order)
 }
 
@@ -144,16 +152,37 @@ async fn address(db: &mut Connection, purchase: &Purchase<'_>) -> Result<Option<
     Ok(Some(Address { receiver: row.receiver, phone: row.phone, region: row.region, detail: row.detail }))
 }
 
-/// The products by id. Everybody locks in the order of the ids, so nobody waits in a circle.
-async fn lock_products(tx: &mut Transaction, lines: &[Line]) -> Result<BTreeMap<i64, ProductRow>> {
+/// The products by id.
+async fn products(tx: &mut Transaction, lines: &[Line], lock: &str) -> Result<BTreeMap<i64, ProductRow>> {
     let sql = format!(
         "SELECT id, name, image_url, price_cents, available, on_shelf
-         FROM products WHERE id IN ({}) ORDER BY id FOR UPDATE",
+         FROM products WHERE id IN ({}) ORDER BY id {lock}",
         marks(lines.len())
     );
     let ids = lines.iter().map(|line| param(line.product_id)).collect();
     let rows = tx.query::<ProductRow>(&sql, ids).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// Takes the units, if the products are still what the order was made of. Everybody locks in the order of the ids, so
+/// nobody waits in a circle.
+async fn reserve(tx: &mut Transaction, purchase: &Purchase<'_>, seen: &BTreeMap<i64, ProductRow>) -> Result<()> {
+    let locked = products(tx, purchase.lines, "FOR UPDATE").await?;
+    let same = |(id, now): (&i64, &ProductRow)| seen.get(id).is_some_and(|seen| seen.sells_as(now));
+    if !locked.iter().all(same) {
+        return Err(Problem::conflict());
+    }
+    let items = on_shelf(purchase, &locked)?;
+    check_stock(&items)?;
+    stock::reserve(tx, items.into_iter().map(|(line, _)| *line)).await
+}
+
+impl ProductRow {
+    /// Whether nothing has changed but the stock.
+    fn sells_as(&self, other: &ProductRow) -> bool {
+        (&self.name, &self.image_url, self.price_cents, self.on_shelf)
+            == (&other.name, &other.image_url, other.price_cents, other.on_shelf)
+    }
 }
 
 /// The lines whose products can be bought.

@@ -21,7 +21,46 @@ pub enum OrderState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Pay,
+    /// By the user.
     Cancel,
+    /// Not paid in time.
+    Expire,
+    Ship,
+    /// By the user, or by itself after a while.
+    Confirm,
+    RequestRefund,
+    /// After which the order is what it was before the request.
+    RejectRefund,
+    /// The money is back.
+    Refund,
+}
+
+impl Event {
+    /// As the order's log writes it.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Event::Pay => "paid",
+            Event::Cancel => "cancelled",
+            Event::Expire => "expired",
+            Event::Ship => "shipped",
+            Event::Confirm => "confirmed",
+            Event::RequestRefund => "refund_requested",
+            Event::RejectRefund => "refund_rejected",
+            Event::Refund => "refunded",
+        }
+    }
+
+    /// What can't be done in another state.
+    fn verb(self) -> &'static str {
+        match self {
+            Event::Pay => "be paid",
+            Event::Cancel | Event::Expire => "be cancelled",
+            Event::Ship => "be shipped",
+            Event::Confirm => "be confirmed",
+            Event::RequestRefund | Event::Refund => "be refunded",
+            Event::RejectRefund => "have a refund rejected",
+        }
+    }
 }
 
 impl OrderState {
@@ -53,12 +92,18 @@ impl OrderState {
     }
 
     /// The state after the event; 409 `order_state` if the event can't happen now.
+    ///
+    /// A rejected refund leads back to `shipped`: one of an order that was not shipped is never put to an admin.
     pub fn after(self, event: Event) -> Result<OrderState> {
         match (self, event) {
             (OrderState::Pending, Event::Pay) => Ok(OrderState::Paid),
-            (OrderState::Pending, Event::Cancel) => Ok(OrderState::Cancelled),
-            (state, Event::Pay) => Err(refused(format!("The order is {} and can't be paid", state.name()))),
-            (state, Event::Cancel) => Err(refused(format!("The order is {} and can't be cancelled", state.name()))),
+            (OrderState::Pending, Event::Cancel | Event::Expire) => Ok(OrderState::Cancelled),
+            (OrderState::Paid, Event::Ship) => Ok(OrderState::Shipped),
+            (OrderState::Shipped, Event::Confirm) => Ok(OrderState::Completed),
+            (OrderState::Paid | OrderState::Shipped, Event::RequestRefund) => Ok(OrderState::Refunding),
+            (OrderState::Refunding, Event::RejectRefund) => Ok(OrderState::Shipped),
+            (OrderState::Refunding, Event::Refund) => Ok(OrderState::Refunded),
+            (state, event) => Err(refused(format!("The order is {} and can't {}", state.name(), event.verb()))),
         }
     }
 }
@@ -78,15 +123,28 @@ impl kit::mysql::Column for OrderState {
 mod tests {
     use super::*;
 
+    /// Every state and event: those that are not here are refused.
     #[test]
-    fn only_a_pending_order_is_paid_or_cancelled() {
+    fn states_follow_one_another_as_the_contract_says() {
+        use Event::*;
+        use OrderState::*;
+        let allowed = [
+            (Pending, Pay, Paid),
+            (Pending, Cancel, Cancelled),
+            (Pending, Expire, Cancelled),
+            (Paid, Ship, Shipped),
+            (Shipped, Confirm, Completed),
+            (Paid, RequestRefund, Refunding),
+            (Shipped, RequestRefund, Refunding),
+            (Refunding, RejectRefund, Shipped),
+            (Refunding, Refund, Refunded),
+        ];
         for state in OrderState::ALL {
-            let pending = state == OrderState::Pending;
-            assert_eq!(state.after(Event::Pay).is_ok(), pending, "{state:?}");
-            assert_eq!(state.after(Event::Cancel).is_ok(), pending, "{state:?}");
+            for event in [Pay, Cancel, Expire, Ship, Confirm, RequestRefund, RejectRefund, Refund] {
+                let expected = allowed.iter().find(|(from, by, _)| (*from, *by) == (state, event)).map(|(.., to)| *to);
+                assert_eq!(state.after(event).ok(), expected, "{state:?} {event:?}");
+            }
         }
-        assert_eq!(OrderState::Pending.after(Event::Pay).unwrap(), OrderState::Paid);
-        assert_eq!(OrderState::Pending.after(Event::Cancel).unwrap(), OrderState::Cancelled);
     }
 
     #[test]

@@ -1,66 +1,108 @@
-//! What an order's end does to the stock that it holds.
+//! What becomes of the stock that an order holds, and of an order that nobody pays.
 
 use kit::{
     Problem, Result, Timestamp,
-    mysql::{Connection, Transaction, marks, param},
+    mysql::{Transaction, marks, param},
     params, row,
 };
+use serde::{Deserialize, Serialize};
 
-use crate::{Cents, Event, Line, OrderState};
+use crate::{
+    Actor, Cents, Event, Line, OrderState,
+    history::change,
+    notice::{Kind, tell},
+};
 
 row! {
     /// An order under lock: what decides about it.
-    pub(crate) struct Locked { pub status: OrderState, pub total_cents: Cents, pub currency: String, pub expires_at: Timestamp }
+    pub(crate) struct Locked {
+        pub order_no: String, pub user_id: i64, pub status: OrderState, pub total_cents: Cents, pub currency: String,
+        pub expires_at: Timestamp, pub shipped_at: Option<Timestamp>, pub refund_no: Option<String>,
+    }
+}
+
+const LOCK: &str = "
+    SELECT order_no, user_id, status, total_cents, currency, expires_at, shipped_at, refund_no
+    FROM orders WHERE order_no = ? FOR UPDATE";
+
+/// Locks an order, whoever's it is; 404 if there is none.
+pub(crate) async fn lock_any(tx: &mut Transaction, order_no: &str) -> Result<Locked> {
+    tx.query_one(LOCK, params![order_no]).await?.ok_or_else(|| Problem::not_found("order"))
 }
 
 /// Locks a user's order; 404 if it is somebody else's.
 pub(crate) async fn lock(tx: &mut Transaction, user_id: i64, order_no: &str) -> Result<Locked> {
-    const LOCK: &str = "
-        SELECT status, total_cents, currency, expires_at FROM orders
-        WHERE order_no = ? AND user_id = ? FOR UPDATE";
-    let order = tx.query_one(LOCK, params![order_no, user_id]).await?;
-    order.ok_or_else(|| Problem::not_found("order"))
+    let order = lock_any(tx, order_no).await?;
+    if order.user_id == user_id { Ok(order) } else { Err(Problem::not_found("order")) }
+}
+
+/// The job of `timer`: an order that may have to be cancelled.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Expiry {
+    pub order_no: String,
 }
 
 /// Cancels a user's order while it is pending, and gives its stock back.
 pub async fn cancel(tx: &mut Transaction, user_id: i64, order_no: &str, reason: Option<&str>) -> Result<()> {
+    let order = lock(tx, user_id, order_no).await?;
+    end(tx, &order, Event::Cancel, reason, Actor::User(user_id)).await.map(drop)
+}
+
+/// Cancels an order that is still pending after its time; the products whose stock changed.
+pub async fn expire(tx: &mut Transaction, order_no: &str) -> Result<Vec<Line>> {
+    let order = lock_any(tx, order_no).await?;
+    match order.status.after(Event::Expire) {
+        Ok(_) => end(tx, &order, Event::Expire, Some("not paid in time"), Actor::Shop).await,
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+async fn end(
+    tx: &mut Transaction,
+    order: &Locked,
+    event: Event,
+    reason: Option<&str>,
+    actor: Actor,
+) -> Result<Vec<Line>> {
     const CANCEL: &str = "UPDATE orders SET status = ?, cancelled_at = ?, cancel_reason = ? WHERE order_no = ?";
-    let next = lock(tx, user_id, order_no).await?.status.after(Event::Cancel)?;
-    release(tx, order_no).await?;
-    tx.execute(CANCEL, params![next.name(), Timestamp::now(), reason, order_no]).await?;
-    Ok(())
+    let next = change(tx, order, event, reason, actor).await?;
+    tx.execute(CANCEL, params![next.name(), Timestamp::now(), reason, &order.order_no]).await?;
+    let kind = if event == Event::Expire { Kind::Expired } else { Kind::Cancelled };
+    tell(tx, order, kind).await?;
+    move_held(tx, &order.order_no, "reserved", "available").await
 }
 
 /// What is available is reserved. The products are locked, and there is enough of each.
 pub(crate) async fn reserve(tx: &mut Transaction, lines: impl Iterator<Item = Line>) -> Result<()> {
-    shift(tx, lines.collect(), "available", "reserved").await
-}
-
-/// What an order reserved can be bought again.
-async fn release(tx: &mut Transaction, order_no: &str) -> Result<()> {
-    let lines = held(tx, order_no).await?;
-    shift(tx, lines, "reserved", "available").await
+    shift(tx, &lines.collect::<Vec<_>>(), "available", "reserved").await
 }
 
 /// What an order reserved is sold.
 pub(crate) async fn sell(tx: &mut Transaction, order_no: &str) -> Result<()> {
-    let lines = held(tx, order_no).await?;
-    shift(tx, lines, "reserved", "sold").await
+    move_held(tx, order_no, "reserved", "sold").await.map(drop)
+}
+
+/// What was sold can be bought again.
+pub(crate) async fn take_back(tx: &mut Transaction, order_no: &str) -> Result<Vec<Line>> {
+    move_held(tx, order_no, "sold", "available").await
 }
 
 row! {
     struct Held { product_id: i64, quantity: i64 }
 }
 
-async fn held(tx: &mut Connection, order_no: &str) -> Result<Vec<Line>> {
+async fn move_held(tx: &mut Transaction, order_no: &str, from: &str, to: &str) -> Result<Vec<Line>> {
     const HELD: &str = "SELECT product_id, quantity FROM order_items WHERE order_no = ?";
     let held = tx.query::<Held>(HELD, params![order_no]).await?;
-    Ok(held.into_iter().map(|held| Line { product_id: held.product_id, quantity: held.quantity }).collect())
+    let lines: Vec<_> =
+        held.into_iter().map(|held| Line { product_id: held.product_id, quantity: held.quantity }).collect();
+    shift(tx, &lines, from, to).await?;
+    Ok(lines)
 }
 
 /// Moves each line's quantity from one count of its product to another: in one statement, because all who want these
 /// products wait for the end of this transaction. The primary key is walked, and so locked, in its order.
-async fn shift(tx: &mut Transaction, lines: Vec<Line>, from: &str, to: &str) -> Result<()> {
+async fn shift(tx: &mut Transaction, lines: &[Line], from: &str, to: &str) -> Result<()> {
     let quantity = format!("CASE id {}END", "WHEN ? THEN ? ".repeat(lines.len()));
     let sql = format!(
         "UPDATE products SET {from} = {from} - {quantity}, {to} = {to} + {quantity} WHERE id IN ({})",

@@ -40,6 +40,8 @@ fn whole() -> openapi::OpenApi {
         ("checkout", checkout::Api::openapi()),
         ("orders", orders::Api::openapi()),
         ("pay", pay::Api::openapi()),
+        ("refund", refund::Api::openapi()),
+        ("account", account::Api::openapi()),
         ("ops", ops::Api::openapi()),
     ] {
         // Functions have handlers of the same names.

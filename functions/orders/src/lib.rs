@@ -1,4 +1,4 @@
-//! Orders: placed directly, listed, looked at, cancelled.
+//! Orders: placed directly, listed, looked at, cancelled, shipped, confirmed.
 // Money and stock are counted here.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
@@ -12,12 +12,17 @@ use kit::{
     Admin, Result, User,
     check::Checks,
     config,
-    extract::{OptionalJson, Path, Query},
+    extract::{Json, OptionalJson, Path, Query},
     idempotency::{self, Idempotent},
     mysql,
     page::{Page, PageQuery},
 };
-use ordering::{Line, OffShelf, Order, OrderState, Purchase, facts, parse_order_no};
+use ordering::{
+    Actor, Line, OffShelf, Order, OrderState, Purchase, facts,
+    fulfil::{self, Parcel},
+    history::{self, Change},
+    parse_order_no,
+};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -28,11 +33,14 @@ pub fn router() -> Router {
         .route("/api/order", get(list).post(create))
         .route("/api/order/all", get(list_all))
         .route("/api/order/{order_no}", get(show))
+        .route("/api/order/{order_no}/log", get(log))
         .route("/api/order/{order_no}/cancel", post(cancel))
+        .route("/api/order/{order_no}/ship", post(ship))
+        .route("/api/order/{order_no}/confirm", post(confirm))
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(create, list, list_all, show, cancel))]
+#[openapi(paths(create, list, list_all, show, log, cancel, ship, confirm))]
 pub struct Api;
 
 #[derive(Deserialize, ToSchema)]
@@ -143,6 +151,38 @@ async fn show(user: User, Path(order_no): Path<String>) -> Result<Reply<Order>> 
     ordering::find(&mut mysql::connection().await?, user.id, order_no).await.map(Reply)
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LogQuery {
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// How an order came to its state, the beginning first
+///
+/// For the user whose order it is, and for admins.
+#[utoipa::path(
+    get, path = "/api/order/{order_no}/log", tag = "orders", security(("bearer" = [])),
+    params(("order_no" = String, Path), LogQuery),
+    responses(
+        (status = 200, body = Page<Change>),
+        (status = 404, description = "`not_found`"),
+        (status = 422, description = "`invalid`"),
+    )
+)]
+async fn log(user: User, Path(order_no): Path<String>, Query(query): Query<LogQuery>) -> Result<Reply<Page<Change>>> {
+    let order_no = parse_order_no(&order_no)?;
+    let page = PageQuery { limit: query.limit, cursor: query.cursor };
+    let mut db = mysql::connection().await?;
+    match user.is_admin() {
+        true => ordering::find_any(&mut db, order_no).await?,
+        false => ordering::find(&mut db, user.id, order_no).await?,
+    };
+    history::list(&mut db, order_no, &page).await.map(Reply)
+}
+
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Cancellation {
@@ -176,4 +216,64 @@ async fn cancel(
     .await?;
     facts::forget(order.items.iter().map(|item| item.product_id)).await;
     Ok(Reply(order))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Shipment {
+    #[schema(min_length = 1, max_length = 200)]
+    carrier: String,
+    #[schema(min_length = 1, max_length = 200)]
+    tracking_no: String,
+}
+
+/// Ship a paid order
+#[utoipa::path(
+    post, path = "/api/order/{order_no}/ship", tag = "orders", security(("bearer" = [])),
+    params(("order_no" = String, Path)),
+    request_body = Shipment,
+    responses(
+        (status = 200, body = Order),
+        (status = 403, description = "`forbidden`"),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`order_state`"),
+    )
+)]
+async fn ship(
+    Admin(admin): Admin,
+    Path(order_no): Path<String>,
+    Json(shipment): Json<Shipment>,
+) -> Result<Reply<Order>> {
+    let order_no = parse_order_no(&order_no)?;
+    let mut checks = Checks::new();
+    checks.text("carrier", &shipment.carrier, 1, 200);
+    checks.text("tracking_no", &shipment.tracking_no, 1, 200).done()?;
+    let auto_confirm_seconds = config::auto_confirm_seconds().await?;
+    let parcel = Parcel { carrier: &shipment.carrier, tracking_no: &shipment.tracking_no };
+    let order = mysql::transaction(async |tx| {
+        fulfil::ship(tx, order_no, parcel, auto_confirm_seconds, Actor::from(&admin)).await?;
+        ordering::find_any(tx, order_no).await
+    });
+    order.await.map(Reply)
+}
+
+/// Say that a shipped order has arrived
+///
+/// It is `completed` then. Without a word it completes by itself, after 7 days unless the shop says otherwise.
+#[utoipa::path(
+    post, path = "/api/order/{order_no}/confirm", tag = "orders", security(("bearer" = [])),
+    params(("order_no" = String, Path)),
+    responses(
+        (status = 200, body = Order),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`order_state`"),
+    )
+)]
+async fn confirm(user: User, Path(order_no): Path<String>) -> Result<Reply<Order>> {
+    let order_no = parse_order_no(&order_no)?;
+    let order = mysql::transaction(async |tx| {
+        fulfil::confirm(tx, user.id, order_no).await?;
+        ordering::find(tx, user.id, order_no).await
+    });
+    order.await.map(Reply)
 }

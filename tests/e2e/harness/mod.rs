@@ -6,15 +6,17 @@ mod own;
 mod people;
 mod proxy;
 pub mod rules;
+mod servers;
 mod shop;
 pub mod token;
 pub mod wire;
 
 pub use call::{Call, Reply};
 pub use endpoints::{Endpoints, Needs};
-pub use own::OwnShop;
+pub use own::{OwnShop, Settings};
 pub use people::User;
 pub use proxy::Proxy;
+pub use servers::Servers;
 pub use shop::{Shop, Stock};
 
 use std::collections::hash_map::RandomState;

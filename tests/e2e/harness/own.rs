@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use super::{Shop, environment, eventually, unique};
+use super::{Servers, Shop, environment, eventually, unique};
 
 /// A shop for one test, on the databases of the run: with other settings, or to be broken. Gone when dropped.
 pub struct OwnShop {
@@ -22,12 +22,21 @@ struct Process {
 pub struct Settings {
     mysql: String,
     redis: String,
+    /// Where its people are, if not in the databases of the run.
+    people: Option<String>,
     variables: Vec<(String, String)>,
 }
 
 impl OwnShop {
     pub fn with() -> Settings {
-        Settings { mysql: environment("MALL_MYSQL_URL"), redis: environment("MALL_REDIS_URL"), variables: Vec::new() }
+        let (mysql, redis) = (environment("MALL_MYSQL_URL"), environment("MALL_REDIS_URL"));
+        Settings { mysql, redis, people: None, variables: Vec::new() }
+    }
+
+    /// On servers of its own.
+    pub fn on(servers: &Servers) -> Settings {
+        let (mysql, redis) = (servers.mysql_url().to_owned(), servers.redis_url());
+        Settings { people: Some(mysql.clone()), mysql, redis, variables: Vec::new() }
     }
 
     /// Ends it as a power cut does.
@@ -91,6 +100,8 @@ impl Settings {
             // What the running shop was given for the whole suite is not what a shop has by default.
             .env_remove("SPIN_VARIABLE_LOGIN_RATE")
             .env_remove("SPIN_VARIABLE_LOGIN_BURST")
+            // On the databases of the run its workers do what the running shop's do.
+            .env("SPIN_VARIABLE_AUTO_SHIP", "false")
             .envs(self.variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -113,7 +124,7 @@ impl Settings {
             address.try_recv().ok()
         })
         .await;
-        let own = OwnShop { shop: Shop::own(&base), process };
+        let own = OwnShop { shop: Shop::own(&base, self.people.as_deref()), process };
         eventually("a shop of one's own answers", Duration::from_secs(30), async || {
             let health = own.get("/health").lenient().attempt().await;
             health.is_ok_and(|reply| reply.status == 200).then_some(())

@@ -126,18 +126,18 @@ impl Shop {
     /// An admin: made once in a run, by the command that makes them; signed in once for each shop.
     pub async fn admin(&self) -> User {
         static ADMIN: OnceCell<User> = OnceCell::const_new();
-        let admin = ADMIN
-            .get_or_init(|| async {
-                let shop = Shop::running();
-                let (username, password) = shop.registered().await;
-                grant_admin(&username);
-                shop.sign_in(&username, &password).await
-            })
-            .await;
-        match self.own_admin() {
-            None => User { shop: self.clone(), ..admin.clone() },
-            Some(own) => own.get_or_init(|| admin.at(self)).await.clone(),
+        let admin = ADMIN.get_or_init(|| async { Shop::running().new_admin(&environment("MALL_MYSQL_URL")).await });
+        match (self.own_admin(), self.own_mysql()) {
+            (Some(own), Some(mysql)) => own.get_or_init(|| self.new_admin(mysql)).await.clone(),
+            (Some(own), None) => own.get_or_init(async || admin.await.at(self).await).await.clone(),
+            (None, _) => User { shop: self.clone(), ..admin.await.clone() },
         }
+    }
+
+    async fn new_admin(&self, mysql: &str) -> User {
+        let (username, password) = self.registered().await;
+        grant_admin(&username, mysql);
+        self.sign_in(&username, &password).await
     }
 
     /// Buyers of the running shop that the tests share: for what counts orders of a product, not of a person.
@@ -155,10 +155,10 @@ impl Shop {
     }
 }
 
-fn grant_admin(username: &str) {
+fn grant_admin(username: &str, mysql: &str) {
     let done = Command::new(environment("MALL_BIN"))
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(["grant-admin", username, "--mysql", &environment("MALL_MYSQL_URL")])
+        .args(["grant-admin", username, "--mysql", mysql])
         .output()
         .expect("MALL_BIN runs");
     assert!(done.status.success(), "grant-admin: {}", String::from_utf8_lossy(&done.stderr));

@@ -14,6 +14,8 @@ pub struct Shop {
     http: Client,
     /// The admin of a shop of one's own; the running shop's is made once for all tests.
     own_admin: Option<Arc<OnceCell<User>>>,
+    /// The URL of its MySQL, if that is its own.
+    own_mysql: Option<Arc<str>>,
 }
 
 /// Where the units of a product are.
@@ -38,15 +40,16 @@ impl Stock {
 impl Shop {
     /// The shop that `cargo mall test` runs.
     pub fn running() -> Self {
-        Self::at(&environment("MALL_BASE_URL"), None)
+        Self::at(&environment("MALL_BASE_URL"))
     }
 
-    pub fn own(base: &str) -> Self {
-        Self::at(base, Some(Arc::default()))
+    pub fn own(base: &str, own_mysql: Option<&str>) -> Self {
+        Self { own_admin: Some(Arc::default()), own_mysql: own_mysql.map(Into::into), ..Self::at(base) }
     }
 
-    fn at(base: &str, own_admin: Option<Arc<OnceCell<User>>>) -> Self {
-        Self { base: base.trim_end_matches('/').into(), http: client().build().expect("a client"), own_admin }
+    fn at(base: &str) -> Self {
+        let http = client().build().expect("a client");
+        Self { base: base.trim_end_matches('/').into(), http, own_admin: None, own_mysql: None }
     }
 
     /// The same shop, seen from another address of this machine.
@@ -70,6 +73,10 @@ impl Shop {
 
     pub fn post(&self, path: &str) -> Call {
         self.call(Method::POST, path)
+    }
+
+    pub fn own_mysql(&self) -> Option<&str> {
+        self.own_mysql.as_deref()
     }
 
     pub fn own_admin(&self) -> Option<&OnceCell<User>> {

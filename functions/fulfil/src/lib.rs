@@ -1,0 +1,49 @@
+//! Ships what was paid, completes what was shipped, gives money back.
+
+use kit::{
+    Problem, Result, config,
+    jobs::{self, Job, Queue},
+    mysql,
+};
+use ordering::{
+    facts,
+    fulfil::{Task, complete_by_itself, ship_by_itself},
+    refund,
+};
+
+kit::worker!(work);
+
+pub async fn work(_: Vec<u8>) -> Result<()> {
+    let auto_ship = config::flag("auto_ship").await?;
+    let auto_confirm_seconds = config::auto_confirm_seconds().await?;
+    jobs::work(Queue::Fulfil, async |job, task| match task {
+        // An admin ships.
+        Task::Ship { .. } if !auto_ship => mysql::transaction(async |tx| job.finish(tx).await).await,
+        Task::Ship { order_no } => {
+            let work = async |tx: &mut mysql::Transaction| {
+                job.finish(tx).await?;
+                ship_by_itself(tx, &order_no, auto_confirm_seconds).await
+            };
+            mysql::transaction(work).await
+        }
+        Task::Complete { order_no } => {
+            let work = async |tx: &mut mysql::Transaction| {
+                job.finish(tx).await?;
+                complete_by_itself(tx, &order_no).await
+            };
+            mysql::transaction(work).await
+        }
+        Task::Refund { order_no } => give_back(job, &order_no).await,
+    })
+    .await
+}
+
+async fn give_back(job: &Job, order_no: &str) -> Result<(), Problem> {
+    let lines = mysql::transaction(async |tx| {
+        job.finish(tx).await?;
+        refund::settle(tx, order_no).await
+    })
+    .await?;
+    facts::forget(lines.iter().map(|line| line.product_id)).await;
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Tells users what became of their orders: a message for each change, sent by e-mail too where the shop has a service
+//! for it and the user an address.
+
+mod mail;
+
+use kit::{
+    Result, Timestamp,
+    jobs::{self, Job, Queue},
+    mysql::{self, Error, Transaction},
+    params, row,
+};
+use ordering::notice::{Kind, Notice};
+
+kit::worker!(work);
+
+pub async fn work(_: Vec<u8>) -> Result<()> {
+    jobs::work(Queue::Notify, tell).await
+}
+
+row! {
+    struct Recipient { email: Option<String> }
+}
+
+async fn tell(job: &Job, notice: Notice) -> Result<()> {
+    const RECIPIENT: &str = "SELECT email FROM users WHERE id = ?";
+    const SENT: &str = "UPDATE messages SET sent_at = ? WHERE job_id = ?";
+    let text = text(&notice);
+    let service = mail::Service::configured().await?;
+    let email = mysql::transaction(async |tx| {
+        let recipient: Option<Recipient> = tx.query_one(RECIPIENT, params![notice.user_id]).await?;
+        // Nobody to tell.
+        let Some(recipient) = recipient else {
+            job.finish(tx).await?;
+            return Ok(None);
+        };
+        keep(tx, job, &notice, &text).await?;
+        match (&service, recipient.email) {
+            (Some(_), Some(email)) => Ok(Some(email)),
+            _ => {
+                job.finish(tx).await?;
+                Ok(None)
+            }
+        }
+    })
+    .await?;
+    let (Some(service), Some(email)) = (service, email) else { return Ok(()) };
+    // Should this worker end right after, the service knows the same e-mail by its key.
+    service.send(&format!("message-{}", job.id), &email, &text.subject, &text.body).await?;
+    mysql::transaction(async |tx| {
+        job.finish(tx).await?;
+        Ok(tx.execute(SENT, params![Timestamp::now(), job.id]).await?)
+    })
+    .await
+}
+
+/// Writes the message, unless an attempt before this one has.
+async fn keep(tx: &mut Transaction, job: &Job, notice: &Notice, text: &Text) -> Result<()> {
+    const KEEP: &str = "
+        INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let (kind, now) = (kind_name(notice.kind), Timestamp::now());
+    let values =
+        params![notice.user_id, job.id, kind, &notice.order_no, text.subject.as_str(), text.body.as_str(), now];
+    match tx.execute(KEEP, values).await {
+        Ok(()) | Err(Error::Duplicate { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Paid => "order_paid",
+        Kind::Shipped => "order_shipped",
+        Kind::Cancelled => "order_cancelled",
+        Kind::Expired => "order_expired",
+        Kind::Refunded => "order_refunded",
+        Kind::RefundRejected => "refund_rejected",
+    }
+}
+
+struct Text {
+    subject: String,
+    body: String,
+}
+
+fn text(notice: &Notice) -> Text {
+    let order_no = &notice.order_no;
+    let (subject, body) = match notice.kind {
+        Kind::Paid => ("is paid", "We have received your payment and are getting your order ready."),
+        Kind::Shipped => ("is on its way", "Your order has been shipped; its tracking number stands in the order."),
+        Kind::Cancelled => ("is cancelled", "Your order has been cancelled, as you asked."),
+        Kind::Expired => ("is cancelled", "Your order was not paid in time and has been cancelled."),
+        Kind::Refunded => ("is refunded", "Your money is on its way back to you."),
+        Kind::RefundRejected => ("is not refunded", "Your refund was not granted; the reason stands in the order."),
+    };
+    Text { subject: format!("Order {order_no} {subject}"), body: body.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_the_order_and_fits_its_column() {
+        for kind in [Kind::Paid, Kind::Shipped, Kind::Cancelled, Kind::Expired, Kind::Refunded, Kind::RefundRejected] {
+            let text = text(&Notice { user_id: 1, order_no: "0".repeat(26), kind });
+            assert!(text.subject.contains(&"0".repeat(26)) && text.subject.len() <= 200, "{}", text.subject);
+            assert!(kind_name(kind).len() <= 32);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
+
+use super::{environment, eventually, unique};
+
+/// A database and a Redis for one test: for shops whose workers have other settings, and to be broken. Gone when
+/// dropped.
+pub struct Servers {
+    /// On the run's MySQL, by another name.
+    mysql: String,
+    database: String,
+    folder: PathBuf,
+    port: u16,
+    redis: Option<Child>,
+}
+
+impl Servers {
+    pub async fn start() -> Self {
+        let given = environment("MALL_MYSQL_URL");
+        let (server, database) = given.rsplit_once('/').expect("a database in the URL");
+        let (name, parameters) =
+            database.split_once('?').map_or((database, String::new()), |(name, rest)| (name, format!("?{rest}")));
+        let database = format!("{name}_{}", unique());
+        let mut connection = MySqlConnection::connect(&given).await.expect("MySQL");
+        let create = format!("CREATE DATABASE `{database}` CHARACTER SET utf8mb4");
+        sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await.expect("a database of one's own");
+        let folder = std::env::temp_dir().join(format!("mall-redis-{}", unique()));
+        std::fs::create_dir(&folder).expect("a folder");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let mut servers =
+            Self { mysql: format!("{server}/{database}{parameters}"), database, folder, port, redis: None };
+        servers.start_redis().await;
+        servers
+    }
+
+    pub fn mysql_url(&self) -> &str {
+        &self.mysql
+    }
+
+    pub fn redis_url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Keeps its data in an append-only file, from which a new one starts.
+    pub async fn start_redis(&mut self) {
+        let start = |program: &str| {
+            Command::new(program)
+                .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+                .args(["--save", "", "--appendonly", "yes", "--notify-keyspace-events", "Ex"])
+                .arg("--dir")
+                .arg(&self.folder)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+        };
+        self.redis = Some(start("redis-server").or_else(|_| start("valkey-server")).expect("a Redis"));
+        eventually("Redis answers", Duration::from_secs(10), async || self.try_redis().await.ok()).await;
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill_redis(&mut self) {
+        if let Some(mut redis) = self.redis.take() {
+            let _ = redis.kill();
+            let _ = redis.wait();
+        }
+    }
+
+    pub async fn redis(&self) -> MultiplexedConnection {
+        self.try_redis().await.expect("Redis")
+    }
+
+    async fn try_redis(&self) -> redis::RedisResult<MultiplexedConnection> {
+        let mut connection = redis::Client::open(self.redis_url())?.get_multiplexed_async_connection().await?;
+        redis::cmd("PING").query_async::<()>(&mut connection).await?;
+        Ok(connection)
+    }
+
+    pub async fn mysql(&self) -> MySqlConnection {
+        MySqlConnection::connect(&self.mysql).await.expect("MySQL")
+    }
+
+    /// A single number.
+    pub async fn number(&self, sql: &'static str) -> i64 {
+        let mut connection = self.mysql().await;
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.kill_redis();
+        let _ = std::fs::remove_dir_all(&self.folder);
+        let drop = format!("DROP DATABASE `{}`", self.database);
+        let url = environment("MALL_MYSQL_URL");
+        // A runtime of its own: the test's is at its end.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut connection = MySqlConnection::connect(&url).await.map_err(std::io::Error::other)?;
+                sqlx::query(AssertSqlSafe(drop)).execute(&mut connection).await.map_err(std::io::Error::other)
+            })
+        });
+        if let Ok(Err(error)) = dropped.join() {
+            eprintln!("a database stays behind: {error}");
+        }
+    }
+}
