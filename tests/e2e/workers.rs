@@ -138,6 +138,25 @@ async fn a_runtime_killed_in_mid_load_is_followed_by_one_that_ends_everything() 
     all_ends_well(&servers, Duration::from_secs(45)).await;
 }
 
+/// The same in Spin, where there is one: its workers end with it.
+#[tokio::test]
+async fn a_spin_killed_in_mid_load_is_followed_by_one_that_ends_everything() {
+    if Command::new("spin").arg("--version").output().is_err() {
+        eprintln!("no `spin` on the PATH: not tried");
+        return;
+    }
+    let servers = Servers::start().await;
+    let mut doomed = quick(&servers).in_spin().start().await;
+    let load = Load::of(&doomed, 6).await;
+    let kill = async {
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        doomed.kill();
+    };
+    join(load.run(Duration::from_secs(3)), kill).await;
+    let _next = quick(&servers).in_spin().start().await;
+    all_ends_well(&servers, Duration::from_secs(60)).await;
+}
+
 #[tokio::test]
 async fn three_replicas_do_every_job_once() {
     let servers = Servers::start().await;

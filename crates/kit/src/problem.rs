@@ -142,12 +142,12 @@ impl Problem {
         Self::new(Code::Unavailable, "A part of the shop does not answer; try again shortly").with_retry_after(1)
     }
 
-    /// 500. The cause goes to the log, not to the client.
     /// What another transaction changed meanwhile: [`crate::mysql::transaction`] starts over, a bounded number of times.
     pub fn conflict() -> Self {
         Problem { transient: true, ..Problem::unavailable() }
     }
 
+    /// 500. The cause goes to the log, not to the client.
     pub fn internal() -> Self {
         Self::new(Code::Internal, "The request could not be handled")
     }

@@ -51,17 +51,19 @@ impl Scratch {
         Ok(Self { databases, variables, project, _folder: folder })
     }
 
-    /// The shop as `cargo mall up` runs it, in a process of its own. What it prints goes to `log`, if anywhere.
-    pub async fn serve(&self, log: Option<&Path>) -> anyhow::Result<Served> {
+    /// The shop as `cargo mall up` runs it, in a process of its own, with other settings if any are given. What it prints
+    /// goes to `log`, if anywhere.
+    pub async fn serve(&self, other: &[(&str, &str)], log: Option<&Path>) -> anyhow::Result<Served> {
         let mut command = ourselves()?;
         command
             .args(["up", "--listen", "127.0.0.1:0", "--no-demo"])
             .env("MALL_MYSQL_URL", self.databases.mysql.to_url())
             .env("MALL_REDIS_URL", self.databases.redis.to_url())
-            .env("MALL_DIR", self.project.state.join("shop"))
+            .env("MALL_DIR", self.project.state.join(format!("shop-{}", random_hex(4)?)))
             // The functions are built.
             .env("MALL_TEST", "1");
-        for (name, value) in &self.variables {
+        let settings = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in settings.chain(other.iter().copied()) {
             command.env(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase()), value);
         }
         Served::start("the shop", command, log).await

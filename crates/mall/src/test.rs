@@ -64,7 +64,7 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
 
     let scratch = Scratch::start(project, &WANTED).await?;
     let log = project.state.join("test-shop.log");
-    let shop = scratch.serve(Some(&log)).await?;
+    let shop = scratch.serve(&[], Some(&log)).await?;
     let mut code = ExitCode::SUCCESS;
     for which in [&TOOLS[..], &SHOP[..]] {
         let mut tests = cargo_test(project, which, &format!("http://{}", shop.address))?;

@@ -25,18 +25,19 @@ pub struct Settings {
     /// Where its people are, if not in the databases of the run.
     people: Option<String>,
     variables: Vec<(String, String)>,
+    runtime: &'static str,
 }
 
 impl OwnShop {
     pub fn with() -> Settings {
         let (mysql, redis) = (environment("MALL_MYSQL_URL"), environment("MALL_REDIS_URL"));
-        Settings { mysql, redis, people: None, variables: Vec::new() }
+        Settings { mysql, redis, people: None, variables: Vec::new(), runtime: "embedded" }
     }
 
     /// On servers of its own.
     pub fn on(servers: &Servers) -> Settings {
         let (mysql, redis) = (servers.mysql_url().to_owned(), servers.redis_url());
-        Settings { people: Some(mysql.clone()), mysql, redis, variables: Vec::new() }
+        Settings { people: Some(mysql.clone()), mysql, redis, variables: Vec::new(), runtime: "embedded" }
     }
 
     /// Ends it as a power cut does.
@@ -79,6 +80,12 @@ impl Settings {
         self
     }
 
+    /// In the installed Spin CLI.
+    pub fn in_spin(mut self) -> Self {
+        self.runtime = "spin";
+        self
+    }
+
     pub fn mysql(mut self, url: &str) -> Self {
         self.mysql = url.to_owned();
         self
@@ -93,7 +100,7 @@ impl Settings {
         let folder = std::env::temp_dir().join(format!("mall-{}", unique()));
         let mut child = Command::new(environment("MALL_BIN"))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .args(["up", "--listen", "127.0.0.1:0", "--no-demo"])
+            .args(["up", "--listen", "127.0.0.1:0", "--no-demo", "--runtime", self.runtime])
             .args(["--mysql", &self.mysql, "--redis", &self.redis])
             // What it keeps for itself, its secret among it.
             .env("MALL_DIR", &folder)

@@ -8,6 +8,7 @@ mod soak;
 mod start;
 mod subject;
 mod table;
+mod workers;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -30,7 +31,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// One of: start, health, detail, list, cart, buy, redis, native, spin, soak; all but soak unless given
+    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, soak; all but soak unless given
     name: Option<String>,
 
     /// Seconds of each measurement
@@ -50,7 +51,8 @@ pub struct Arguments {
     minutes: f64,
 }
 
-const NAMES: [&str; 10] = ["start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "soak"];
+const NAMES: [&str; 12] =
+    ["start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "soak"];
 
 const SHOP: Wanted = Wanted {
     what: "bench",
@@ -85,8 +87,14 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
     if wanted(arguments, "start") {
         start::run(&scratch, &functions).await?;
     }
-    if arguments.name.as_deref() != Some("start") {
+    if !matches!(arguments.name.as_deref(), Some("start" | "timers" | "workers")) {
         throughput(&scratch, arguments).await?;
+    }
+    if wanted(arguments, "timers") {
+        workers::timers(&scratch, arguments.connections).await?;
+    }
+    if wanted(arguments, "workers") {
+        workers::throughput(&scratch).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

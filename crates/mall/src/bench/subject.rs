@@ -32,7 +32,12 @@ enum Process {
 
 impl Subject {
     pub async fn shop(scratch: &Scratch) -> anyhow::Result<Self> {
-        Ok(Self::ours(scratch.serve(None).await?))
+        Self::shop_with(scratch, &[]).await
+    }
+
+    /// With other settings.
+    pub async fn shop_with(scratch: &Scratch, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Ok(Self::ours(scratch.serve(variables, None).await?))
     }
 
     pub async fn native(scratch: &Scratch) -> anyhow::Result<Self> {
