@@ -110,11 +110,7 @@ pub(crate) async fn ring(bells: &[(Queue, Timestamp)]) {
     if let Ok(overdue) = due(OVERDUE_MS).await
         && !overdue.is_empty()
     {
-        let names: Vec<_> = overdue.iter().map(|queue| queue.name()).collect();
-        log::warn(
-            "jobs were due and not rung for: are the functions of these queues running, and does Redis tell of keys that expire?",
-            &names.join(", "),
-        );
+        warn_of(&overdue).await;
         let now = Timestamp::now();
         let _ = ring_now(&overdue.into_iter().map(|queue| (queue, now)).collect::<Vec<_>>()).await;
     }
@@ -146,6 +142,19 @@ fn slot(due: Timestamp) -> Slot {
 impl Slot {
     fn end(self) -> Timestamp {
         Timestamp(self.0.saturating_add(1).saturating_mul(SLOT_MS))
+    }
+}
+
+/// Once in an hour for the whole shop.
+async fn warn_of(overdue: &[Queue]) {
+    const KEY: &str = "warned:overdue";
+    let first = redis::command("SET", vec![arg(KEY), arg(""), arg("NX"), arg("EX"), int(3600)]).await;
+    if first.is_ok_and(|reply| reply.text(0) == Some("OK")) {
+        let names: Vec<_> = overdue.iter().map(|queue| queue.name()).collect();
+        log::warn(
+            "jobs have been due for seconds, orders ring for them, timers are coarse: do the workers run, and does Redis tell of keys that expire?",
+            &names.join(", "),
+        );
     }
 }
 
