@@ -27,6 +27,8 @@ mod paying;
 mod races;
 mod refunds;
 mod register;
+mod seckill;
+mod seckill_faults;
 mod sessions;
 mod stock;
 mod throttling;

@@ -120,7 +120,24 @@ fn unauthenticated(detail: &str) -> Problem {
     Problem::new(Code::Unauthenticated, detail)
 }
 
+/// Who a token names. As an extractor: 401 if it is not good. Whether its session has ended is not looked up: who takes
+/// this does so, by the key of [`ended_key`], in a script of its own.
+pub struct Bearer(pub User);
+
 async fn authenticate(parts: &Parts) -> Result<User> {
+    let user = verified(parts).await?;
+    if parts.method != Method::GET && parts.method != Method::HEAD && has_ended(user.session_id).await? {
+        return Err(session_ended());
+    }
+    Ok(user)
+}
+
+/// For a token whose session has ended.
+pub fn session_ended() -> Problem {
+    unauthenticated("The session has ended")
+}
+
+async fn verified(parts: &Parts) -> Result<User> {
     let header =
         parts.headers.get(header::AUTHORIZATION).ok_or_else(|| unauthenticated("An access token is needed"))?;
     let (scheme, token) = header
@@ -132,9 +149,6 @@ async fn authenticate(parts: &Parts) -> Result<User> {
         return Err(unauthenticated("Send Bearer <token>"));
     }
     let user = verify(key().await?, token.trim())?;
-    if parts.method != Method::GET && parts.method != Method::HEAD && has_ended(user.session_id).await? {
-        return Err(unauthenticated("The session has ended"));
-    }
     if let Some(context) = parts.extensions.get::<Context>() {
         context.signed_in(user.id);
     }
@@ -146,6 +160,14 @@ impl<S: Sync> FromRequestParts<S> for User {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         authenticate(parts).await
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Bearer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        verified(parts).await.map(Bearer)
     }
 }
 
@@ -185,7 +207,8 @@ async fn has_ended(session_id: i64) -> Result<bool> {
     Ok(reply.int(0) == Some(1))
 }
 
-fn ended_key(session_id: i64) -> String {
+/// The key that is there once a session has ended.
+pub fn ended_key(session_id: i64) -> String {
     format!("ended:{session_id}")
 }
 

@@ -27,17 +27,19 @@ use crate::{
 /// Who does a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queue {
+    Drain,
     Fulfil,
     Notify,
     Timer,
 }
 
 impl Queue {
-    pub const ALL: [Queue; 3] = [Queue::Fulfil, Queue::Notify, Queue::Timer];
+    pub const ALL: [Queue; 4] = [Queue::Drain, Queue::Fulfil, Queue::Notify, Queue::Timer];
 
     /// The name of its function. Its channel is `mall:<name>`.
     pub fn name(self) -> &'static str {
         match self {
+            Queue::Drain => "drain",
             Queue::Fulfil => "fulfil",
             Queue::Notify => "notify",
             Queue::Timer => "timer",
@@ -72,10 +74,20 @@ const OVERDUE_MS: i64 = 3000;
 impl Transaction {
     /// Has a job done from `due` on, if this transaction commits.
     pub async fn enqueue(&mut self, queue: Queue, payload: &impl Serialize, due: Timestamp) -> Result<()> {
-        const ENQUEUE: &str =
-            "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES (?, 'queued', ?, ?, ?)";
-        let payload = serde_json::to_string(payload).map_err(|_| Problem::internal())?;
-        self.execute(ENQUEUE, params![queue.name(), due, payload, Timestamp::now()]).await?;
+        self.enqueue_all(queue, std::slice::from_ref(payload), due).await
+    }
+
+    /// The same with many.
+    pub async fn enqueue_all(&mut self, queue: Queue, payloads: &[impl Serialize], due: Timestamp) -> Result<()> {
+        let now = Timestamp::now();
+        let rows = vec!["(?, 'queued', ?, ?, ?)"; payloads.len()].join(", ");
+        let sql = format!("INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES {rows}");
+        let mut values = Vec::new();
+        for payload in payloads {
+            let payload = serde_json::to_string(payload).map_err(|_| Problem::internal())?;
+            values.extend(params![queue.name(), due, payload, now]);
+        }
+        self.execute(&sql, values).await?;
         self.bells.push((queue, due));
         Ok(())
     }
@@ -104,7 +116,7 @@ static RING: Script = Script::new(
 /// Rings for jobs that were committed, and now and then for what nobody rang for. A bell that fails costs time, not
 /// the job: the log has the reason.
 pub(crate) async fn ring(bells: &[(Queue, Timestamp)]) {
-    if bells.is_empty() || ring_now(bells).await.is_err() || !is_time_to_look() {
+    if bells.is_empty() || ring_all(bells).await.is_err() || !is_time_to_look() {
         return;
     }
     if let Ok(overdue) = due(OVERDUE_MS).await
@@ -112,12 +124,17 @@ pub(crate) async fn ring(bells: &[(Queue, Timestamp)]) {
     {
         warn_of(&overdue).await;
         let now = Timestamp::now();
-        let _ = ring_now(&overdue.into_iter().map(|queue| (queue, now)).collect::<Vec<_>>()).await;
+        let _ = ring_all(&overdue.into_iter().map(|queue| (queue, now)).collect::<Vec<_>>()).await;
     }
 }
 
+/// Rings for a queue, for what is no job.
+pub async fn ring_now(queue: Queue) -> Result<()> {
+    ring_all(&[(queue, Timestamp::now())]).await.map(drop)
+}
+
 /// Rings; whether the heart stood still.
-async fn ring_now(bells: &[(Queue, Timestamp)]) -> Result<bool> {
+async fn ring_all(bells: &[(Queue, Timestamp)]) -> Result<bool> {
     let now = Timestamp::now();
     let mut values = vec![int(HEARTBEAT_MS)];
     for (queue, due) in bells {
@@ -183,7 +200,7 @@ async fn due(for_ms: i64) -> Result<Vec<Queue>> {
 /// again and rings for what is due, so that a lost bell costs seconds. If the chain breaks, the next order mends it, and
 /// so does `/ready`. An error if Redis does not answer.
 pub async fn beat() -> Result<()> {
-    ring_now(&[]).await.map(drop)
+    ring_all(&[]).await.map(drop)
 }
 
 /// Rings for whatever is due in other queues.
@@ -191,7 +208,7 @@ pub async fn ring_due(but: Queue) -> Result<()> {
     let now = Timestamp::now();
     let due: Vec<_> = due(0).await?.into_iter().filter(|queue| *queue != but).map(|queue| (queue, now)).collect();
     if !due.is_empty() {
-        ring_now(&due).await?;
+        ring_all(&due).await?;
     }
     Ok(())
 }
@@ -241,7 +258,7 @@ pub async fn work<T: DeserializeOwned>(queue: Queue, handle: impl AsyncFn(&Job, 
             break;
         }
         if begun.elapsed() >= TIME_BOX {
-            ring_now(&[(queue, Timestamp::now())]).await?;
+            ring_all(&[(queue, Timestamp::now())]).await?;
             break;
         }
     }

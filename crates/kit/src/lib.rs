@@ -10,7 +10,7 @@ pub mod idempotency;
 pub mod jobs;
 pub mod log;
 pub mod mysql;
-mod opaque;
+pub mod opaque;
 pub mod page;
 pub mod password;
 mod problem;

@@ -31,7 +31,8 @@ pub async fn limit(key: &str, rate: i64, burst: i64) -> Result<()> {
     }
 }
 
-fn too_fast(wait_ms: i64) -> Problem {
+/// 429, with what is left to wait in milliseconds.
+pub fn too_fast(wait_ms: i64) -> Problem {
     let seconds = u64::try_from(wait_ms).unwrap_or_default().div_ceil(1000).max(1);
     Problem::new(Code::RateLimited, "Too many requests; wait a moment").with_retry_after(seconds)
 }

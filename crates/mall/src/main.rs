@@ -13,6 +13,7 @@ mod migrate;
 mod process;
 mod project;
 mod scratch;
+mod seckill;
 mod seed;
 mod servers;
 mod shop;
@@ -59,6 +60,8 @@ enum Command {
     GrantAdmin(grant_admin::Arguments),
     /// Lists what waits to be done, and what could not be; has it tried again.
     Jobs(jobs::Arguments),
+    /// Mends flash sales.
+    Seckill(seckill::Arguments),
     /// Wakes all workers: for cron, where Redis does not tell of keys that expire.
     Tick(tick::Arguments),
     /// Measures throughput and latency of the shop on this machine.
@@ -139,6 +142,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Seed(databases) => interrupt.unless(seed::run(&project, databases)).await,
         Command::GrantAdmin(arguments) => interrupt.unless(grant_admin::run(&project, arguments)).await,
         Command::Jobs(arguments) => interrupt.unless(jobs::run(&project, arguments)).await,
+        Command::Seckill(arguments) => interrupt.unless(seckill::run(&project, arguments)).await,
         Command::Tick(arguments) => interrupt.unless(tick::run(&project, arguments)).await,
     }
 }

@@ -133,7 +133,7 @@ pub async fn settle(tx: &mut Transaction, order_no: &str) -> Result<Vec<Line>> {
     tx.execute(SETTLED, params![RefundStatus::Succeeded.name(), Timestamp::now(), &refund.refund_no]).await?;
     tx.execute(REFUNDED, params![next.name(), order_no]).await?;
     tell(tx, &order, Kind::Refunded).await?;
-    take_back(tx, order_no).await
+    take_back(tx, &order).await
 }
 
 /// The order, locked, and its refund that waits for an admin.

@@ -11,6 +11,7 @@ use crate::{
     Actor, Cents, Event, Line, OrderState,
     history::change,
     notice::{Kind, tell},
+    sale,
 };
 
 row! {
@@ -18,11 +19,13 @@ row! {
     pub(crate) struct Locked {
         pub order_no: String, pub user_id: i64, pub status: OrderState, pub total_cents: Cents, pub currency: String,
         pub expires_at: Timestamp, pub shipped_at: Option<Timestamp>, pub refund_no: Option<String>,
+        /// If it came from a flash sale.
+        pub ticket: Option<String>,
     }
 }
 
 const LOCK: &str = "
-    SELECT order_no, user_id, status, total_cents, currency, expires_at, shipped_at, refund_no
+    SELECT order_no, user_id, status, total_cents, currency, expires_at, shipped_at, refund_no, ticket
     FROM orders WHERE order_no = ? FOR UPDATE";
 
 /// Locks an order, whoever's it is; 404 if there is none.
@@ -69,7 +72,16 @@ async fn end(
     tx.execute(CANCEL, params![next.name(), Timestamp::now(), reason, &order.order_no]).await?;
     let kind = if event == Event::Expire { Kind::Expired } else { Kind::Cancelled };
     tell(tx, order, kind).await?;
-    move_held(tx, &order.order_no, "reserved", "available").await
+    let back = back_to(tx, order).await?;
+    move_held(tx, &order.order_no, "reserved", back).await
+}
+
+/// The count of its products that an order's units go back to.
+async fn back_to(tx: &mut Transaction, order: &Locked) -> Result<&'static str> {
+    match &order.ticket {
+        Some(ticket) => sale::let_go(tx, ticket).await,
+        None => Ok("available"),
+    }
 }
 
 /// What is available is reserved. The products are locked, and there is enough of each.
@@ -83,8 +95,9 @@ pub(crate) async fn sell(tx: &mut Transaction, order_no: &str) -> Result<()> {
 }
 
 /// What was sold can be bought again.
-pub(crate) async fn take_back(tx: &mut Transaction, order_no: &str) -> Result<Vec<Line>> {
-    move_held(tx, order_no, "sold", "available").await
+pub(crate) async fn take_back(tx: &mut Transaction, order: &Locked) -> Result<Vec<Line>> {
+    let back = back_to(tx, order).await?;
+    move_held(tx, &order.order_no, "sold", back).await
 }
 
 row! {
@@ -103,6 +116,9 @@ async fn move_held(tx: &mut Transaction, order_no: &str, from: &str, to: &str) -
 /// Moves each line's quantity from one count of its product to another: in one statement, because all who want these
 /// products wait for the end of this transaction. The primary key is walked, and so locked, in its order.
 async fn shift(tx: &mut Transaction, lines: &[Line], from: &str, to: &str) -> Result<()> {
+    if from == to {
+        return Ok(());
+    }
     let quantity = format!("CASE id {}END", "WHEN ? THEN ? ".repeat(lines.len()));
     let sql = format!(
         "UPDATE products SET {from} = {from} - {quantity}, {to} = {to} + {quantity} WHERE id IN ({})",

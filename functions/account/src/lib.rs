@@ -8,8 +8,8 @@ use kit::{
     page::{Page, PageQuery},
     params, row,
 };
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 
 kit::function!(router);
 
@@ -35,25 +35,15 @@ row! {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct MessageQuery {
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// What the shop told the user, newest first
 #[utoipa::path(
-    get, path = "/api/user/message", tag = "accounts", security(("bearer" = [])), params(MessageQuery),
+    get, path = "/api/user/message", tag = "accounts", security(("bearer" = [])), params(PageQuery),
     responses((status = 200, body = Page<Message>), (status = 422, description = "`invalid`"))
 )]
-async fn messages(user: User, Query(query): Query<MessageQuery>) -> Result<Reply<Page<Message>>> {
+async fn messages(user: User, Query(page): Query<PageQuery>) -> Result<Reply<Page<Message>>> {
     const MESSAGES: &str = "
         SELECT id AS message_id, kind, order_no, subject, body, created_at FROM messages
         WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
-    let page = PageQuery { limit: query.limit, cursor: query.cursor };
     let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
     let values = params![user.id, before, i64::from(limit).saturating_add(1)];
     let rows = mysql::connection().await?.query::<Message>(MESSAGES, values).await?;

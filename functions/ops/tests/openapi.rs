@@ -25,6 +25,7 @@ use utoipa::{
         (name = "catalogue", description = "Products and categories"),
         (name = "cart", description = "The cart"),
         (name = "orders", description = "From the cart to a paid order"),
+        (name = "flash sale", description = "Ten thousand buyers, fifty units, fifty orders"),
         (name = "operation", description = "For who runs the shop"),
     )
 )]
@@ -42,6 +43,7 @@ fn whole() -> openapi::OpenApi {
         ("pay", pay::Api::openapi()),
         ("refund", refund::Api::openapi()),
         ("account", account::Api::openapi()),
+        ("seckill", seckill::Api::openapi()),
         ("ops", ops::Api::openapi()),
     ] {
         // Functions have handlers of the same names.

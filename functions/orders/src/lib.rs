@@ -151,30 +151,20 @@ async fn show(user: User, Path(order_no): Path<String>) -> Result<Reply<Order>> 
     ordering::find(&mut mysql::connection().await?, user.id, order_no).await.map(Reply)
 }
 
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct LogQuery {
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// How an order came to its state, the beginning first
 ///
 /// For the user whose order it is, and for admins.
 #[utoipa::path(
     get, path = "/api/order/{order_no}/log", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path), LogQuery),
+    params(("order_no" = String, Path), PageQuery),
     responses(
         (status = 200, body = Page<Change>),
         (status = 404, description = "`not_found`"),
         (status = 422, description = "`invalid`"),
     )
 )]
-async fn log(user: User, Path(order_no): Path<String>, Query(query): Query<LogQuery>) -> Result<Reply<Page<Change>>> {
+async fn log(user: User, Path(order_no): Path<String>, Query(page): Query<PageQuery>) -> Result<Reply<Page<Change>>> {
     let order_no = parse_order_no(&order_no)?;
-    let page = PageQuery { limit: query.limit, cursor: query.cursor };
     let mut db = mysql::connection().await?;
     match user.is_admin() {
         true => ordering::find_any(&mut db, order_no).await?,

@@ -34,12 +34,17 @@ impl Endpoints {
         let product = shop.product(json!({})).await;
         user.add(product, 1).await;
         let order = user.order(&[(product, 1)]).await;
+        let activity = shop.sale(product, json!({ "stock": 5 })).await;
+        let drawn = user.post("/api/seckill").json(json!({ "activity_id": activity })).await.is(202);
+        let ticket = drawn["ticket"].as_str().expect("a ticket");
         let endpoint = |method: Method, path: &str, needs, body: Value| Endpoint {
             method,
             path: path
                 .replace("{product_id}", &product.to_string())
                 .replace("{category_id}", &category.to_string())
-                .replace("{order_no}", &order),
+                .replace("{order_no}", &order)
+                .replace("{activity_id}", &activity.to_string())
+                .replace("{ticket}", ticket),
             needs,
             body: body.is_object().then_some(body),
         };
@@ -95,6 +100,17 @@ impl Endpoints {
                 json!({ "carrier": "a carrier", "tracking_no": "a number" }),
             ),
             (&get, "/api/user/message", Needs::User, Value::Null),
+            (&get, "/api/seckill", Needs::Nobody, Value::Null),
+            (&get, "/api/seckill/{activity_id}", Needs::Nobody, Value::Null),
+            (&post, "/api/seckill", Needs::User, json!({ "activity_id": activity })),
+            (&get, "/api/seckill/ticket/{ticket}", Needs::User, Value::Null),
+            (
+                &post,
+                "/api/seckill/init",
+                Needs::Admin,
+                json!({ "product_id": product, "stock": 1, "price_cents": 1, "starts_at": "2026-01-01T00:00:00.000Z",
+                        "ends_at": "2099-01-01T00:00:00.000Z" }),
+            ),
             (&delete, "/api/cart?product_id={product_id}", Needs::User, Value::Null),
             (&delete, "/api/cart/clear", Needs::User, Value::Null),
             (&delete, "/api/category/{category_id}", Needs::Admin, Value::Null),

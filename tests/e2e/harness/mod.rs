@@ -1,6 +1,7 @@
 //! What the tests stand on: a shop, the people in it, calls and replies, shops of one's own, and tools to break things.
 
 mod call;
+mod crowd;
 mod endpoints;
 mod own;
 mod people;

@@ -94,6 +94,22 @@ impl Shop {
         product["product_id"].as_i64().expect("a product id")
     }
 
+    /// A sale of a product with these fields: from now on for an hour, at 5.00, unless they say otherwise.
+    pub async fn sale(&self, product_id: i64, fields: Value) -> i64 {
+        let time = |from_now: u64| {
+            let now = std::time::SystemTime::now() + Duration::from_secs(from_now);
+            humantime::format_rfc3339_millis(now).to_string()
+        };
+        let mut sale = json!({ "product_id": product_id, "stock": 10, "price_cents": 500, "starts_at": time(0),
+                               "ends_at": time(3600) });
+        for (name, value) in fields.as_object().expect("fields") {
+            sale[name] = value.clone();
+        }
+        let admin = self.admin().await;
+        let sale = admin.post("/api/seckill/init").json(sale).await.is(201);
+        sale["activity_id"].as_i64().expect("an activity id")
+    }
+
     pub async fn category(&self, parent: Option<i64>) -> i64 {
         let mut category = json!({ "name": format!("Shelf {}", unique()) });
         if let Some(parent) = parent {

@@ -1,0 +1,287 @@
+//! Flash sales, by the contract's words.
+
+use std::future::IntoFuture;
+use std::time::{Duration, SystemTime};
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Call, OwnShop, Servers, Shop, Stock, User, eventually};
+
+pub fn buying(user: &User, activity: i64) -> Call {
+    user.post("/api/seckill").json(json!({ "activity_id": activity }))
+}
+
+pub fn in_seconds(seconds: f64) -> String {
+    let (now, span) = (SystemTime::now(), Duration::from_secs_f64(seconds.abs()));
+    humantime::format_rfc3339_millis(if seconds < 0.0 { now - span } else { now + span }).to_string()
+}
+
+async fn see(shop: &Shop, activity: i64) -> Value {
+    shop.get(&format!("/api/seckill/{activity}")).await.is(200)
+}
+
+/// The number of the order that a ticket became.
+pub async fn ordered(user: &User, ticket: &Value) -> String {
+    let path = format!("/api/seckill/ticket/{}", ticket["ticket"].as_str().expect("a ticket"));
+    let ticket = eventually("the ticket is booked", Duration::from_secs(20), async || {
+        let ticket = user.get(&path).await.is(200);
+        (ticket["status"] != "queued").then_some(ticket)
+    })
+    .await;
+    assert_eq!(ticket["status"], "ordered", "{ticket}");
+    ticket["order_no"].as_str().expect("an order").to_owned()
+}
+
+#[tokio::test]
+async fn setting_up_a_sale_sets_its_units_aside() {
+    let shop = Shop::running();
+    let (admin, user) = (shop.admin().await, shop.user().await);
+    let product = shop.product(json!({ "stock": 50, "name": "A phone" })).await;
+    let sale = json!({ "product_id": product, "stock": 20, "price_cents": 100, "starts_at": in_seconds(-60.0), "ends_at": in_seconds(600.0) });
+    let made = admin.post("/api/seckill/init").json(sale.clone()).await.is(201);
+    for (name, value) in [
+        ("product_id", json!(product)),
+        ("name", json!("A phone")),
+        ("price_cents", json!(100)),
+        ("stock", json!(20)),
+        ("left", json!(20)),
+        ("state", json!("running")),
+    ] {
+        assert_eq!(made[name], value, "{name}: {made}");
+    }
+    assert!(made["starts_at"].as_str() > Some(in_seconds(-30.0).as_str()), "a start in the past is now: {made}");
+    assert_eq!(shop.stock(product).await, Stock { available: 30, reserved: 20, sold: 0 });
+    let activity = made["activity_id"].as_i64().expect("an id");
+    assert_eq!(see(&shop, activity).await, made);
+    let listed = shop.get("/api/seckill?limit=100").await.is(200);
+    assert!(listed["items"].as_array().is_some_and(|items| items.contains(&made)), "{made}");
+    user.post("/api/seckill/init").json(sale).await.problem(403, "forbidden");
+    shop.get("/api/seckill/999999999").await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_sale_that_makes_no_sense_is_refused() {
+    let shop = Shop::running();
+    let admin = shop.admin().await;
+    let product = shop.product(json!({ "stock": 5 })).await;
+    let good = json!({ "product_id": product, "stock": 5, "price_cents": 1, "starts_at": in_seconds(0.0), "ends_at": in_seconds(60.0) });
+    for (field, bad) in [
+        ("product_id", json!(9_007_199_254_740_991_i64)),
+        ("stock", json!(0)),
+        ("stock", json!(1_000_000_001)),
+        ("price_cents", json!(0)),
+        ("ends_at", json!(in_seconds(-1.0))),
+        ("ends_at", json!("tomorrow")),
+        ("per_user_limit", json!(0)),
+    ] {
+        let mut sale = good.clone();
+        sale[field] = bad;
+        admin.post("/api/seckill/init").json(sale).await.invalid(field);
+    }
+    let mut too_many = good.clone();
+    too_many["stock"] = json!(6);
+    admin.post("/api/seckill/init").json(too_many).await.problem(409, "out_of_stock");
+    assert_eq!(shop.stock(product).await, Stock { available: 5, reserved: 0, sold: 0 });
+    let first = admin.post("/api/seckill/init").json(good.clone()).key(&format!("sale-{product}")).await;
+    let second = admin.post("/api/seckill/init").json(good).key(&format!("sale-{product}")).await;
+    assert_eq!(first.is(201), second.is(201));
+    assert_eq!(shop.stock(product).await, Stock { available: 0, reserved: 5, sold: 0 });
+}
+
+#[tokio::test]
+async fn a_buyer_gets_a_ticket_and_the_ticket_an_order() {
+    let shop = Shop::running();
+    let (user, other) = (shop.user().await, shop.user().await);
+    let product = shop.product(json!({ "stock": 10, "price_cents": 9900 })).await;
+    let activity = shop.sale(product, json!({ "stock": 2, "price_cents": 100 })).await;
+    let reply = buying(&user, activity).await;
+    let ticket = reply.is(202);
+    assert_eq!(ticket["status"], "queued");
+    assert_eq!(reply.header("location"), ticket["status_url"].as_str());
+    assert!(ticket["ticket"].as_str().is_some_and(|text| (1..=32).contains(&text.len())), "{ticket}");
+    let order_no = ordered(&user, &ticket).await;
+    let url = ticket["status_url"].as_str().expect("a URL");
+    let status = user.get(url).await.is(200);
+    assert_eq!((&status["ticket"], &status["order_no"]), (&ticket["ticket"], &json!(order_no)));
+    other.get(url).await.problem(404, "not_found");
+    shop.get(url).await.problem(401, "unauthenticated");
+
+    let order = user.see(&order_no).await;
+    assert_eq!((&order["status"], &order["total_cents"]), (&json!("pending"), &json!(100)));
+    assert_eq!(order["items"][0]["price_cents"], 100);
+    assert_eq!((&order["items"][0]["product_id"], &order["items"][0]["quantity"]), (&json!(product), &json!(1)));
+    assert_eq!(shop.stock(product).await, Stock { available: 8, reserved: 2, sold: 0 });
+    user.paying(&order_no).await.is(200);
+    assert_eq!(shop.stock(product).await, Stock { available: 8, reserved: 1, sold: 1 });
+    let log = user.get(&format!("/api/order/{order_no}/log")).await.is(200);
+    assert_eq!(log["items"][0]["cause"], "placed");
+}
+
+#[tokio::test]
+async fn asking_again_gives_the_same_ticket_whatever_became_of_the_sale() {
+    let shop = Shop::running();
+    let (user, other) = (shop.user().await, shop.user().await);
+    let product = shop.product(json!({})).await;
+    let activity = shop.sale(product, json!({ "stock": 1 })).await;
+    let first = buying(&user, activity).await.is(202);
+    assert_eq!(buying(&user, activity).await.is(200)["ticket"], first["ticket"]);
+    buying(&other, activity).await.problem(409, "seckill_sold_out");
+    buying(&other, activity).await.problem(409, "seckill_sold_out");
+    assert_eq!(see(&shop, activity).await["state"], "sold_out");
+    let again = buying(&user, activity).await.is(200);
+    assert_eq!(again["ticket"], first["ticket"]);
+    ordered(&user, &first).await;
+}
+
+#[tokio::test]
+async fn a_limit_of_three_gives_three_tickets() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({})).await;
+    let activity = shop.sale(product, json!({ "stock": 10, "per_user_limit": 3 })).await;
+    let tickets = join_all((0..3).map(|_| buying(&user, activity).into_future())).await;
+    let tickets: Vec<_> = tickets.iter().map(|reply| reply.is(202)).collect();
+    buying(&user, activity).await.problem(409, "seckill_limit");
+    let mut orders = join_all(tickets.iter().map(|ticket| ordered(&user, ticket))).await;
+    orders.sort();
+    orders.dedup();
+    assert_eq!(orders.len(), 3);
+    assert_eq!(see(&shop, activity).await["left"], 7);
+}
+
+#[tokio::test]
+async fn before_and_after_a_sale_nobody_buys() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 30 })).await;
+    let times = json!({ "starts_at": in_seconds(2.0), "ends_at": in_seconds(3.5) });
+    let activity = shop.sale(product, times).await;
+    assert_eq!(see(&shop, activity).await["state"], "upcoming");
+    buying(&user, activity).await.problem(409, "seckill_not_started");
+    let bought = eventually("the sale starts", Duration::from_secs(5), async || {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let reply = buying(&user, activity).await;
+        (reply.status == 202).then_some(reply)
+    })
+    .await;
+    ordered(&user, &bought.json()).await;
+    let other = shop.user().await;
+    eventually("the sale ends", Duration::from_secs(10), async || {
+        (see(&shop, activity).await["state"] == "ended").then_some(())
+    })
+    .await;
+    buying(&other, activity).await.problem(409, "seckill_ended");
+    // What is left goes back to the product.
+    eventually("the rest goes back", Duration::from_secs(10), async || {
+        (shop.stock(product).await == Stock { available: 29, reserved: 1, sold: 0 }).then_some(())
+    })
+    .await;
+    let sale = see(&shop, activity).await;
+    assert_eq!((&sale["state"], &sale["left"]), (&json!("ended"), &json!(0)));
+    assert_eq!(buying(&user, activity).await.is(200)["ticket"], bought.json()["ticket"]);
+    buying(&user, 999_999_999).await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_unit_whose_order_is_cancelled_is_on_sale_again() {
+    let shop = Shop::running();
+    let (user, other) = (shop.user().await, shop.user().await);
+    let product = shop.product(json!({ "stock": 5 })).await;
+    let activity = shop.sale(product, json!({ "stock": 1 })).await;
+    let ticket = buying(&user, activity).await.is(202);
+    buying(&other, activity).await.problem(409, "seckill_sold_out");
+    let order = ordered(&user, &ticket).await;
+    user.cancelling(&order).await.is(200);
+    assert_eq!(shop.stock(product).await, Stock { available: 4, reserved: 1, sold: 0 });
+    let second = eventually("it is on sale again", Duration::from_secs(5), async || {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let reply = buying(&user, activity).await;
+        (reply.status == 202).then_some(reply)
+    })
+    .await;
+    let second = second.json();
+    assert_ne!(second["ticket"], ticket["ticket"], "that user may try again");
+    // Paid and given back while the sale runs, it is on sale a third time.
+    let order = ordered(&user, &second).await;
+    user.paying(&order).await.is(200);
+    user.post(&format!("/api/order/{order}/refund")).json(json!({ "reason": "no" })).await.is(202);
+    let third = eventually("it is on sale again", Duration::from_secs(10), async || {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let reply = buying(&other, activity).await;
+        (reply.status == 202).then_some(reply)
+    })
+    .await;
+    ordered(&other, &third.json()).await;
+    assert_eq!(shop.stock(product).await, Stock { available: 4, reserved: 1, sold: 0 });
+}
+
+#[tokio::test]
+async fn after_the_sale_units_go_back_to_the_product() {
+    let shop = Shop::running();
+    let (user, other) = (shop.user().await, shop.user().await);
+    let product = shop.product(json!({ "stock": 5 })).await;
+    let activity = shop.sale(product, json!({ "stock": 3, "ends_at": in_seconds(1.5) })).await;
+    let (one, two) = (buying(&user, activity).await.is(202), buying(&other, activity).await.is(202));
+    let (one, two) = (ordered(&user, &one).await, ordered(&other, &two).await);
+    eventually("the sale closes", Duration::from_secs(10), async || {
+        (shop.stock(product).await == Stock { available: 3, reserved: 2, sold: 0 }).then_some(())
+    })
+    .await;
+    user.cancelling(&one).await.is(200);
+    assert_eq!(shop.stock(product).await, Stock { available: 4, reserved: 1, sold: 0 });
+    other.paying(&two).await.is(200);
+    other.post(&format!("/api/order/{two}/refund")).json(json!({ "reason": "no" })).await.is(202);
+    eventually("the refunded unit goes back", Duration::from_secs(10), async || {
+        (shop.stock(product).await == Stock { available: 5, reserved: 0, sold: 0 }).then_some(())
+    })
+    .await;
+    assert_eq!(see(&shop, activity).await["left"], 0);
+}
+
+#[tokio::test]
+async fn one_user_asks_no_faster_than_allowed() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({})).await;
+    let activity = shop.sale(product, json!({ "stock": 5 })).await;
+    let replies = join_all((0..14).map(|_| buying(&user, activity).into_future())).await;
+    let (fine, fast): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status < 300);
+    assert!((10..=12).contains(&fine.len()), "{} of 14 passed", fine.len());
+    for reply in fast {
+        reply.problem(429, "rate_limited");
+        assert!(reply.header("retry-after").is_some());
+    }
+}
+
+#[tokio::test]
+async fn someone_who_signed_out_does_not_buy() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({})).await;
+    let activity = shop.sale(product, json!({ "stock": 5 })).await;
+    user.post("/api/user/logout").await.is(204);
+    buying(&user, activity).await.problem(401, "unauthenticated");
+    shop.post("/api/seckill").json(json!({ "activity_id": activity })).await.problem(401, "unauthenticated");
+    assert_eq!(see(&shop, activity).await["left"], 5);
+}
+
+#[tokio::test]
+async fn an_order_of_a_sale_expires_and_its_unit_is_on_sale_again() {
+    let servers = Servers::start().await;
+    let shop = OwnShop::on(&servers).variable("order_ttl_seconds", 1).start().await;
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 3 })).await;
+    let activity = shop.sale(product, json!({ "stock": 1 })).await;
+    let ticket = buying(&user, activity).await.is(202);
+    let order = ordered(&user, &ticket).await;
+    eventually("the order expires", Duration::from_secs(10), async || {
+        (user.see(&order).await["status"] == "cancelled").then_some(())
+    })
+    .await;
+    eventually("it is on sale again", Duration::from_secs(5), async || {
+        (see(&shop, activity).await["left"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(shop.stock(product).await, Stock { available: 2, reserved: 1, sold: 0 });
+}
