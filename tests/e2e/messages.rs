@@ -17,7 +17,7 @@ async fn messages(user: &User) -> Vec<Value> {
 
 /// Waits for so many messages; their kinds, the oldest first.
 async fn kinds(user: &User, count: usize) -> Vec<String> {
-    let messages = eventually("the messages come", Duration::from_secs(10), async || {
+    let messages = eventually("the messages come", Duration::from_secs(40), async || {
         let messages = messages(user).await;
         (messages.len() >= count).then_some(messages)
     })

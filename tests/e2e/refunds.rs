@@ -33,7 +33,7 @@ async fn shipped(shop: &Shop, user: &User) -> (String, i64) {
 }
 
 async fn refunded(user: &User, order: &str) -> Value {
-    eventually("the money comes back", Duration::from_secs(10), async || {
+    eventually("the money comes back", Duration::from_secs(40), async || {
         let order = user.see(order).await;
         (order["status"] == "refunded").then_some(order)
     })

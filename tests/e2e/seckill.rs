@@ -24,7 +24,7 @@ async fn see(shop: &Shop, activity: i64) -> Value {
 /// The number of the order that a ticket became.
 pub async fn ordered(user: &User, ticket: &Value) -> String {
     let path = format!("/api/seckill/ticket/{}", ticket["ticket"].as_str().expect("a ticket"));
-    let ticket = eventually("the ticket is booked", Duration::from_secs(20), async || {
+    let ticket = eventually("the ticket is booked", Duration::from_secs(40), async || {
         let ticket = user.get(&path).await.is(200);
         (ticket["status"] != "queued").then_some(ticket)
     })
@@ -173,7 +173,7 @@ async fn before_and_after_a_sale_nobody_buys() {
     .await;
     buying(&other, activity).await.problem(409, "seckill_ended");
     // What is left goes back to the product.
-    eventually("the rest goes back", Duration::from_secs(10), async || {
+    eventually("the rest goes back", Duration::from_secs(40), async || {
         (shop.stock(product).await == Stock { available: 29, reserved: 1, sold: 0 }).then_some(())
     })
     .await;
@@ -194,7 +194,7 @@ async fn a_unit_whose_order_is_cancelled_is_on_sale_again() {
     let order = ordered(&user, &ticket).await;
     user.cancelling(&order).await.is(200);
     assert_eq!(shop.stock(product).await, Stock { available: 4, reserved: 1, sold: 0 });
-    let second = eventually("it is on sale again", Duration::from_secs(5), async || {
+    let second = eventually("it is on sale again", Duration::from_secs(40), async || {
         tokio::time::sleep(Duration::from_millis(250)).await;
         let reply = buying(&user, activity).await;
         (reply.status == 202).then_some(reply)
@@ -206,7 +206,7 @@ async fn a_unit_whose_order_is_cancelled_is_on_sale_again() {
     let order = ordered(&user, &second).await;
     user.paying(&order).await.is(200);
     user.post(&format!("/api/order/{order}/refund")).json(json!({ "reason": "no" })).await.is(202);
-    let third = eventually("it is on sale again", Duration::from_secs(10), async || {
+    let third = eventually("it is on sale again", Duration::from_secs(40), async || {
         tokio::time::sleep(Duration::from_millis(250)).await;
         let reply = buying(&other, activity).await;
         (reply.status == 202).then_some(reply)
@@ -224,7 +224,7 @@ async fn after_the_sale_units_go_back_to_the_product() {
     let activity = shop.sale(product, json!({ "stock": 3, "ends_at": in_seconds(1.5) })).await;
     let (one, two) = (buying(&user, activity).await.is(202), buying(&other, activity).await.is(202));
     let (one, two) = (ordered(&user, &one).await, ordered(&other, &two).await);
-    eventually("the sale closes", Duration::from_secs(10), async || {
+    eventually("the sale closes", Duration::from_secs(40), async || {
         (shop.stock(product).await == Stock { available: 3, reserved: 2, sold: 0 }).then_some(())
     })
     .await;
@@ -232,7 +232,7 @@ async fn after_the_sale_units_go_back_to_the_product() {
     assert_eq!(shop.stock(product).await, Stock { available: 4, reserved: 1, sold: 0 });
     other.paying(&two).await.is(200);
     other.post(&format!("/api/order/{two}/refund")).json(json!({ "reason": "no" })).await.is(202);
-    eventually("the refunded unit goes back", Duration::from_secs(10), async || {
+    eventually("the refunded unit goes back", Duration::from_secs(40), async || {
         (shop.stock(product).await == Stock { available: 5, reserved: 0, sold: 0 }).then_some(())
     })
     .await;
@@ -279,7 +279,7 @@ async fn an_order_of_a_sale_expires_and_its_unit_is_on_sale_again() {
         (user.see(&order).await["status"] == "cancelled").then_some(())
     })
     .await;
-    eventually("it is on sale again", Duration::from_secs(5), async || {
+    eventually("it is on sale again", Duration::from_secs(40), async || {
         (see(&shop, activity).await["left"] == 1).then_some(())
     })
     .await;

@@ -95,18 +95,27 @@ impl Drop for Servers {
     fn drop(&mut self) {
         self.kill_redis();
         let _ = std::fs::remove_dir_all(&self.folder);
-        let drop = format!("DROP DATABASE `{}`", self.database);
-        let url = environment("MALL_MYSQL_URL");
+        let (database, url) = (self.database.clone(), environment("MALL_MYSQL_URL"));
         // A runtime of its own: the test's is at its end.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let mut connection = MySqlConnection::connect(&url).await.map_err(std::io::Error::other)?;
-                sqlx::query(AssertSqlSafe(drop)).execute(&mut connection).await.map_err(std::io::Error::other)
-            })
+            runtime.block_on(remove(&url, &database)).map_err(std::io::Error::other)
         });
         if let Ok(Err(error)) = dropped.join() {
             eprintln!("a database stays behind: {error}");
         }
     }
+}
+
+/// Removes a database. Who still has a connection to it, perhaps through a proxy whose test is over, loses it: a
+/// transaction of theirs would be waited for.
+async fn remove(url: &str, database: &str) -> sqlx::Result<()> {
+    let mut connection = MySqlConnection::connect(url).await?;
+    let others =
+        sqlx::query_scalar::<_, i64>("SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = ?");
+    for id in others.bind(database).fetch_all(&mut connection).await? {
+        // It may have gone by itself.
+        let _ = sqlx::query(AssertSqlSafe(format!("KILL {id}"))).execute(&mut connection).await;
+    }
+    sqlx::query(AssertSqlSafe(format!("DROP DATABASE `{database}`"))).execute(&mut connection).await.map(drop)
 }

@@ -12,7 +12,7 @@ const KEPT_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// What a worker reads at once.
 pub const BATCH: usize = 200;
 /// After that long what a worker has read and not acknowledged is another's, in milliseconds.
-const ABANDONED_MS: i64 = 10_000;
+const ABANDONED_MS: i64 = 5_000;
 
 fn key(activity_id: i64, what: &str) -> String {
     format!("{{sk:{activity_id}}}:{what}")
