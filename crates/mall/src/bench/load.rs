@@ -2,6 +2,7 @@
 
 use std::{
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -9,7 +10,10 @@ use anyhow::{Context, bail};
 use hyper::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::plan::{Flow, Outcome, Plan, Work};
+use super::{
+    plan::{Flow, Outcome, Plan, Work},
+    sale,
+};
 use crate::{
     http::{Body, Client, request},
     servers,
@@ -25,9 +29,13 @@ pub async fn run() -> anyhow::Result<ExitCode> {
 async fn measure(plan: &Plan) -> anyhow::Result<Outcome> {
     let begin = Instant::now() + plan.warm_up;
     let end = begin + plan.duration;
+    let everybody = match &plan.work {
+        Work::Http { shoppers, .. } => Arc::from(shoppers.as_slice()),
+        _ => Arc::default(),
+    };
     let mut workers = Vec::new();
     for number in 0..plan.connections {
-        let mut worker = Worker::connect(plan, number).await?;
+        let mut worker = Worker::connect(plan, number, &everybody).await?;
         let pause = plan.pause;
         workers.push(tokio::spawn(async move {
             while Instant::now() < end {
@@ -80,11 +88,13 @@ struct Worker {
     notes: Notes,
     /// Where in its lists it is; each worker starts elsewhere.
     turn: usize,
+    step: usize,
 }
 
 enum Target {
-    Shop { client: Client, flow: Flow, token: Option<String>, products: Vec<i64>, key: String },
+    Shop { client: Client, flow: Flow, token: Option<String>, shoppers: Arc<[String]>, products: Vec<i64>, key: String },
     Redis { connection: redis::aio::MultiplexedConnection, script: Option<String> },
+    Buy { connection: redis::aio::MultiplexedConnection, script: String, activity: i64 },
 }
 
 /// As a flash sale does: take one, remember who, append.
@@ -94,17 +104,23 @@ const SCRIPT: &str = "
     return left";
 
 impl Worker {
-    async fn connect(plan: &Plan, number: usize) -> anyhow::Result<Self> {
+    async fn connect(plan: &Plan, number: usize, everybody: &Arc<[String]>) -> anyhow::Result<Self> {
         let target = match &plan.work {
             Work::Http { address, flow, shoppers, products } => Target::Shop {
                 client: Client::connect(*address).await.with_context(|| format!("{address}"))?,
                 flow: *flow,
                 token: shoppers.get(number % shoppers.len().max(1)).cloned(),
+                shoppers: everybody.clone(),
                 products: products.clone(),
                 key: crate::project::random_hex(6)?,
             },
             Work::RedisPing { url } => {
                 Target::Redis { connection: servers::connect_redis(&url.parse()?).await?, script: None }
+            }
+            Work::RedisBuy { url, activity } => {
+                let mut connection = servers::connect_redis(&url.parse()?).await?;
+                let script = redis::cmd("SCRIPT").arg("LOAD").arg(sale::SCRIPT).query_async(&mut connection).await?;
+                Target::Buy { connection, script, activity: *activity }
             }
             Work::RedisScript { url } => {
                 let mut connection = servers::connect_redis(&url.parse()?).await?;
@@ -112,7 +128,10 @@ impl Worker {
                 Target::Redis { connection, script: Some(sha) }
             }
         };
-        let mut worker = Self { target, notes: Notes::default(), turn: number * 7 };
+        // Those who buy in a flash sale take turns: no two connections are the same shopper at once.
+        let step = if matches!(target, Target::Shop { flow: Flow::Seckill { .. }, .. }) { plan.connections } else { 1 };
+        let turn = if step > 1 { number } else { number * 7 };
+        let mut worker = Self { target, notes: Notes::default(), turn, step };
         if let Target::Shop { flow: Flow::CartAdd | Flow::Buy | Flow::Mixed, .. } = worker.target {
             worker.call(Method::DELETE, "/api/cart/clear", None).await?;
         }
@@ -134,12 +153,20 @@ impl Worker {
                 self.note(begun);
                 outcome.map_err(anyhow::Error::from)
             }
+            Target::Buy { connection, script, activity } => {
+                let begun = Instant::now();
+                let user = i64::try_from(self.turn % 20_000).unwrap_or_default();
+                let outcome = sale::command(script, *activity, user, 0, &format!("bench.{begun:?}"));
+                let outcome = outcome.query_async::<redis::Value>(connection).await;
+                self.note(begun);
+                outcome.map(drop).map_err(anyhow::Error::from)
+            }
             Target::Shop { flow, .. } => {
                 let flow = *flow;
                 self.shop_round(flow).await
             }
         };
-        self.turn += 1;
+        self.turn += self.step;
         if self.notes.counting {
             match outcome {
                 Ok(()) => self.notes.rounds += 1,
@@ -174,6 +201,7 @@ impl Worker {
                 let path = format!("/api/order/{order_no}/pay");
                 self.call(Method::POST, &path, Some(json!({ "provider": "mock" }))).await?
             }
+            Flow::Seckill { activity, status } => self.buy(activity, status).await?,
             Flow::Mixed => match self.turn % 20 {
                 0 => Box::pin(self.shop_round(Flow::Buy)).await.map(|()| Value::Null)?,
                 1..=3 => self.add_to_cart(5).await?,
@@ -185,6 +213,20 @@ impl Worker {
             },
         };
         Ok(())
+    }
+
+    async fn buy(&mut self, activity: i64, expected: u16) -> anyhow::Result<Value> {
+        let Target::Shop { client, shoppers, .. } = &mut self.target else { bail!("not a shop") };
+        let token = shoppers.get(self.turn % shoppers.len().max(1)).map(String::as_str);
+        let body = json!({ "activity_id": activity });
+        let request: Request<Body> = request(Method::POST, "/api/seckill", token, Some(&body));
+        let begun = Instant::now();
+        let (status, reply) = client.send(request).await?;
+        self.note(begun);
+        if status.as_u16() != expected {
+            bail!("/api/seckill: {status} {}", String::from_utf8_lossy(&reply));
+        }
+        Ok(Value::Null)
     }
 
     async fn add_to_cart(&mut self, of: usize) -> anyhow::Result<Value> {
@@ -199,7 +241,7 @@ impl Worker {
                 let place = self.turn % of.min(products.len()).max(1);
                 products.get(place).copied().unwrap_or(1)
             }
-            Target::Redis { .. } => 1,
+            Target::Redis { .. } | Target::Buy { .. } => 1,
         }
     }
 

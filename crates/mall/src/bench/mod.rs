@@ -3,6 +3,7 @@
 mod load;
 mod native;
 mod plan;
+mod sale;
 mod shoppers;
 mod soak;
 mod start;
@@ -31,7 +32,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, soak; all but soak unless given
+    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, seckill, soak; all but soak unless given
     name: Option<String>,
 
     /// Seconds of each measurement
@@ -51,8 +52,10 @@ pub struct Arguments {
     minutes: f64,
 }
 
-const NAMES: [&str; 12] =
-    ["start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "soak"];
+const NAMES: [&str; 13] = [
+    "start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "seckill",
+    "soak",
+];
 
 const SHOP: Wanted = Wanted {
     what: "bench",
@@ -87,7 +90,7 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
     if wanted(arguments, "start") {
         start::run(&scratch, &functions).await?;
     }
-    if !matches!(arguments.name.as_deref(), Some("start" | "timers" | "workers")) {
+    if !matches!(arguments.name.as_deref(), Some("start" | "timers" | "workers" | "seckill")) {
         throughput(&scratch, arguments).await?;
     }
     if wanted(arguments, "timers") {
@@ -95,6 +98,9 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
     }
     if wanted(arguments, "workers") {
         workers::throughput(&scratch).await?;
+    }
+    if wanted(arguments, "seckill") {
+        sale::run(&scratch, arguments).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,17 +1,25 @@
-//! The yardstick: one native process, axum and a pool of connections, reading the same product from the same MySQL.
+//! The yardsticks: one native process, axum and connections that are kept, reading the same product from the same MySQL,
+//! and selling in a flash sale by the same script, with the same check of the token.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::{Path, State},
     http::StatusCode,
-    routing::get,
+    http::{HeaderMap, header},
+    routing::{get, post},
 };
-use serde::Serialize;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sqlx::{MySqlPool, mysql::MySqlPoolOptions};
 
-use crate::address::Mysql;
+use super::sale;
+use crate::{
+    address::{Mysql, Redis},
+    servers,
+};
 
 #[derive(Serialize, sqlx::FromRow)]
 struct Product {
@@ -32,7 +40,15 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     let mysql: Mysql = std::env::var("MALL_MYSQL_URL")?.parse()?;
     let options = mysql.options().database(&mysql.database);
     let pool = MySqlPoolOptions::new().max_connections(16).connect_with(options).await?;
-    let app = Router::new().route("/api/product/{id}", get(product)).with_state(pool);
+    let redis: Redis = std::env::var("MALL_REDIS_URL")?.parse()?;
+    let mut redis = servers::connect_redis(&redis).await?;
+    let script = redis::cmd("SCRIPT").arg("LOAD").arg(sale::SCRIPT).query_async(&mut redis).await?;
+    let secret = std::env::var("SPIN_VARIABLE_JWT_SECRET").unwrap_or_default();
+    let app = Router::new()
+        .route("/api/product/{id}", get(product))
+        .with_state(pool)
+        .route("/api/seckill", post(buy))
+        .with_state(Arc::new(Counter { redis, script, secret }));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("http://{}", listener.local_addr()?);
     axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))), app).await?;
@@ -46,4 +62,45 @@ async fn product(State(pool): State<MySqlPool>, Path(id): Path<i64>) -> Result<J
     );
     let product = product.bind(id).fetch_optional(&pool).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     product.map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+struct Counter {
+    redis: redis::aio::MultiplexedConnection,
+    script: String,
+    secret: String,
+}
+
+#[derive(Deserialize)]
+struct Purchase {
+    activity_id: i64,
+}
+
+async fn buy(
+    State(counter): State<Arc<Counter>>,
+    headers: HeaderMap,
+    Json(purchase): Json<Purchase>,
+) -> Result<(StatusCode, Json<Value>), StatusCode> {
+    let user = verified(&counter.secret, &headers).ok_or(StatusCode::UNAUTHORIZED)?;
+    let ticket = crate::project::random_hex(10).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let command = sale::command(&counter.script, purchase.activity_id, user, user, &ticket);
+    let words: Vec<String> =
+        command.query_async(&mut counter.redis.clone()).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    match words.first().map(String::as_str) {
+        Some("queued") => Ok((StatusCode::ACCEPTED, Json(json!({ "ticket": ticket, "status": "queued" })))),
+        _ => Err(StatusCode::CONFLICT),
+    }
+}
+
+/// The user of a token that is ours and has not expired.
+fn verified(secret: &str, headers: &HeaderMap) -> Option<i64> {
+    let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+    let (content, signature) = token.rsplit_once('.')?;
+    let signed = sale::signature(secret.as_bytes(), content.as_bytes()).ok()?;
+    if URL_SAFE_NO_PAD.decode(signature).ok()? != signed {
+        return None;
+    }
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(content.rsplit_once('.')?.1).ok()?).ok()?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+    let is_ours = claims["iss"] == "wasmall" && claims["aud"] == "wasmall" && claims["exp"].as_u64()? > now;
+    if is_ours { claims["sub"].as_str()?.parse().ok() } else { None }
 }

@@ -18,9 +18,23 @@ pub struct Plan {
 
 #[derive(Clone, Serialize, Deserialize)]
 pub enum Work {
-    Http { address: SocketAddr, flow: Flow, shoppers: Vec<String>, products: Vec<i64> },
-    RedisPing { url: String },
-    RedisScript { url: String },
+    Http {
+        address: SocketAddr,
+        flow: Flow,
+        shoppers: Vec<String>,
+        products: Vec<i64>,
+    },
+    RedisPing {
+        url: String,
+    },
+    RedisScript {
+        url: String,
+    },
+    /// The purchase of a flash sale, by a native client.
+    RedisBuy {
+        url: String,
+        activity: i64,
+    },
 }
 
 /// What one connection does again and again.
@@ -32,6 +46,11 @@ pub enum Flow {
     CartAdd,
     /// Cart add, checkout, pay.
     Buy,
+    /// A purchase in a flash sale, each time by another shopper, and the status that it is answered with.
+    Seckill {
+        activity: i64,
+        status: u16,
+    },
     /// A little of everything.
     Mixed,
 }

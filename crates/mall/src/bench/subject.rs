@@ -42,7 +42,13 @@ impl Subject {
 
     pub async fn native(scratch: &Scratch) -> anyhow::Result<Self> {
         let mut command = ourselves()?;
-        command.arg("native-yardstick").env("MALL_MYSQL_URL", scratch.databases.mysql.to_url());
+        command
+            .arg("native-yardstick")
+            .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
+            .env("MALL_REDIS_URL", scratch.databases.redis.to_url());
+        if let Some(secret) = scratch.variables.get("jwt_secret") {
+            command.env("SPIN_VARIABLE_JWT_SECRET", secret);
+        }
         Ok(Self::ours(Served::start("the native yardstick", command, None).await?))
     }
 
@@ -51,12 +57,19 @@ impl Subject {
     }
 
     pub async fn spin(scratch: &Scratch) -> anyhow::Result<Option<Self>> {
+        Self::spin_with(scratch, &[]).await
+    }
+
+    /// With other settings; none where there is no Spin.
+    pub async fn spin_with(scratch: &Scratch, other: &[(&str, &str)]) -> anyhow::Result<Option<Self>> {
         if spin::program().is_err() {
             return Ok(None);
         }
         let begun = Instant::now();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let spin = Spin::start_quietly(&scratch.project, address, scratch.variables.clone())?;
+        let mut variables = scratch.variables.clone();
+        variables.extend(other.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let spin = Spin::start_quietly(&scratch.project, address, variables)?;
         while !http::answers(address, "/health").await {
             if begun.elapsed() > Duration::from_secs(60) {
                 bail!("`spin up` does not answer GET /health within a minute");

@@ -1,0 +1,257 @@
+//! A flash sale: how many are let in and turned away in a second, how fast tickets become orders, and what a native
+//! client and a native handler do with the same script.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use hyper::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
+
+use super::{
+    Arguments,
+    plan::{Flow, Outcome, Plan, Work},
+    subject::{Load, Subject},
+    table::{self, Row},
+};
+use crate::{
+    database,
+    http::{Client, request},
+    scratch::Scratch,
+    servers, tick,
+};
+
+pub const SCRIPT: &str = include_str!("../../../ordering/src/sale/buy.lua");
+
+const SHOPPERS: i64 = 20_000;
+const PLENTY: i64 = 10_000_000;
+
+/// A purchase, as the function `seckill` has it done.
+pub fn command(script: &str, activity: i64, user: i64, session: i64, ticket: &str) -> redis::Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(script).arg(7);
+    for what in ["sale", "buyers", "tickets", "stream"] {
+        command.arg(format!("{{sk:{activity}}}:{what}"));
+    }
+    command.arg(format!("{{sk:{activity}}}:rate:{user}")).arg(format!("{{sk:{activity}}}:bell"));
+    command.arg(format!("ended:{session}")).arg(user).arg(ticket).arg(1_000_000).arg(1_000_000).arg(activity);
+    command
+}
+
+/// A token as `login` makes it.
+fn token(secret: &str, user: i64) -> anyhow::Result<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let claims = json!({ "iat": now, "nbf": now, "exp": now + 86_400, "iss": "wasmall", "aud": "wasmall",
+                         "sub": user.to_string(), "role": "user", "sid": PLENTY + user });
+    let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let content = format!("{}.{}", encode(json!({ "alg": "HS256", "typ": "JWT" })), encode(claims));
+    let signature = signature(secret.as_bytes(), content.as_bytes())?;
+    Ok(format!("{content}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+pub fn signature(secret: &[u8], content: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).context("no key")?;
+    mac.update(content);
+    Ok(mac.finalize().into_bytes().to_vec())
+}
+
+/// Registers them all by one statement: nobody of them ever signs in.
+async fn insert_shoppers(mysql: &mut MySqlConnection) -> anyhow::Result<i64> {
+    let first: i64 = sqlx::query_scalar("SELECT MAX(id) + 1 FROM users").fetch_one(&mut *mysql).await?;
+    let ids: Vec<i64> = (first..first + SHOPPERS).collect();
+    for ids in ids.chunks(1000) {
+        let rows: Vec<_> = ids.iter().map(|id| format!("({id}, 'sale-{id}', '', 'user', 0)")).collect();
+        let sql =
+            format!("INSERT INTO users (id, username, password_hash, role, created_at) VALUES {}", rows.join(","));
+        mysql.execute(AssertSqlSafe(sql)).await?;
+    }
+    Ok(first)
+}
+
+/// A sale that runs for an hour, made by an admin as admins do.
+async fn make(client: &mut Client, admin: &str, product: i64, stock: i64) -> anyhow::Result<i64> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let time = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
+    let now = SystemTime::now();
+    let sale = json!({ "product_id": product, "stock": stock, "price_cents": 1, "per_user_limit": 1000,
+                       "starts_at": time(now), "ends_at": time(now + HOUR) });
+    let made = client.json(request(Method::POST, "/api/seckill/init", Some(admin), Some(&sale))).await?;
+    made["activity_id"].as_i64().context("a sale without an id")
+}
+
+/// A sale that only Redis knows, for the yardsticks.
+async fn pretend(redis: &mut redis::aio::MultiplexedConnection, activity: i64) -> anyhow::Result<()> {
+    let mut command = redis::cmd("HSET");
+    command.arg(format!("{{sk:{activity}}}:sale")).arg("starts").arg(0).arg("ends").arg(i64::MAX / 2);
+    command.arg("left").arg(PLENTY).arg("limit").arg(1000).arg("stock").arg(PLENTY);
+    Ok(command.query_async(redis).await?)
+}
+
+pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()> {
+    let connections = 64;
+    let unlimited = [("seckill_rate", "1000000"), ("seckill_burst", "1000000")];
+    let shop = Subject::shop_with(scratch, &unlimited).await?;
+    let native = Subject::native(scratch).await?;
+    let spin = Subject::spin_with(scratch, &unlimited).await?;
+    let secret = scratch.variables.get("jwt_secret").context("no secret")?;
+    let mut mysql = database::connect(&scratch.databases.mysql).await?;
+    let mut redis = servers::connect_redis(&scratch.databases.redis).await?;
+    // Somebody has to be there for the others to be numbered after.
+    super::shoppers::sign_in(shop.address, 1).await?;
+    let first = insert_shoppers(&mut mysql).await?;
+    let tokens = (first..first + SHOPPERS).map(|user| token(secret, user)).collect::<anyhow::Result<Vec<_>>>()?;
+    let products = super::shoppers::stock_up(scratch).await?;
+    let mut client = Client::connect(shop.address).await?;
+    let admin = admin_token(secret, first)?;
+    let (sold_out, product) = (make(&mut client, &admin, products[1], 1).await?, products[0]);
+    let (for_client, for_native) = (PLENTY, PLENTY + 1);
+    pretend(&mut redis, for_client).await?;
+    pretend(&mut redis, for_native).await?;
+
+    let ask = |subject: &Subject, activity, status| Work::Http {
+        address: subject.address,
+        flow: Flow::Seckill { activity, status },
+        shoppers: tokens.clone(),
+        products: vec![],
+    };
+    let health = |subject: &Subject| Work::Http {
+        address: subject.address,
+        flow: Flow::Health,
+        shoppers: vec![],
+        products: vec![],
+    };
+    let plan = |work: Work, pause| Plan {
+        work,
+        connections,
+        warm_up: Duration::from_millis(500),
+        duration: Duration::from_secs_f64(arguments.seconds),
+        pause,
+    };
+    let mut rows = Vec::new();
+    // The first of them sells the one unit.
+    client
+        .send(request(
+            Method::POST,
+            "/api/seckill",
+            tokens.first().map(String::as_str),
+            Some(&json!({ "activity_id": sold_out })),
+        ))
+        .await?;
+    let mut accepted = Outcome::default();
+    for round in 0..arguments.rounds {
+        // Booking waits meanwhile: the bell is taken to have been rung.
+        let sale = make(&mut client, &admin, product, PLENTY / 10).await?;
+        hold(&mut redis, sale).await?;
+        let mut outcomes = vec![
+            ("GET /health", Load::start(&plan(health(&shop), Duration::ZERO))?.finish().await?),
+            ("accepted", Load::start(&plan(ask(&shop, sale, 202), Duration::ZERO))?.finish().await?),
+            ("sold out", Load::start(&plan(ask(&shop, sold_out, 409), Duration::ZERO))?.finish().await?),
+            (
+                "yardstick: the script, native client",
+                Load::start(&plan(
+                    Work::RedisBuy { url: scratch.databases.redis.to_url(), activity: for_client },
+                    Duration::ZERO,
+                ))?
+                .finish()
+                .await?,
+            ),
+            (
+                "yardstick: native axum, the script",
+                Load::start(&plan(ask(&native, for_native, 202), Duration::ZERO))?.finish().await?,
+            ),
+        ];
+        if let Some(spin) = &spin {
+            let sale = make(&mut client, &admin, product, PLENTY / 10).await?;
+            hold(&mut redis, sale).await?;
+            outcomes.push(("spin up: GET /health", Load::start(&plan(health(spin), Duration::ZERO))?.finish().await?));
+            outcomes
+                .push(("spin up: accepted", Load::start(&plan(ask(spin, sale, 202), Duration::ZERO))?.finish().await?));
+        }
+        accepted = outcomes[1].1.clone();
+        for (place, (name, outcome)) in outcomes.into_iter().enumerate() {
+            if round == 0 {
+                rows.push((name, vec![outcome]));
+            } else if let Some((_, all)) = rows.get_mut(place) {
+                all.push(outcome);
+            }
+        }
+    }
+    // At four fifths of what it can do.
+    let pause =
+        Duration::from_secs_f64(connections as f64 / (accepted.per_second * 0.8)).saturating_sub(accepted.p50 / 2);
+    let sale = make(&mut client, &admin, product, PLENTY / 10).await?;
+    hold(&mut redis, sale).await?;
+    rows.push((
+        "accepted, at a measured pace",
+        vec![Load::start(&plan(ask(&shop, sale, 202), pause))?.finish().await?],
+    ));
+
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(name, rounds)| Row { name: (*name).to_owned(), outcome: Outcome::of_rounds(rounds) })
+        .collect();
+    println!(
+        "\nflash sale, {connections} connections, {} × {} s each, interleaved",
+        arguments.rounds, arguments.seconds
+    );
+    table::print(&rows);
+    let rate = |name: &str| rows.iter().find(|row| row.name == name).map(|row| row.outcome.per_second);
+    println!();
+    for (name, of, target) in [
+        ("accepted", "yardstick: native axum, the script", "at least 60 %"),
+        ("accepted", "yardstick: the script, native client", "no target"),
+        ("sold out", "GET /health", "at least 70 %"),
+        ("spin up: accepted", "spin up: GET /health", "at least 50 %"),
+    ] {
+        if let (Some(a), Some(b)) = (rate(name), rate(of)) {
+            println!("{name} is {:.0} % of {of} ({target})", a / b * 100.0);
+        }
+    }
+    booking(scratch, &mut mysql).await?;
+    for subject in [Some(shop), Some(native), spin].into_iter().flatten() {
+        subject.stop();
+    }
+    Ok(())
+}
+
+fn admin_token(secret: &str, user: i64) -> anyhow::Result<String> {
+    let plain = token(secret, user)?;
+    let part = plain.split('.').nth(1).context("no claims")?;
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part)?)?;
+    claims["role"] = json!("admin");
+    let header = plain.split('.').next().unwrap_or_default();
+    let content = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    Ok(format!("{content}.{}", URL_SAFE_NO_PAD.encode(signature(secret.as_bytes(), content.as_bytes())?)))
+}
+
+/// Keeps a sale's bell from being rung.
+async fn hold(redis: &mut redis::aio::MultiplexedConnection, sale: i64) -> anyhow::Result<()> {
+    Ok(redis::cmd("SET").arg(format!("{{sk:{sale}}}:bell")).arg("").query_async(redis).await?)
+}
+
+/// How fast what was accepted becomes orders, once somebody rings.
+async fn booking(scratch: &Scratch, mysql: &mut MySqlConnection) -> anyhow::Result<()> {
+    const BOOKED: &str = "SELECT COUNT(*) FROM seckill_tickets";
+    let before: i64 = sqlx::query_scalar(BOOKED).fetch_one(&mut *mysql).await?;
+    let begun = Instant::now();
+    let (mut last, mut at) = (before, begun);
+    while begun.elapsed() < Duration::from_secs(60) {
+        tick::ring(&scratch.project, &scratch.databases.redis).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now: i64 = sqlx::query_scalar(BOOKED).fetch_one(&mut *mysql).await?;
+        if now > last {
+            (last, at) = (now, Instant::now());
+        } else if at.elapsed() > Duration::from_secs(3) {
+            break;
+        }
+    }
+    if last == before {
+        bail!("no ticket became an order");
+    }
+    let rate = (last - before) as f64 / (at - begun).as_secs_f64().max(0.001);
+    println!("\n{} tickets became orders, {rate:.0} a second (at least 2000)", last - before);
+    Ok(())
+}
