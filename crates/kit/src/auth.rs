@@ -121,7 +121,7 @@ fn unauthenticated(detail: &str) -> Problem {
 }
 
 /// Who a token names. As an extractor: 401 if it is not good. Whether its session has ended is not looked up: who takes
-/// this does so, by the key of [`ended_key`], in a script of its own.
+/// this does so in a script of its own: a session has ended if there is a key `ended:<session>`.
 pub struct Bearer(pub User);
 
 async fn authenticate(parts: &Parts) -> Result<User> {
@@ -207,8 +207,7 @@ async fn has_ended(session_id: i64) -> Result<bool> {
     Ok(reply.int(0) == Some(1))
 }
 
-/// The key that is there once a session has ended.
-pub fn ended_key(session_id: i64) -> String {
+fn ended_key(session_id: i64) -> String {
     format!("ended:{session_id}")
 }
 

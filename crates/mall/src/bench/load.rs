@@ -156,7 +156,7 @@ impl Worker {
             Target::Buy { connection, script, activity } => {
                 let begun = Instant::now();
                 let user = i64::try_from(self.turn % 20_000).unwrap_or_default();
-                let outcome = sale::command(script, *activity, user, 0, &format!("bench.{begun:?}"));
+                let outcome = sale::command(script, *activity, user, 0, &format!("bench.{}", self.turn));
                 let outcome = outcome.query_async::<redis::Value>(connection).await;
                 self.note(begun);
                 outcome.map(drop).map_err(anyhow::Error::from)

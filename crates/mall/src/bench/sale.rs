@@ -32,12 +32,8 @@ const PLENTY: i64 = 10_000_000;
 /// A purchase, as the function `seckill` has it done.
 pub fn command(script: &str, activity: i64, user: i64, session: i64, ticket: &str) -> redis::Cmd {
     let mut command = redis::cmd("EVALSHA");
-    command.arg(script).arg(7);
-    for what in ["sale", "buyers", "tickets", "stream"] {
-        command.arg(format!("{{sk:{activity}}}:{what}"));
-    }
-    command.arg(format!("{{sk:{activity}}}:rate:{user}")).arg(format!("{{sk:{activity}}}:bell"));
-    command.arg(format!("ended:{session}")).arg(user).arg(ticket).arg(1_000_000).arg(1_000_000).arg(activity);
+    command.arg(script).arg(1).arg(format!("{{sk:{activity}}}"));
+    command.arg(format!("{user} {ticket} 1000000 1000000 {session}"));
     command
 }
 
@@ -82,7 +78,7 @@ async fn make(client: &mut Client, admin: &str, product: i64, stock: i64) -> any
     made["activity_id"].as_i64().context("a sale without an id")
 }
 
-/// A sale that only Redis knows, for the yardsticks.
+/// A sale that only Redis knows: nobody makes orders of its tickets while others are sold.
 async fn pretend(redis: &mut redis::aio::MultiplexedConnection, activity: i64) -> anyhow::Result<()> {
     let mut command = redis::cmd("HSET");
     command.arg(format!("{{sk:{activity}}}:sale")).arg("starts").arg(0).arg("ends").arg(i64::MAX / 2);
@@ -107,7 +103,8 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
     let mut client = Client::connect(shop.address).await?;
     let admin = admin_token(secret, first)?;
     let (sold_out, product) = (make(&mut client, &admin, products[1], 1).await?, products[0]);
-    let (for_client, for_native) = (PLENTY, PLENTY + 1);
+    let mut pretended = PLENTY..;
+    let (for_client, for_native) = (PLENTY - 1, PLENTY - 2);
     pretend(&mut redis, for_client).await?;
     pretend(&mut redis, for_native).await?;
 
@@ -142,9 +139,8 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
         .await?;
     let mut accepted = Outcome::default();
     for round in 0..arguments.rounds {
-        // Booking waits meanwhile: the bell is taken to have been rung.
-        let sale = make(&mut client, &admin, product, PLENTY / 10).await?;
-        hold(&mut redis, sale).await?;
+        let sale = pretended.next().context("no number")?;
+        pretend(&mut redis, sale).await?;
         let mut outcomes = vec![
             ("GET /health", Load::start(&plan(health(&shop), Duration::ZERO))?.finish().await?),
             ("accepted", Load::start(&plan(ask(&shop, sale, 202), Duration::ZERO))?.finish().await?),
@@ -164,8 +160,8 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
             ),
         ];
         if let Some(spin) = &spin {
-            let sale = make(&mut client, &admin, product, PLENTY / 10).await?;
-            hold(&mut redis, sale).await?;
+            let sale = pretended.next().context("no number")?;
+            pretend(&mut redis, sale).await?;
             outcomes.push(("spin up: GET /health", Load::start(&plan(health(spin), Duration::ZERO))?.finish().await?));
             outcomes
                 .push(("spin up: accepted", Load::start(&plan(ask(spin, sale, 202), Duration::ZERO))?.finish().await?));
@@ -182,12 +178,13 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
     // At four fifths of what it can do.
     let pause =
         Duration::from_secs_f64(connections as f64 / (accepted.per_second * 0.8)).saturating_sub(accepted.p50 / 2);
-    let sale = make(&mut client, &admin, product, PLENTY / 10).await?;
-    hold(&mut redis, sale).await?;
-    rows.push((
-        "accepted, at a measured pace",
-        vec![Load::start(&plan(ask(&shop, sale, 202), pause))?.finish().await?],
-    ));
+    let sale = pretended.next().context("no number")?;
+    pretend(&mut redis, sale).await?;
+    let paced = Load::start(&plan(ask(&shop, sale, 202), pause))?.finish().await?;
+    rows.push(("accepted, at a measured pace", vec![paced]));
+    let sale = make(&mut client, &admin, product, PLENTY).await?;
+    let both = Load::start(&plan(ask(&shop, sale, 202), Duration::ZERO))?.finish().await?;
+    rows.push(("accepted, while others become orders", vec![both]));
 
     let rows: Vec<_> = rows
         .iter()
@@ -210,7 +207,8 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
             println!("{name} is {:.0} % of {of} ({target})", a / b * 100.0);
         }
     }
-    booking(scratch, &mut mysql).await?;
+    let sale = make(&mut client, &admin, product, PLENTY).await?;
+    booking(scratch, &mut mysql, &mut redis, sale, first).await?;
     for subject in [Some(shop), Some(native), spin].into_iter().flatten() {
         subject.stop();
     }
@@ -227,31 +225,55 @@ fn admin_token(secret: &str, user: i64) -> anyhow::Result<String> {
     Ok(format!("{content}.{}", URL_SAFE_NO_PAD.encode(signature(secret.as_bytes(), content.as_bytes())?)))
 }
 
-/// Keeps a sale's bell from being rung.
-async fn hold(redis: &mut redis::aio::MultiplexedConnection, sale: i64) -> anyhow::Result<()> {
-    Ok(redis::cmd("SET").arg(format!("{{sk:{sale}}}:bell")).arg("").query_async(redis).await?)
-}
-
-/// How fast what was accepted becomes orders, once somebody rings.
-async fn booking(scratch: &Scratch, mysql: &mut MySqlConnection) -> anyhow::Result<()> {
-    const BOOKED: &str = "SELECT COUNT(*) FROM seckill_tickets";
-    let before: i64 = sqlx::query_scalar(BOOKED).fetch_one(&mut *mysql).await?;
+/// How fast tickets become orders, when the shop does nothing else.
+async fn booking(
+    scratch: &Scratch,
+    mysql: &mut MySqlConnection,
+    redis: &mut redis::aio::MultiplexedConnection,
+    sale: i64,
+    first: i64,
+) -> anyhow::Result<()> {
+    const BOOKED: &str = "SELECT COUNT(*) FROM seckill_tickets WHERE activity_id = ?";
+    const TICKETS: i64 = 20_000;
+    // What was sold before is booked first.
+    let patience = Duration::from_secs(120);
     let begun = Instant::now();
-    let (mut last, mut at) = (before, begun);
-    while begun.elapsed() < Duration::from_secs(60) {
-        tick::ring(&scratch.project, &scratch.databases.redis).await?;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let now: i64 = sqlx::query_scalar(BOOKED).fetch_one(&mut *mysql).await?;
-        if now > last {
-            (last, at) = (now, Instant::now());
-        } else if at.elapsed() > Duration::from_secs(3) {
-            break;
+    while sqlx::query_scalar::<_, Option<i64>>(
+        "SELECT MAX(created_at) > (UNIX_TIMESTAMP(NOW(3)) - 3) * 1000 FROM seckill_tickets",
+    )
+    .fetch_one(&mut *mysql)
+    .await?
+        == Some(1)
+    {
+        if begun.elapsed() > patience {
+            bail!("the tickets did not become orders within {} s", patience.as_secs());
         }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    if last == before {
-        bail!("no ticket became an order");
+    let mut tickets = redis::pipe();
+    for number in 0..TICKETS {
+        let key = format!("{{sk:{sale}}}:stream");
+        let user = first + number % SHOPPERS;
+        tickets
+            .cmd("XADD")
+            .arg(key)
+            .arg("*")
+            .arg("ticket")
+            .arg(format!("{sale:x}.{number}"))
+            .arg("user")
+            .arg(user)
+            .ignore();
     }
-    let rate = (last - before) as f64 / (at - begun).as_secs_f64().max(0.001);
-    println!("\n{} tickets became orders, {rate:.0} a second (at least 2000)", last - before);
+    tickets.query_async::<()>(redis).await?;
+    let begun = Instant::now();
+    tick::ring(&scratch.project, &scratch.databases.redis).await?;
+    while sqlx::query_scalar::<_, i64>(BOOKED).bind(sale).fetch_one(&mut *mysql).await? < TICKETS {
+        if begun.elapsed() > patience {
+            bail!("the tickets did not become orders within {} s", patience.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let rate = TICKETS as f64 / begun.elapsed().as_secs_f64();
+    println!("\n{TICKETS} tickets became orders, {rate:.0} a second (at least 2000)");
     Ok(())
 }

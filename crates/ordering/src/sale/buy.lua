@@ -1,29 +1,32 @@
 -- A ticket for a unit on sale, if the sale and the user's own record allow it: one round trip.
--- KEYS: the sale, buyers (user -> tickets), tickets (ticket -> user[:order]), stream, the user's rate, bell, the key that
--- says that the user's session has ended. ARGV: user, a new ticket, requests a second, burst, the activity.
+-- KEYS: what all keys of the sale begin with. ARGV: the user, a new ticket, requests a second, burst, the user's session,
+-- with spaces between: few and short parameters, since each costs on its way out of the sandbox.
+-- The keys: sale, buyers (user -> tickets), tickets (ticket -> user[:order]), stream, rate:<user>, bell.
 -- Answers a word and what belongs to it.
-if redis.call('EXISTS', KEYS[7]) == 1 then return {'signed_out'} end
-local sale = redis.call('HMGET', KEYS[1], 'starts', 'ends', 'left', 'limit', 'stock')
+local tag = KEYS[1]
+local user, ticket, rate, burst, session = ARGV[1]:match('^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+if redis.call('EXISTS', 'ended:' .. session) == 1 then return {'signed_out'} end
+local sale = redis.call('HMGET', tag .. ':sale', 'starts', 'ends', 'left', 'limit', 'stock')
 if not sale[1] then return {'none'} end
 local starts, ends, left, limit = tonumber(sale[1]), tonumber(sale[2]), tonumber(sale[3]), tonumber(sale[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- Generic cell rate algorithm: https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
-local step = 1000 / tonumber(ARGV[3])
-local arrival = math.max(tonumber(redis.call('GET', KEYS[5]) or 0), now) + step
-local wait = math.ceil(arrival - now - step * tonumber(ARGV[4]))
+local step, paced = 1000 / tonumber(rate), tag .. ':rate:' .. user
+local arrival = math.max(tonumber(redis.call('GET', paced) or 0), now) + step
+local wait = math.ceil(arrival - now - step * tonumber(burst))
 if wait > 0 then return {'rate', wait} end
-redis.call('SET', KEYS[5], arrival, 'PX', math.ceil(arrival - now) + 1)
+redis.call('SET', paced, arrival, 'PX', math.ceil(arrival - now) + 1)
 
-local user, mine = ARGV[1], redis.call('HGET', KEYS[2], ARGV[1])
-if limit == 1 and mine then return {'same', mine, redis.call('HGET', KEYS[3], mine) or ''} end
+local mine = redis.call('HGET', tag .. ':buyers', user)
+if limit == 1 and mine then return {'same', mine, redis.call('HGET', tag .. ':tickets', mine) or ''} end
 if now < starts then return {'not_started', starts - now} end
 
 -- With who has tickets, so that an instance can answer all others from memory for a moment.
 local function over(word)
     if tonumber(sale[5]) > 1000 then return {word} end
-    local reply = redis.call('HKEYS', KEYS[2])
+    local reply = redis.call('HKEYS', tag .. ':buyers')
     table.insert(reply, 1, 'buyers')
     table.insert(reply, 1, word)
     return reply
@@ -35,10 +38,9 @@ if mine then
 end
 if left <= 0 then return over('sold_out') end
 
-local ticket = ARGV[2]
-redis.call('HINCRBY', KEYS[1], 'left', -1)
-redis.call('HSET', KEYS[2], user, mine and (mine .. ',' .. ticket) or ticket)
-redis.call('HSET', KEYS[3], ticket, user)
-redis.call('XADD', KEYS[4], '*', 'ticket', ticket, 'user', user)
-if redis.call('SET', KEYS[6], '', 'NX', 'PX', 1000) then redis.call('PUBLISH', 'mall:drain', ARGV[5]) end
+redis.call('HINCRBY', tag .. ':sale', 'left', -1)
+redis.call('HSET', tag .. ':buyers', user, mine and (mine .. ',' .. ticket) or ticket)
+redis.call('HSET', tag .. ':tickets', ticket, user)
+redis.call('XADD', tag .. ':stream', '*', 'ticket', ticket, 'user', user)
+if redis.call('SET', tag .. ':bell', '', 'NX', 'PX', 1000) then redis.call('PUBLISH', 'mall:drain', '') end
 return {'queued'}

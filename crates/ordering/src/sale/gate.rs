@@ -14,8 +14,13 @@ pub const BATCH: usize = 200;
 /// After that long what a worker has read and not acknowledged is another's, in milliseconds.
 const ABANDONED_MS: i64 = 5_000;
 
+/// What all keys of a sale begin with.
+fn tag(activity_id: i64) -> String {
+    format!("{{sk:{activity_id}}}")
+}
+
 fn key(activity_id: i64, what: &str) -> String {
-    format!("{{sk:{activity_id}}}:{what}")
+    format!("{}:{what}", tag(activity_id))
 }
 
 /// KEYS: sale, stream, buyers, tickets. ARGV: whether to replace what is there, the sale's fields and values up to an
@@ -111,13 +116,9 @@ pub struct Pace {
 /// Draws a ticket.
 pub async fn buy(activity_id: i64, user_id: i64, session_id: i64, pace: Pace) -> Result<Admission> {
     let ticket = new_ticket(activity_id)?;
-    let rate = key(activity_id, &format!("rate:{user_id}"));
-    let [sale, buyers, tickets, stream, bell] =
-        ["sale", "buyers", "tickets", "stream", "bell"].map(|what| key(activity_id, what));
-    let ended = auth::ended_key(session_id);
-    let keys = [&sale, &buyers, &tickets, &stream, &rate, &bell, &ended].map(|key| key.as_str());
-    let values = vec![int(user_id), arg(&ticket), int(pace.rate), int(pace.burst), int(activity_id)];
-    let reply = BUY.run(&keys, values).await?;
+    let Pace { rate, burst } = pace;
+    let values = vec![arg(format!("{user_id} {ticket} {rate} {burst} {session_id}"))];
+    let reply = BUY.run(&[&tag(activity_id)], values).await?;
     let refused = |code, detail: &str| Admission::Refused(Problem::new(code, detail), buyers_of(&reply));
     Ok(match reply.text(0).unwrap_or_default() {
         "queued" => Admission::Queued(ticket),
