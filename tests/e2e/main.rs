@@ -29,6 +29,7 @@ mod refunds;
 mod register;
 mod seckill;
 mod seckill_faults;
+mod seckill_model;
 mod sessions;
 mod stock;
 mod throttling;
