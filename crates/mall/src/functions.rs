@@ -35,8 +35,16 @@ pub fn all(project: &Project) -> anyhow::Result<Vec<Function>> {
 }
 
 /// `cargo`, as it was called, with this checkout's own target folder: that is where `spin.toml` looks.
+///
+/// It does not see what `cargo run` says of this package: build scripts watch those variables, so dependencies would be
+/// compiled anew each time a shell's `cargo` and this one take turns.
 pub fn cargo(project: &Project) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(&project.root).env("CARGO_TARGET_DIR", project.root.join("target")).stdin(Stdio::null());
     command
 }
