@@ -148,7 +148,7 @@ async fn without_events_of_expiry_orders_end_by_traffic_and_by_tick() {
         .output()
         .expect("MALL_BIN runs");
     assert!(tick.status.success(), "{}", String::from_utf8_lossy(&tick.stderr));
-    eventually("the tick ends the rest", Duration::from_secs(5), async || {
+    eventually("the tick ends the rest", Duration::from_secs(20), async || {
         (shop.stock(product).await == Stock { available: 1000, reserved: 0, sold: 0 }).then_some(())
     })
     .await;
