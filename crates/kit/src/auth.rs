@@ -1,4 +1,4 @@
-//! Who asks: access tokens (JWT, HS256) and the extractors [`User`] and [`Admin`].
+//! Who asks: access tokens (JWT, HS256) and the extractor [`User`].
 
 use std::{collections::HashSet, sync::OnceLock};
 
@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::{
     Code, Context, Problem, Result, config, log, opaque,
     redis::{self, Reply, arg},
+    staff::Permissions,
 };
 
 const ISSUER: &str = "wasmall";
@@ -38,11 +39,10 @@ impl Role {
 pub struct User {
     pub id: i64,
     pub role: Role,
+    /// What an admin may do without.
+    pub permissions: Permissions,
     pub session_id: i64,
 }
-
-/// A [`User`] who is an admin; 403 otherwise.
-pub struct Admin(pub User);
 
 impl User {
     pub fn is_admin(&self) -> bool {
@@ -53,6 +53,8 @@ impl User {
 #[derive(Serialize, Deserialize)]
 struct Claims {
     role: Role,
+    #[serde(default, rename = "perms", skip_serializing_if = "Permissions::is_empty")]
+    permissions: Permissions,
     sid: i64,
 }
 
@@ -78,11 +80,11 @@ pub fn is_username(text: &str) -> bool {
 /// An access token that lives for so many seconds.
 pub async fn mint(user: User, seconds: i64) -> Result<String> {
     let lifetime = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-    let claims =
-        jwt_simple::claims::Claims::with_custom_claims(Claims { role: user.role, sid: user.session_id }, lifetime)
-            .with_issuer(ISSUER)
-            .with_audience(AUDIENCE)
-            .with_subject(user.id);
+    let User { id, role, permissions, session_id: sid } = user;
+    let claims = jwt_simple::claims::Claims::with_custom_claims(Claims { role, permissions, sid }, lifetime)
+        .with_issuer(ISSUER)
+        .with_audience(AUDIENCE)
+        .with_subject(id);
     key().await?.authenticate(claims).map_err(|error| {
         log::error(None, "no token could be made", &error);
         Problem::internal()
@@ -113,7 +115,8 @@ fn verify(key: &HS256Key, token: &str) -> Result<User> {
         return Err(unauthenticated("The access token is not valid"));
     };
     let id = subject.parse().map_err(|_| unauthenticated("The access token is not valid"))?;
-    Ok(User { id, role: claims.custom.role, session_id: claims.custom.sid })
+    let Claims { role, permissions, sid: session_id } = claims.custom;
+    Ok(User { id, role, permissions, session_id })
 }
 
 fn unauthenticated(detail: &str) -> Problem {
@@ -184,18 +187,6 @@ impl<S: Sync> OptionalFromRequestParts<S> for User {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Admin {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let user = authenticate(parts).await?;
-        match user.role {
-            Role::Admin => Ok(Admin(user)),
-            Role::User => Err(Problem::new(Code::Forbidden, "This is for admins")),
-        }
-    }
-}
-
 /// Refuses the access tokens of a session for as long as they could still live.
 pub async fn end_session(session_id: i64, access_ttl_seconds: i64) -> Result<()> {
     let ttl = redis::int(access_ttl_seconds.saturating_add(1));
@@ -227,7 +218,7 @@ mod tests {
     use super::*;
 
     fn token(key: &HS256Key, issuer: &str, lifetime: u64) -> String {
-        let claims = Claims { role: Role::User, sid: 3 };
+        let claims = Claims { role: Role::User, permissions: Permissions::default(), sid: 3 };
         let claims = jwt_simple::claims::Claims::with_custom_claims(claims, Duration::from_secs(lifetime));
         key.authenticate(claims.with_issuer(issuer).with_audience(AUDIENCE).with_subject(7)).unwrap()
     }
@@ -252,7 +243,7 @@ mod tests {
     fn says_that_a_token_has_expired() {
         let key = HS256Key::generate();
         let past = jwt_simple::claims::Claims::with_custom_claims(
-            Claims { role: Role::Admin, sid: 1 },
+            Claims { role: Role::Admin, permissions: Permissions::default(), sid: 1 },
             Duration::from_secs(1),
         );
         let mut past = past.with_issuer(ISSUER).with_audience(AUDIENCE).with_subject(7);

@@ -16,9 +16,10 @@ pub mod password;
 mod problem;
 pub mod rate;
 pub mod redis;
+pub mod staff;
 mod time;
 
-pub use auth::{Admin, User};
+pub use auth::User;
 pub use http::{Answer, Context, complete, serve};
 pub use problem::{Code, FieldError, Problem, ProblemBody};
 pub use time::Timestamp;

@@ -1,7 +1,7 @@
 //! How an order came to its state: every change is kept.
 
 use kit::{
-    Result, Timestamp, User,
+    Result, Timestamp,
     mysql::{Connection, Transaction},
     page::{Page, PageQuery},
     params, row,
@@ -27,12 +27,6 @@ impl Actor {
             Actor::Admin(id) => ("admin", Some(id)),
             Actor::Shop => ("shop", None),
         }
-    }
-}
-
-impl From<&User> for Actor {
-    fn from(user: &User) -> Self {
-        if user.is_admin() { Actor::Admin(user.id) } else { Actor::User(user.id) }
     }
 }
 

@@ -3,19 +3,21 @@
 use axum::Json as Reply;
 use http::StatusCode;
 use kit::{
-    Admin, Code, Problem, Result,
+    Code, Problem, Result,
     check::Checks,
     extract::{Json, Path, nullable},
     mysql::{self, Connection, Transaction},
     params, row,
+    staff::{CATALOG_WRITE, Staff},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 const MAX_DEPTH: usize = 5;
 
 row! {
-    #[derive(Debug)]
+    #[derive(Debug, Clone)]
     struct CategoryRow { id: i64, parent_id: Option<i64>, name: String }
 }
 
@@ -120,13 +122,18 @@ pub async fn tree() -> Result<Reply<Categories>> {
     request_body = NewCategory,
     responses((status = 201, body = Category), (status = 403, description = "`forbidden`"))
 )]
-pub async fn create(_: Admin, Json(new): Json<NewCategory>) -> Result<(StatusCode, Reply<Category>)> {
+pub async fn create(
+    staff: Staff<CATALOG_WRITE>,
+    Json(new): Json<NewCategory>,
+) -> Result<(StatusCode, Reply<Category>)> {
     const INSERT: &str = "INSERT INTO categories (parent_id, name) VALUES (?, ?)";
     Checks::new().text("name", &new.name, 1, 64).done()?;
     let category_id = mysql::transaction(async |tx| {
         check_parent(&load(tx, LOCK_ALL).await?, new.parent_id, 1)?;
         tx.execute(INSERT, params![new.parent_id, &new.name]).await?;
-        Ok(tx.last_insert_id().await?)
+        let category_id = tx.last_insert_id().await?;
+        staff.record(tx, "category.create", category_id, (), place(new.parent_id, &new.name)).await?;
+        Ok(category_id)
     })
     .await?;
     Ok((StatusCode::CREATED, Reply(Category { category_id, name: new.name, children: vec![] })))
@@ -144,7 +151,7 @@ pub async fn create(_: Admin, Json(new): Json<NewCategory>) -> Result<(StatusCod
     )
 )]
 pub async fn update(
-    _: Admin,
+    staff: Staff<CATALOG_WRITE>,
     Path(category_id): Path<i64>,
     Json(change): Json<CategoryChange>,
 ) -> Result<Reply<Category>> {
@@ -162,6 +169,8 @@ pub async fn update(
         check_parent(&rows, parent_id, height(&rows, category_id))?;
         let name = change.name.as_deref().unwrap_or(&row.name);
         tx.execute(UPDATE, params![parent_id, name, category_id]).await?;
+        let (before, after) = (place(row.parent_id, &row.name), place(parent_id, name));
+        staff.record(tx, "category.update", category_id, before, after).await?;
         Ok(Category { category_id, name: name.to_owned(), children: subtree(&rows, Some(category_id)) })
     })
     .await?;
@@ -179,16 +188,25 @@ pub async fn update(
         (status = 409, description = "`category_in_use`"),
     )
 )]
-pub async fn remove(_: Admin, Path(category_id): Path<i64>) -> Result<StatusCode> {
-    mysql::transaction(async |tx| remove_empty(tx, category_id).await).await?;
+pub async fn remove(staff: Staff<CATALOG_WRITE>, Path(category_id): Path<i64>) -> Result<StatusCode> {
+    mysql::transaction(async |tx| {
+        let gone = remove_empty(tx, category_id).await?;
+        staff.record(tx, "category.remove", category_id, place(gone.parent_id, &gone.name), ()).await
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn remove_empty(tx: &mut Transaction, category_id: i64) -> Result<()> {
+/// For the audit log.
+fn place(parent_id: Option<i64>, name: &str) -> Value {
+    json!({ "parent_id": parent_id, "name": name })
+}
+
+async fn remove_empty(tx: &mut Transaction, category_id: i64) -> Result<CategoryRow> {
     const PRODUCT: &str = "SELECT id FROM products WHERE category_id = ? LIMIT 1";
     const DELETE: &str = "DELETE FROM categories WHERE id = ?";
     let rows = load(tx, LOCK_ALL).await?;
-    find(&rows, category_id)?;
+    let row = find(&rows, category_id)?.clone();
     let in_use = |what: &str| Problem::new(Code::CategoryInUse, format!("The category still has {what}"));
     if rows.iter().any(|row| row.parent_id == Some(category_id)) {
         return Err(in_use("children"));
@@ -196,7 +214,8 @@ async fn remove_empty(tx: &mut Transaction, category_id: i64) -> Result<()> {
     if tx.query_one::<(i64,)>(PRODUCT, params![category_id]).await?.is_some() {
         return Err(in_use("products"));
     }
-    Ok(tx.execute(DELETE, params![category_id]).await?)
+    tx.execute(DELETE, params![category_id]).await?;
+    Ok(row)
 }
 
 fn find(rows: &[CategoryRow], category_id: i64) -> Result<&CategoryRow> {

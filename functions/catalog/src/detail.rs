@@ -2,7 +2,12 @@
 
 use axum::response::Response;
 use http::HeaderMap;
-use kit::{Problem, Result, User, config, extract::Path, mysql, params};
+use kit::{
+    Problem, Result, User, config,
+    extract::Path,
+    mysql::{self, Connection},
+    params,
+};
 
 use crate::{
     fresh::{Fresh, Shelf},
@@ -36,8 +41,13 @@ pub async fn show(user: Option<User>, Path(product_id): Path<i64>, headers: Head
 
 /// A product as the reader may see it; 404 otherwise.
 pub async fn read(product_id: i64, reader: Reader) -> Result<Product> {
+    read_by(&mut mysql::connection().await?, product_id, reader).await
+}
+
+/// The same, by this connection.
+pub async fn read_by(db: &mut Connection, product_id: i64, reader: Reader) -> Result<Product> {
     let sql = format!("SELECT {COLUMNS} FROM products WHERE id = ?");
-    let row = mysql::connection().await?.query_one::<ProductRow>(&sql, params![product_id]).await?;
+    let row = db.query_one::<ProductRow>(&sql, params![product_id]).await?;
     let row = row.filter(|row| row.on_shelf || reader == Reader::Admin).ok_or_else(|| Problem::not_found("product"))?;
     Ok(row.into_product(reader, &config::currency().await?))
 }

@@ -3,19 +3,21 @@
 use axum::{Json as Reply, response::Response};
 use http::StatusCode;
 use kit::{
-    Admin, Code, Problem, Result, Timestamp,
+    Code, Problem, Result, Timestamp,
     check::Checks,
     extract::{Json, Path, nullable},
     idempotency::{self, Idempotent},
     mysql::{self, Transaction, marks, param},
     params, row,
+    staff::{CATALOG_WRITE, Staff},
 };
 use ordering::{Cents, facts};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
-    detail::read,
+    detail::read_by,
     product::{Product, Reader},
 };
 
@@ -97,7 +99,7 @@ async fn check_category(tx: &mut Transaction, category_id: Option<i64>) -> Resul
     request_body = NewProduct,
     responses((status = 201, body = Product), (status = 403, description = "`forbidden`"))
 )]
-pub async fn create(Admin(admin): Admin, Json(new): Json<NewProduct>) -> Result<(StatusCode, Reply<Product>)> {
+pub async fn create(staff: Staff<CATALOG_WRITE>, Json(new): Json<NewProduct>) -> Result<(StatusCode, Reply<Product>)> {
     const INSERT: &str = "
         INSERT INTO products (name, description, image_url, category_id, price_cents, available, on_shelf,
                               created_at, updated_at)
@@ -112,7 +114,7 @@ pub async fn create(Admin(admin): Admin, Json(new): Json<NewProduct>) -> Result<
     }
     checks.done()?;
 
-    let product_id = mysql::transaction(async |tx| {
+    let product = mysql::transaction(async |tx| {
         check_category(tx, new.category_id).await?;
         let now = Timestamp::now();
         let values = params![
@@ -128,11 +130,12 @@ pub async fn create(Admin(admin): Admin, Json(new): Json<NewProduct>) -> Result<
         ];
         tx.execute(INSERT, values).await?;
         let product_id = tx.last_insert_id().await?;
-        record_movement(tx, product_id, new.stock, "initial stock", admin.id).await?;
-        Ok(product_id)
-    })
-    .await?;
-    Ok((StatusCode::CREATED, Reply(read(product_id, Reader::Admin).await?)))
+        record_movement(tx, product_id, new.stock, "initial stock", staff.user.id).await?;
+        let product = read_by(tx, product_id, Reader::Admin).await?;
+        staff.record(tx, "product.create", product_id, (), &product).await?;
+        Ok(product)
+    });
+    Ok((StatusCode::CREATED, Reply(product.await?)))
 }
 
 /// Change a product
@@ -147,7 +150,7 @@ pub async fn create(Admin(admin): Admin, Json(new): Json<NewProduct>) -> Result<
     )
 )]
 pub async fn update(
-    _: Admin,
+    staff: Staff<CATALOG_WRITE>,
     Path(product_id): Path<i64>,
     Json(change): Json<ProductChange>,
 ) -> Result<Reply<Product>> {
@@ -188,14 +191,18 @@ pub async fn update(
     values.extend(params![product_id]);
     let sql = format!("UPDATE products SET {} WHERE id = ?", columns.join(", "));
 
-    mysql::transaction(async |tx| {
+    let product = mysql::transaction(async |tx| {
         lock(tx, product_id).await?;
         check_category(tx, change.category_id.flatten()).await?;
-        Ok(tx.execute(&sql, values.clone()).await?)
+        let before = read_by(tx, product_id, Reader::Admin).await?;
+        tx.execute(&sql, values.clone()).await?;
+        let after = read_by(tx, product_id, Reader::Admin).await?;
+        staff.record(tx, "product.update", product_id, &before, &after).await?;
+        Ok(after)
     })
     .await?;
     facts::forget([product_id]).await;
-    read(product_id, Reader::Admin).await.map(Reply)
+    Ok(Reply(product))
 }
 
 /// Take a product off the shelf
@@ -210,18 +217,20 @@ pub async fn update(
         (status = 404, description = "`not_found`"),
     )
 )]
-pub async fn remove(_: Admin, Path(product_id): Path<i64>) -> Result<StatusCode> {
+pub async fn remove(staff: Staff<CATALOG_WRITE>, Path(product_id): Path<i64>) -> Result<StatusCode> {
     const REMOVE: &str = "UPDATE products SET on_shelf = 0, updated_at = ? WHERE id = ?";
     mysql::transaction(async |tx| {
         lock(tx, product_id).await?;
-        Ok(tx.execute(REMOVE, params![Timestamp::now(), product_id]).await?)
+        let before = read_by(tx, product_id, Reader::Admin).await?;
+        tx.execute(REMOVE, params![Timestamp::now(), product_id]).await?;
+        staff.record(tx, "product.remove", product_id, &before, ()).await
     })
     .await?;
     facts::forget([product_id]).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     #[schema(min_items = 1, max_items = 1000)]
@@ -241,12 +250,13 @@ pub struct Updated {
     request_body = Batch,
     responses((status = 200, body = Updated), (status = 403, description = "`forbidden`"))
 )]
-pub async fn batch(_: Admin, Json(batch): Json<Batch>) -> Result<Reply<Updated>> {
-    let mut ids = batch.product_ids;
+pub async fn batch(staff: Staff<CATALOG_WRITE>, Json(mut batch): Json<Batch>) -> Result<Reply<Updated>> {
+    let ids = &mut batch.product_ids;
     ids.sort_unstable();
     ids.dedup();
     let in_bounds = (1..=MAX_BATCH).contains(&ids.len());
     Checks::new().that(in_bounds, "product_ids", format!("must be 1 to {MAX_BATCH}")).done()?;
+    let ids = batch.product_ids.as_slice();
     let list = marks(ids.len());
     let found = format!("SELECT id FROM products WHERE id IN ({list}) ORDER BY id FOR UPDATE");
     let update = format!("UPDATE products SET on_shelf = ?, updated_at = ? WHERE id IN ({list})");
@@ -258,7 +268,8 @@ pub async fn batch(_: Admin, Json(batch): Json<Batch>) -> Result<Reply<Updated>>
         }
         let mut values = params![batch.on_shelf, Timestamp::now()];
         values.extend(ids.iter().map(|id| param(*id)));
-        Ok(tx.execute(&update, values).await?)
+        tx.execute(&update, values).await?;
+        staff.record(tx, "product.batch", "", (), &batch).await
     })
     .await?;
     facts::forget(ids.iter().copied()).await;
@@ -312,7 +323,7 @@ async fn record_movement(tx: &mut Transaction, product_id: i64, delta: i64, reas
     )
 )]
 pub async fn stock(
-    Admin(admin): Admin,
+    staff: Staff<CATALOG_WRITE>,
     Path(product_id): Path<i64>,
     request: Idempotent<StockChange>,
 ) -> Result<Response> {
@@ -321,7 +332,7 @@ pub async fn stock(
     checks.number("delta", request.body.delta, MAX_STOCK.saturating_neg(), MAX_STOCK);
     checks.text("reason", &request.body.reason, 1, 200).done()?;
     let response = request
-        .once(&admin, async |change, tx| {
+        .once(&staff.user, async |change, tx| {
             let row = lock(tx, product_id).await?;
             let available = row.available.saturating_add(change.delta);
             if available < 0 {
@@ -329,7 +340,9 @@ pub async fn stock(
                 return Err(Problem::new(Code::OutOfStock, detail));
             }
             tx.execute(CHANGE, params![available, Timestamp::now(), product_id]).await?;
-            record_movement(tx, product_id, change.delta, &change.reason, admin.id).await?;
+            record_movement(tx, product_id, change.delta, &change.reason, staff.user.id).await?;
+            let (before, after) = (json!({ "available": row.available }), json!({ "available": available }));
+            staff.record(tx, "product.stock", product_id, before, after).await?;
             let stock = Stock { available, reserved: row.reserved, sold: row.sold };
             idempotency::Reply::new(StatusCode::OK, &stock)
         })

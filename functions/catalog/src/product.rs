@@ -1,6 +1,6 @@
 //! A product as it is shown.
 
-use kit::{Timestamp, User, row};
+use kit::{Timestamp, User, row, staff::CATALOG_WRITE};
 use ordering::Cents;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -61,7 +61,8 @@ impl ProductRow {
     }
 }
 
-/// Who reads: an admin sees what is off the shelf and what is reserved, and never anything stale.
+/// Who reads: an admin, or who may write the catalogue, sees what is off the shelf and what is reserved, and never
+/// anything stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     Anyone,
@@ -70,6 +71,6 @@ pub enum Reader {
 
 impl From<Option<User>> for Reader {
     fn from(user: Option<User>) -> Self {
-        if user.is_some_and(|user| user.is_admin()) { Reader::Admin } else { Reader::Anyone }
+        if user.is_some_and(|user| user.may(CATALOG_WRITE)) { Reader::Admin } else { Reader::Anyone }
     }
 }

@@ -12,6 +12,7 @@ use kit::{
     mysql, params, password,
     rate::{self, Lockout},
     row,
+    staff::Permissions,
 };
 use serde::{Deserialize, Serialize};
 use session::Account;
@@ -65,7 +66,7 @@ struct SignedIn {
 }
 
 row! {
-    struct UserRow { id: i64, username: String, password_hash: String, role: String }
+    struct UserRow { id: i64, username: String, password_hash: String, role: String, permissions: i64 }
 }
 
 /// Sign in
@@ -81,7 +82,7 @@ row! {
     )
 )]
 async fn login(headers: HeaderMap, Json(given): Json<Credentials>) -> Result<Reply<Tokens>> {
-    const USER: &str = "SELECT id, username, password_hash, role FROM users WHERE username = ?";
+    const USER: &str = "SELECT id, username, password_hash, role, permissions FROM users WHERE username = ?";
     let (rate, burst) =
         (config::number("login_rate", 1, 1_000_000).await?, config::number("login_burst", 1, 1_000_000).await?);
     rate::limit(&format!("login:{}", client_address(&headers)), rate, burst).await?;
@@ -104,8 +105,13 @@ async fn login(headers: HeaderMap, Json(given): Json<Credentials>) -> Result<Rep
     if let Some(name) = &name {
         LOCKOUT.succeeded(name).await?;
     }
-    let account = Account { id: user.id, username: user.username, role: Role::from_column(&user.role) };
-    session::start(account).await.map(Reply)
+    let account = Account {
+        id: user.id,
+        username: user.username,
+        role: Role::from_column(&user.role),
+        permissions: Permissions::from_bits(user.permissions),
+    };
+    session::start(account, &headers).await.map(Reply)
 }
 
 /// Trade a refresh token for new tokens

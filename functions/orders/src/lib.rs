@@ -9,13 +9,14 @@ use axum::{
 };
 use http::StatusCode;
 use kit::{
-    Admin, Result, User,
+    Result, User,
     check::Checks,
     config,
     extract::{Json, OptionalJson, Path, Query},
     idempotency::{self, Idempotent},
     mysql,
     page::{Page, PageQuery},
+    staff::{ORDERS_REFUND, ORDERS_SHIP, Staff},
 };
 use ordering::{
     Actor, Line, OffShelf, Order, OrderState, Purchase, facts,
@@ -23,10 +24,13 @@ use ordering::{
     history::{self, Change},
     parse_order_no,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 kit::function!(router);
+
+/// Who may see everybody's orders.
+const HANDLES_ORDERS: u8 = ORDERS_SHIP | ORDERS_REFUND;
 
 pub fn router() -> Router {
     Router::new()
@@ -135,7 +139,7 @@ async fn list(user: User, Query(filter): Query<OrderFilter>) -> Result<Reply<Pag
         (status = 422, description = "`invalid`"),
     )
 )]
-async fn list_all(_: Admin, Query(filter): Query<OrderFilter>) -> Result<Reply<Page<Order>>> {
+async fn list_all(_: Staff<HANDLES_ORDERS>, Query(filter): Query<OrderFilter>) -> Result<Reply<Page<Order>>> {
     let status = filter.status;
     ordering::list_all(&mut mysql::connection().await?, status, &filter.page()).await.map(Reply)
 }
@@ -153,7 +157,7 @@ async fn show(user: User, Path(order_no): Path<String>) -> Result<Reply<Order>> 
 
 /// How an order came to its state, the beginning first
 ///
-/// For the user whose order it is, and for admins.
+/// For the user whose order it is, and for those who ship or refund.
 #[utoipa::path(
     get, path = "/api/order/{order_no}/log", tag = "orders", security(("bearer" = [])),
     params(("order_no" = String, Path), PageQuery),
@@ -166,7 +170,7 @@ async fn show(user: User, Path(order_no): Path<String>) -> Result<Reply<Order>> 
 async fn log(user: User, Path(order_no): Path<String>, Query(page): Query<PageQuery>) -> Result<Reply<Page<Change>>> {
     let order_no = parse_order_no(&order_no)?;
     let mut db = mysql::connection().await?;
-    match user.is_admin() {
+    match user.may(HANDLES_ORDERS) {
         true => ordering::find_any(&mut db, order_no).await?,
         false => ordering::find(&mut db, user.id, order_no).await?,
     };
@@ -208,7 +212,7 @@ async fn cancel(
     Ok(Reply(order))
 }
 
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Shipment {
     #[schema(min_length = 1, max_length = 200)]
@@ -230,7 +234,7 @@ struct Shipment {
     )
 )]
 async fn ship(
-    Admin(admin): Admin,
+    staff: Staff<ORDERS_SHIP>,
     Path(order_no): Path<String>,
     Json(shipment): Json<Shipment>,
 ) -> Result<Reply<Order>> {
@@ -241,7 +245,8 @@ async fn ship(
     let auto_confirm_seconds = config::auto_confirm_seconds().await?;
     let parcel = Parcel { carrier: &shipment.carrier, tracking_no: &shipment.tracking_no };
     let order = mysql::transaction(async |tx| {
-        fulfil::ship(tx, order_no, parcel, auto_confirm_seconds, Actor::from(&admin)).await?;
+        fulfil::ship(tx, order_no, parcel, auto_confirm_seconds, Actor::Admin(staff.user.id)).await?;
+        staff.record(tx, "order.ship", order_no, (), &shipment).await?;
         ordering::find_any(tx, order_no).await
     });
     order.await.map(Reply)

@@ -5,12 +5,13 @@
 use axum::{Json as Reply, Router, response::Response, routing::post};
 use http::StatusCode;
 use kit::{
-    Admin, Result, User,
+    Result, User,
     check::Checks,
     config,
     extract::{Json, Path},
     idempotency::{self, Idempotent},
     mysql,
+    staff::{ORDERS_REFUND, Staff},
 };
 use ordering::{Actor, Order, parse_order_no, refund};
 use serde::Deserialize;
@@ -77,11 +78,13 @@ async fn request(user: User, Path(order_no): Path<String>, request: Idempotent<R
         (status = 409, description = "`order_state`"),
     )
 )]
-async fn approve(_: Admin, Path(order_no): Path<String>) -> Result<Reply<Order>> {
+async fn approve(staff: Staff<ORDERS_REFUND>, Path(order_no): Path<String>) -> Result<Reply<Order>> {
     let order_no = parse_order_no(&order_no)?;
     let order = mysql::transaction(async |tx| {
         refund::approve(tx, order_no).await?;
-        ordering::find_any(tx, order_no).await
+        let order = ordering::find_any(tx, order_no).await?;
+        staff.record(tx, "refund.approve", order_no, (), &order.refund).await?;
+        Ok(order)
     });
     order.await.map(Reply)
 }
@@ -100,13 +103,19 @@ async fn approve(_: Admin, Path(order_no): Path<String>) -> Result<Reply<Order>>
         (status = 409, description = "`order_state`"),
     )
 )]
-async fn reject(Admin(admin): Admin, Path(order_no): Path<String>, Json(why): Json<Reason>) -> Result<Reply<Order>> {
+async fn reject(
+    staff: Staff<ORDERS_REFUND>,
+    Path(order_no): Path<String>,
+    Json(why): Json<Reason>,
+) -> Result<Reply<Order>> {
     let order_no = parse_order_no(&order_no)?;
     why.check()?;
     let auto_confirm_seconds = config::auto_confirm_seconds().await?;
     let order = mysql::transaction(async |tx| {
-        refund::reject(tx, order_no, &why.reason, auto_confirm_seconds, Actor::from(&admin)).await?;
-        ordering::find_any(tx, order_no).await
+        refund::reject(tx, order_no, &why.reason, auto_confirm_seconds, Actor::Admin(staff.user.id)).await?;
+        let order = ordering::find_any(tx, order_no).await?;
+        staff.record(tx, "refund.reject", order_no, (), &order.refund).await?;
+        Ok(order)
     });
     order.await.map(Reply)
 }

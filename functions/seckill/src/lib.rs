@@ -11,7 +11,7 @@ use axum::{
 };
 use http::{StatusCode, header};
 use kit::{
-    Admin, Code, Problem, Result, Timestamp, User,
+    Code, Problem, Result, Timestamp, User,
     auth::Bearer,
     check::Checks,
     config,
@@ -20,6 +20,7 @@ use kit::{
     jobs::{self, Queue},
     mysql,
     page::{Page, PageQuery},
+    staff::{SECKILL_WRITE, Staff},
 };
 use ordering::{
     Cents, facts,
@@ -143,11 +144,11 @@ impl NewSale {
         (status = 409, description = "`out_of_stock`, `idempotency_in_progress`"),
     )
 )]
-async fn init(Admin(admin): Admin, request: Idempotent<NewSale>) -> Result<Response> {
+async fn init(staff: Staff<SECKILL_WRITE>, request: Idempotent<NewSale>) -> Result<Response> {
     let new = request.body.checked()?;
     let made = std::sync::Mutex::new(None);
     let response = request
-        .once(&admin, async |_, tx| {
+        .once(&staff.user, async |_, tx| {
             let activity = sale::init(tx, &new).await?;
             if let Ok(mut made) = made.lock() {
                 *made = Some(activity.clone());
@@ -155,6 +156,7 @@ async fn init(Admin(admin): Admin, request: Idempotent<NewSale>) -> Result<Respo
             // As it is before anybody has bought.
             let left = activity.stock;
             let sale = Sale::with(activity, left).await?;
+            staff.record(tx, "seckill.init", sale.activity_id, (), &sale).await?;
             idempotency::Reply::new(StatusCode::CREATED, &sale)
         })
         .await?;
