@@ -34,14 +34,30 @@ async fn with_a_malformed_token_nobody_gets_in() {
 }
 
 #[tokio::test]
-async fn a_user_is_no_admin() {
-    let endpoints = Endpoints::of(&Shop::running()).await;
-    for endpoint in endpoints.all.iter().filter(|endpoint| endpoint.needs == Needs::Admin) {
-        let mut call = endpoints.user.call(endpoint.method.clone(), &endpoint.path);
-        if let Some(body) = &endpoint.body {
-            call = call.json(body.clone());
+async fn whoever_may_not_is_forbidden_and_whoever_may_is_not() {
+    let shop = Shop::running();
+    let endpoints = Endpoints::of(&shop).await;
+    let everything = ["catalog:write", "orders:ship", "orders:refund", "seckill:write", "users:write", "pricing:write"];
+    let mut people = vec![(endpoints.user.clone(), vec![]), (endpoints.admin.clone(), everything.to_vec())];
+    for permission in everything {
+        people.push((shop.staff(&[permission]).await, vec![permission]));
+    }
+    for (person, has) in people {
+        for endpoint in &endpoints.all {
+            let Needs::Staff(one_of) = endpoint.needs else { continue };
+            if one_of.iter().any(|permission| has.contains(permission)) {
+                // With a body that is none where one is taken: little is to happen.
+                let call = person.call(endpoint.method.clone(), &endpoint.path).lenient();
+                let reply = if endpoint.body.is_some() { call.json(json!([])).await } else { call.await };
+                assert!(reply.status != 403 && reply.status != 401, "{has:?} at {endpoint}: {reply}");
+            } else {
+                let mut call = person.call(endpoint.method.clone(), &endpoint.path);
+                if let Some(body) = &endpoint.body {
+                    call = call.json(body.clone());
+                }
+                call.await.problem(403, "forbidden");
+            }
         }
-        call.await.problem(403, "forbidden");
     }
 }
 

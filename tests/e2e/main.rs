@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod accounts;
 mod body;
 mod cart;
 mod catalogue;
@@ -20,6 +21,7 @@ mod http;
 mod idempotency;
 mod lists;
 mod messages;
+mod oidc;
 mod openapi;
 mod ops;
 mod orders;
@@ -31,6 +33,7 @@ mod seckill;
 mod seckill_faults;
 mod seckill_model;
 mod sessions;
+mod staff;
 mod stock;
 mod throttling;
 mod timers;

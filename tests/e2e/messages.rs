@@ -1,14 +1,10 @@
 //! What users are told, and by which way.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{OwnShop, Servers, Shop, User, eventually, unique};
+use crate::harness::{OwnShop, Servers, Service, Shop, User, eventually, unique};
 
 async fn messages(user: &User) -> Vec<Value> {
     let list = user.get("/api/user/message").await.is(200);
@@ -68,71 +64,10 @@ async fn messages_come_in_pages() {
     user.get("/api/user/message?cursor=nonsense").await.invalid("cursor");
 }
 
-/// An e-mail in the API's format, with the key it came under.
-#[derive(Clone, Debug)]
-struct Received {
-    authorization: String,
-    key: String,
-    email: Value,
-}
-
-/// An e-mail service that refuses the first attempts.
-struct MailService {
-    url: String,
-    received: Arc<Mutex<Vec<Received>>>,
-}
-
-impl MailService {
-    async fn refusing(first: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let seen = received.clone();
-        tokio::spawn(async move {
-            while let Ok((connection, _)) = listener.accept().await {
-                let seen = seen.clone();
-                tokio::spawn(async move { read(connection, first, &seen).await });
-            }
-        });
-        Self { url, received }
-    }
-
-    fn received(&self) -> Vec<Received> {
-        self.received.lock().expect("a lock").clone()
-    }
-}
-
-async fn read(connection: TcpStream, refused: usize, seen: &Mutex<Vec<Received>>) -> Option<()> {
-    let mut connection = BufReader::new(connection);
-    let mut line = String::new();
-    connection.read_line(&mut line).await.ok()?;
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        connection.read_line(&mut line).await.ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-        headers.insert(name.to_ascii_lowercase(), value.to_owned());
-    }
-    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
-    connection.read_exact(&mut body).await.ok()?;
-    let count = {
-        let mut seen = seen.lock().ok()?;
-        seen.push(Received {
-            authorization: headers.remove("authorization").unwrap_or_default(),
-            key: headers.remove("idempotency-key").unwrap_or_default(),
-            email: serde_json::from_slice(&body).unwrap_or_default(),
-        });
-        seen.len()
-    };
-    let status = if line.starts_with("POST /emails ") && count > refused { "200 OK" } else { "500 Oh" };
-    let reply = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
-    connection.write_all(reply.as_bytes()).await.ok()
-}
-
 /// Also the test of a job that fails three times and then works.
 #[tokio::test]
 async fn a_message_goes_out_by_mail_once_the_service_takes_it() {
-    let (servers, mail) = (Servers::start().await, MailService::refusing(3).await);
+    let (servers, mail) = (Servers::start().await, Service::mail(3).await);
     let shop = OwnShop::on(&servers)
         .variable("mail_url", &mail.url)
         .variable("mail_key", "key-of-the-shop")
@@ -153,15 +88,16 @@ async fn a_message_goes_out_by_mail_once_the_service_takes_it() {
         (sent == 1).then_some(())
     })
     .await;
-    let received = mail.received();
-    assert_eq!(received.len(), 4, "{received:?}");
-    for attempt in &received {
-        assert_eq!(attempt.authorization, "Bearer key-of-the-shop");
-        assert!(!attempt.key.is_empty() && attempt.key == received[0].key, "{received:?}");
-        assert_eq!(attempt.email["from"], "shop@shop.example");
-        assert_eq!(attempt.email["to"], json!(["buyer@mail.example"]));
-        assert!(attempt.email["subject"].as_str().is_some_and(|text| text.contains(&order)), "{attempt:?}");
-        assert!(attempt.email["text"].is_string(), "{attempt:?}");
+    let asked = mail.asked();
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    for attempt in &asked {
+        let (key, email) = (attempt.header("idempotency-key"), attempt.json());
+        assert_eq!(attempt.header("authorization"), "Bearer key-of-the-shop");
+        assert!(!key.is_empty() && key == asked[0].header("idempotency-key"), "{asked:?}");
+        assert_eq!(email["from"], "shop@shop.example");
+        assert_eq!(email["to"], json!(["buyer@mail.example"]));
+        assert!(email["subject"].as_str().is_some_and(|text| text.contains(&order)), "{attempt:?}");
+        assert!(email["text"].is_string(), "{attempt:?}");
     }
     assert_eq!(kinds(&user, 1).await.len(), 1, "told once");
     assert_eq!(servers.number("SELECT COUNT(*) FROM jobs WHERE queue = 'notify'").await, 0);

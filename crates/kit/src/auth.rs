@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Code, Context, Problem, Result, config, log, opaque,
-    redis::{self, Reply, arg},
+    redis::{self, Reply, Script, arg, int},
     staff::Permissions,
 };
 
@@ -27,7 +27,15 @@ pub enum Role {
 }
 
 impl Role {
-    /// As the database keeps it. What is no role of ours may do no more than a user.
+    /// As the database keeps it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::User => "user",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// From what the database keeps. What is no role of ours may do no more than a user.
     pub fn from_column(text: &str) -> Self {
         if text == "admin" { Role::Admin } else { Role::User }
     }
@@ -187,28 +195,35 @@ impl<S: Sync> OptionalFromRequestParts<S> for User {
     }
 }
 
-/// Refuses the access tokens of a session for as long as they could still live.
-pub async fn end_session(session_id: i64, access_ttl_seconds: i64) -> Result<()> {
-    let ttl = redis::int(access_ttl_seconds.saturating_add(1));
-    redis::command("SET", vec![arg(ended_key(session_id)), arg("1"), arg("EX"), ttl]).await.map(drop)
+/// ARGV: seconds, then sessions.
+static END: Script = Script::new(
+    r"
+    for i = 2, #ARGV do redis.call('SET', 'ended:' .. ARGV[i], '1', 'EX', ARGV[1]) end
+    return 1",
+);
+
+/// Refuses the access tokens of sessions for as long as they could still live.
+pub async fn end_sessions(session_ids: &[i64], access_ttl_seconds: i64) -> Result<()> {
+    let ttl = access_ttl_seconds.saturating_add(1);
+    // As many as a script's parameters may be, with room to spare.
+    for ids in session_ids.chunks(1000) {
+        END.run(&[], [ttl].iter().chain(ids).map(|number| int(*number)).collect()).await?;
+    }
+    Ok(())
 }
 
 async fn has_ended(session_id: i64) -> Result<bool> {
-    let reply = redis::command("EXISTS", vec![arg(ended_key(session_id))]).await?;
+    let reply = redis::command("EXISTS", vec![arg(format!("ended:{session_id}"))]).await?;
     Ok(reply.int(0) == Some(1))
 }
 
-fn ended_key(session_id: i64) -> String {
-    format!("ended:{session_id}")
-}
-
-/// A refresh token, for the client alone.
-pub fn new_refresh_token() -> Result<String> {
+/// A refresh token or one that comes by mail: for who gets it alone.
+pub fn new_secret_token() -> Result<String> {
     Ok(opaque::to_base64(&opaque::random::<32>()?))
 }
 
-/// What the database keeps of a refresh token. It is random, so a plain digest does.
-pub fn refresh_token_hash(token: &str) -> Vec<u8> {
+/// What the database keeps of such a token. It is random, so a plain digest does.
+pub fn token_hash(token: &str) -> Vec<u8> {
     use sha2::Digest;
     sha2::Sha256::digest(token).to_vec()
 }

@@ -84,12 +84,39 @@ impl Lockout {
         self.tell(&SUCCEEDED, key, vec![int(self.failures)]).await
     }
 
+    /// Opens the lock.
+    pub async fn forget(&self, key: &str) -> Result<()> {
+        crate::redis::command("DEL", vec![arg(lock_key(key))]).await.map(drop)
+    }
+
     async fn tell(&self, script: &Script, key: &str, arguments: Vec<crate::redis::RedisParameter>) -> Result<()> {
         let reply = script.run(&[&lock_key(key)], arguments).await?;
         match reply.int(0) {
             Some(0) => Ok(()),
             left => Err(too_fast(left.unwrap_or_default())),
         }
+    }
+}
+
+/// So many of something in so long, counted from the first.
+pub struct Quota {
+    pub most: i64,
+    pub seconds: i64,
+}
+
+/// Counts in KEYS[1] for ARGV[1] seconds; returns the count.
+static COUNT: Script = Script::new(
+    r"
+    local count = redis.call('INCR', KEYS[1])
+    if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+    return count",
+);
+
+impl Quota {
+    /// Takes one of what `key` has left; false if that is nothing.
+    pub async fn take(&self, key: &str) -> Result<bool> {
+        let reply = COUNT.run(&[&format!("quota:{key}")], vec![int(self.seconds)]).await?;
+        Ok(reply.int(0).unwrap_or_default() <= self.most)
     }
 }
 

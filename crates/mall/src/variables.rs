@@ -51,10 +51,14 @@ fn check(variables: &Variables) -> anyhow::Result<()> {
             "auto_ship" => {
                 ensure!(matches!(value.as_str(), "true" | "false"), wrong(&format!("true or false, not `{value}`")))
             }
-            "mail_url" => {
+            "mail_url" | "oidc_token_host" => {
                 let url = Url::parse(value).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
                 let is_base = url.is_some_and(|url| url.path() == "/" && url.query().is_none());
                 ensure!(is_base, wrong(&format!("https://host or http://host:port, not `{value}`")));
+            }
+            "oidc_authorize_url" | "public_url" if !value.is_empty() => {
+                let is_url = Url::parse(value).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+                ensure!(is_url, wrong(&format!("a URL, not `{value}`")));
             }
             "mail_key" => {
                 let fits = value.bytes().all(|byte| byte.is_ascii_graphic());

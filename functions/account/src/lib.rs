@@ -1,51 +1,46 @@
-//! What a user has here: for now, messages.
+//! What users do with their accounts: profile, password, addresses, sessions, messages.
 
-use axum::{Json as Reply, Router, routing::get};
-use kit::{
-    Result, Timestamp, User,
-    extract::Query,
-    mysql,
-    page::{Page, PageQuery},
-    params, row,
+mod address;
+mod message;
+mod password;
+mod profile;
+mod session;
+
+use axum::{
+    Router,
+    routing::{delete, get, post, put},
 };
-use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::OpenApi;
 
 kit::function!(router);
 
 pub fn router() -> Router {
-    Router::new().route("/api/user/message", get(messages))
+    Router::new()
+        .route("/api/user/profile", get(profile::show).put(profile::update))
+        .route("/api/user/password", put(password::change))
+        .route("/api/user/password/forgot", post(password::forgot))
+        .route("/api/user/password/reset", post(password::reset))
+        .route("/api/user/address", get(address::list).post(address::create))
+        .route("/api/user/address/{address_id}", put(address::replace).delete(address::remove))
+        .route("/api/user/session", get(session::list).delete(session::end_others))
+        .route("/api/user/session/{session_id}", delete(session::end))
+        .route("/api/user/message", get(message::list))
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(messages))]
+#[openapi(paths(
+    profile::show,
+    profile::update,
+    password::change,
+    password::forgot,
+    password::reset,
+    address::list,
+    address::create,
+    address::replace,
+    address::remove,
+    session::list,
+    session::end,
+    session::end_others,
+    message::list,
+))]
 pub struct Api;
-
-row! {
-    #[derive(Debug, Serialize, ToSchema)]
-    struct Message {
-        message_id: i64,
-        /// `order_paid`, `order_shipped`, `order_cancelled`, `order_expired`, `order_refunded` or `refund_rejected`.
-        kind: String,
-        #[schema(required)]
-        order_no: Option<String>,
-        subject: String,
-        body: String,
-        created_at: Timestamp,
-    }
-}
-
-/// What the shop told the user, newest first
-#[utoipa::path(
-    get, path = "/api/user/message", tag = "accounts", security(("bearer" = [])), params(PageQuery),
-    responses((status = 200, body = Page<Message>), (status = 422, description = "`invalid`"))
-)]
-async fn messages(user: User, Query(page): Query<PageQuery>) -> Result<Reply<Page<Message>>> {
-    const MESSAGES: &str = "
-        SELECT id AS message_id, kind, order_no, subject, body, created_at FROM messages
-        WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
-    let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
-    let values = params![user.id, before, i64::from(limit).saturating_add(1)];
-    let rows = mysql::connection().await?.query::<Message>(MESSAGES, values).await?;
-    Ok(Reply(Page::new(rows, limit, |message: &Message| message.message_id)))
-}

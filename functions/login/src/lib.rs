@@ -1,21 +1,10 @@
-//! Login, refresh, logout: the only function that mints tokens.
+//! Login, refresh, logout.
 
-mod session;
-
+use accounts::{Account, LOCKOUT, Tokens, client_address, session};
 use axum::{Json as Reply, Router, routing::post};
 use http::{HeaderMap, StatusCode};
-use kit::{
-    Code, Problem, Result, User,
-    auth::{self, Role},
-    config,
-    extract::Json,
-    mysql, params, password,
-    rate::{self, Lockout},
-    row,
-    staff::Permissions,
-};
-use serde::{Deserialize, Serialize};
-use session::Account;
+use kit::{Code, Problem, Result, User, auth, config, extract::Json, mysql, params, password, rate};
+use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
 kit::function!(router);
@@ -31,9 +20,6 @@ pub fn router() -> Router {
 #[openapi(paths(login, refresh, logout))]
 pub struct Api;
 
-/// So many wrong passwords within so long lock a name for as long.
-const LOCKOUT: Lockout = Lockout { failures: 10, seconds: 15 * 60 };
-
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Credentials {
@@ -45,28 +31,6 @@ struct Credentials {
 #[serde(deny_unknown_fields)]
 struct Refresh {
     refresh_token: String,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Tokens {
-    access_token: String,
-    token_type: &'static str,
-    /// Seconds for which the access token is good.
-    expires_in: i64,
-    /// Works once.
-    refresh_token: String,
-    user: SignedIn,
-}
-
-#[derive(Serialize, ToSchema)]
-struct SignedIn {
-    user_id: i64,
-    username: String,
-    role: Role,
-}
-
-row! {
-    struct UserRow { id: i64, username: String, password_hash: String, role: String, permissions: i64 }
 }
 
 /// Sign in
@@ -92,10 +56,12 @@ async fn login(headers: HeaderMap, Json(given): Json<Credentials>) -> Result<Rep
         LOCKOUT.check(name).await?;
     }
     let user = match &name {
-        Some(name) => mysql::connection().await?.query_one::<UserRow>(USER, params![name]).await?,
+        Some(name) => mysql::connection().await?.query_one::<Account>(USER, params![name]).await?,
         None => None,
     };
-    let matches = password::verify(&given.password, user.as_ref().map(|user| user.password_hash.as_str()))?;
+    // Who has none signs in elsewhere.
+    let hash = user.as_ref().map(|user| user.password_hash.as_str()).filter(|hash| !hash.is_empty());
+    let matches = password::verify(&given.password, hash)?;
     let Some(user) = user.filter(|_| matches) else {
         if let Some(name) = &name {
             LOCKOUT.failed(name).await?;
@@ -105,13 +71,7 @@ async fn login(headers: HeaderMap, Json(given): Json<Credentials>) -> Result<Rep
     if let Some(name) = &name {
         LOCKOUT.succeeded(name).await?;
     }
-    let account = Account {
-        id: user.id,
-        username: user.username,
-        role: Role::from_column(&user.role),
-        permissions: Permissions::from_bits(user.permissions),
-    };
-    session::start(account, &headers).await.map(Reply)
+    session::start(user, &headers).await.map(Reply)
 }
 
 /// Trade a refresh token for new tokens
@@ -136,10 +96,4 @@ async fn refresh(Json(given): Json<Refresh>) -> Result<Reply<Tokens>> {
 async fn logout(user: User) -> Result<StatusCode> {
     session::end(user).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The client's IP address, as Spin saw it; a proxy's if there is one before it.
-fn client_address(headers: &HeaderMap) -> &str {
-    let address = headers.get("spin-client-addr").and_then(|value| value.to_str().ok()).unwrap_or("unknown");
-    address.rsplit_once(':').map_or(address, |(ip, _port)| ip)
 }

@@ -1,28 +1,72 @@
 //! Tells users what became of their orders: a message for each change, sent by e-mail too where the shop has a service
-//! for it and the user an address.
+//! for it and the user an address. And mails those who forgot their password a token.
 
 mod mail;
 
+use accounts::{RESET_SECONDS, Reset};
 use kit::{
-    Result, Timestamp,
+    Result, Timestamp, config,
     jobs::{self, Job, Queue},
+    log,
     mysql::{self, Error, Transaction},
     params, row,
 };
 use ordering::notice::{Kind, Notice};
+use serde::Deserialize;
 
 kit::worker!(work);
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
-    jobs::work(Queue::Notify, tell).await
+    jobs::work(Queue::Notify, async |job, letter| match letter {
+        Letter::Notice(notice) => tell(job, notice).await,
+        Letter::Reset(reset) => mail_token(job, reset).await,
+    })
+    .await
 }
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Letter {
+    Notice(Notice),
+    Reset(Reset),
+}
+
+const RECIPIENT: &str = "SELECT email FROM users WHERE id = ?";
 
 row! {
     struct Recipient { email: Option<String> }
 }
 
+/// The token goes out by mail alone: no message that a stolen session could read, no job that a backup would keep.
+async fn mail_token(job: &Job, reset: Reset) -> Result<()> {
+    let user_id = reset.reset_password_of;
+    let Some(service) = mail::Service::configured().await? else {
+        log::warn("somebody has forgotten their password, and the shop has no e-mail service", &user_id);
+        return mysql::transaction(async |tx| job.finish(tx).await).await;
+    };
+    let letter = mysql::transaction(async |tx| {
+        let recipient: Option<Recipient> = tx.query_one(RECIPIENT, params![user_id]).await?;
+        match recipient.and_then(|recipient| recipient.email) {
+            Some(email) => Ok(Some((email, Reset::token(tx, user_id).await?))),
+            None => Ok(None),
+        }
+    })
+    .await?;
+    if let Some((email, token)) = letter {
+        let url = config::text("reset_url").await?;
+        let body = format!(
+            "Somebody, hopefully you, wants to set your password anew. For {} minutes, once, this does it:\n\n{url}{token}\n\n\
+             If it was not you, do nothing.",
+            RESET_SECONDS / 60
+        );
+        // Each attempt has a token of its own: those before it are dead.
+        let key = format!("reset-{}-{}", job.id, Timestamp::now().0);
+        service.send(&key, &email, "Set your password anew", &body).await?;
+    }
+    mysql::transaction(async |tx| job.finish(tx).await).await
+}
+
 async fn tell(job: &Job, notice: Notice) -> Result<()> {
-    const RECIPIENT: &str = "SELECT email FROM users WHERE id = ?";
     const SENT: &str = "UPDATE messages SET sent_at = ? WHERE job_id = ?";
     let text = text(&notice);
     let service = mail::Service::configured().await?;

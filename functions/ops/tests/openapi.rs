@@ -22,6 +22,7 @@ use utoipa::{
     components(schemas(ProblemBody, Code)),
     tags(
         (name = "accounts", description = "Sign up, sign in, sign out"),
+        (name = "staff", description = "For who works for the shop"),
         (name = "catalogue", description = "Products and categories"),
         (name = "cart", description = "The cart"),
         (name = "orders", description = "From the cart to a paid order"),
@@ -43,6 +44,8 @@ fn whole() -> openapi::OpenApi {
         ("pay", pay::Api::openapi()),
         ("refund", refund::Api::openapi()),
         ("account", account::Api::openapi()),
+        ("oidc", oidc::Api::openapi()),
+        ("admin", admin::Api::openapi()),
         ("seckill", seckill::Api::openapi()),
         ("ops", ops::Api::openapi()),
     ] {

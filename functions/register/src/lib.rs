@@ -1,5 +1,6 @@
 //! Sign-up.
 
+use accounts::check_password;
 use axum::{Json as Reply, Router, routing::post};
 use http::StatusCode;
 use kit::{
@@ -45,11 +46,8 @@ struct Registered {
 impl Registration {
     fn check(&self) -> Result<()> {
         let mut checks = Checks::new();
-        checks.that(auth::is_username(&self.username), "username", "must be 3 to 32 letters, digits, _, - or .").that(
-            (8..=128).contains(&self.password.chars().count()),
-            "password",
-            "must have 8 to 128 characters",
-        );
+        checks.that(auth::is_username(&self.username), "username", "must be 3 to 32 letters, digits, _, - or .");
+        check_password(&mut checks, "password", &self.password);
         if let Some(email) = &self.email {
             checks.email("email", email);
         }

@@ -7,8 +7,16 @@ use super::{Call, Shop, User};
 pub enum Needs {
     Nobody,
     User,
-    Admin,
+    /// An admin, or somebody with one of these permissions.
+    Staff(&'static [&'static str]),
 }
+
+const CATALOG: Needs = Needs::Staff(&["catalog:write"]);
+const ORDERS: Needs = Needs::Staff(&["orders:ship", "orders:refund"]);
+const SHIP: Needs = Needs::Staff(&["orders:ship"]);
+const REFUND: Needs = Needs::Staff(&["orders:refund"]);
+const SECKILL: Needs = Needs::Staff(&["seckill:write"]);
+const USERS: Needs = Needs::Staff(&["users:write"]);
 
 /// One endpoint with all that a call to it needs, for the rules that hold for every endpoint.
 pub struct Endpoint {
@@ -36,6 +44,10 @@ impl Endpoints {
         let order = user.order(&[(product, 1)]).await;
         let activity = shop.sale(product, json!({ "stock": 5 })).await;
         let drawn = user.post("/api/seckill").json(json!({ "activity_id": activity })).await.is(202);
+        let address =
+            json!({ "receiver": "王小明", "phone": "+86 10 1234", "region": "北京", "detail": "长安街 1 号" });
+        let address_id = user.post("/api/user/address").json(address.clone()).await.is(201)["address_id"].clone();
+        let someone = shop.user().await;
         let ticket = drawn["ticket"].as_str().expect("a ticket");
         let endpoint = |method: Method, path: &str, needs, body: Value| Endpoint {
             method,
@@ -44,6 +56,8 @@ impl Endpoints {
                 .replace("{category_id}", &category.to_string())
                 .replace("{order_no}", &order)
                 .replace("{activity_id}", &activity.to_string())
+                .replace("{address_id}", &address_id.to_string())
+                .replace("{user_id}", &someone.user_id.to_string())
                 .replace("{ticket}", ticket),
             needs,
             body: body.is_object().then_some(body),
@@ -69,15 +83,15 @@ impl Endpoints {
             (
                 &post,
                 "/api/product",
-                Needs::Admin,
+                CATALOG,
                 json!({ "name": "A thing", "price_cents": 1, "stock": 0, "on_shelf": false }),
             ),
-            (&put, "/api/product/{product_id}", Needs::Admin, name.clone()),
-            (&post, "/api/product/{product_id}/stock", Needs::Admin, json!({ "delta": 1, "reason": "found" })),
-            (&post, "/api/product/batch", Needs::Admin, json!({ "product_ids": [product], "on_shelf": true })),
-            (&post, "/api/category", Needs::Admin, name.clone()),
-            (&put, "/api/category/{category_id}", Needs::Admin, name),
-            (&get, "/api/order/all", Needs::Admin, Value::Null),
+            (&put, "/api/product/{product_id}", CATALOG, name.clone()),
+            (&post, "/api/product/{product_id}/stock", CATALOG, json!({ "delta": 1, "reason": "found" })),
+            (&post, "/api/product/batch", CATALOG, json!({ "product_ids": [product], "on_shelf": true })),
+            (&post, "/api/category", CATALOG, name.clone()),
+            (&put, "/api/category/{category_id}", CATALOG, name),
+            (&get, "/api/order/all", ORDERS, Value::Null),
             (&get, "/api/cart", Needs::User, Value::Null),
             (&post, "/api/cart", Needs::User, item.clone()),
             (&put, "/api/cart", Needs::User, item.clone()),
@@ -91,15 +105,37 @@ impl Endpoints {
             (&get, "/api/order/{order_no}/log", Needs::User, Value::Null),
             (&post, "/api/order/{order_no}/confirm", Needs::User, Value::Null),
             (&post, "/api/order/{order_no}/refund", Needs::User, json!({ "reason": "none" })),
-            (&post, "/api/order/{order_no}/refund/approve", Needs::Admin, Value::Null),
-            (&post, "/api/order/{order_no}/refund/reject", Needs::Admin, json!({ "reason": "none" })),
+            (&post, "/api/order/{order_no}/refund/approve", REFUND, Value::Null),
+            (&post, "/api/order/{order_no}/refund/reject", REFUND, json!({ "reason": "none" })),
+            (&post, "/api/order/{order_no}/ship", SHIP, json!({ "carrier": "a carrier", "tracking_no": "a number" })),
+            (&get, "/api/user/message", Needs::User, Value::Null),
+            (&get, "/api/user/profile", Needs::User, Value::Null),
+            (&put, "/api/user/profile", Needs::User, json!({ "nickname": "A nickname" })),
+            (
+                &put,
+                "/api/user/password",
+                Needs::User,
+                json!({ "old_password": "not the old one", "new_password": "long enough" }),
+            ),
+            (&post, "/api/user/password/forgot", Needs::Nobody, json!({ "username": "nobody-at-all" })),
             (
                 &post,
-                "/api/order/{order_no}/ship",
-                Needs::Admin,
-                json!({ "carrier": "a carrier", "tracking_no": "a number" }),
+                "/api/user/password/reset",
+                Needs::Nobody,
+                json!({ "token": "none", "new_password": "long enough" }),
             ),
-            (&get, "/api/user/message", Needs::User, Value::Null),
+            (&get, "/api/user/address", Needs::User, Value::Null),
+            (&post, "/api/user/address", Needs::User, address.clone()),
+            (&put, "/api/user/address/{address_id}", Needs::User, address),
+            (&delete, "/api/user/address/{address_id}", Needs::User, Value::Null),
+            (&get, "/api/user/session", Needs::User, Value::Null),
+            (&delete, "/api/user/session", Needs::User, Value::Null),
+            (&delete, "/api/user/session/1", Needs::User, Value::Null),
+            (&get, "/api/user/oidc/nobody", Needs::Nobody, Value::Null),
+            (&get, "/api/user/oidc/nobody/callback?state=none&code=none", Needs::Nobody, Value::Null),
+            (&get, "/api/admin/user", USERS, Value::Null),
+            (&put, "/api/admin/user/{user_id}/role", USERS, json!({ "role": "user" })),
+            (&get, "/api/admin/audit", USERS, Value::Null),
             (&get, "/api/seckill", Needs::Nobody, Value::Null),
             (&get, "/api/seckill/{activity_id}", Needs::Nobody, Value::Null),
             (&post, "/api/seckill", Needs::User, json!({ "activity_id": activity })),
@@ -107,14 +143,14 @@ impl Endpoints {
             (
                 &post,
                 "/api/seckill/init",
-                Needs::Admin,
+                SECKILL,
                 json!({ "product_id": product, "stock": 1, "price_cents": 1, "starts_at": "2026-01-01T00:00:00.000Z",
                         "ends_at": "2099-01-01T00:00:00.000Z" }),
             ),
             (&delete, "/api/cart?product_id={product_id}", Needs::User, Value::Null),
             (&delete, "/api/cart/clear", Needs::User, Value::Null),
-            (&delete, "/api/category/{category_id}", Needs::Admin, Value::Null),
-            (&delete, "/api/product/{product_id}", Needs::Admin, Value::Null),
+            (&delete, "/api/category/{category_id}", CATALOG, Value::Null),
+            (&delete, "/api/product/{product_id}", CATALOG, Value::Null),
             (&post, "/api/user/logout", Needs::User, Value::Null),
         ];
         let all = all.map(|(method, path, needs, body)| endpoint(method.clone(), path, needs, body));
@@ -135,7 +171,7 @@ impl Endpoints {
         match endpoint.needs {
             Needs::Nobody => call,
             Needs::User => call.bearer(&self.user.access),
-            Needs::Admin => call.bearer(&self.admin.access),
+            Needs::Staff(_) => call.bearer(&self.admin.access),
         }
     }
 }

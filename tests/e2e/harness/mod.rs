@@ -8,6 +8,7 @@ mod people;
 mod proxy;
 pub mod rules;
 mod servers;
+mod service;
 mod shop;
 pub mod token;
 pub mod wire;
@@ -18,6 +19,7 @@ pub use own::{OwnShop, Settings};
 pub use people::User;
 pub use proxy::Proxy;
 pub use servers::Servers;
+pub use service::Service;
 pub use shop::{Shop, Stock};
 
 use std::collections::hash_map::RandomState;

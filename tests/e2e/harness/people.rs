@@ -134,6 +134,16 @@ impl Shop {
         }
     }
 
+    /// Somebody new with these permissions.
+    pub async fn staff(&self, permissions: &[&str]) -> User {
+        let (username, password) = self.registered().await;
+        let user = self.sign_in(&username, &password).await;
+        let role = json!({ "role": "user", "permissions": permissions });
+        let path = format!("/api/admin/user/{}/role", user.user_id);
+        self.admin().await.put(&path).json(role).await.is(200);
+        self.sign_in(&username, &password).await
+    }
+
     async fn new_admin(&self, mysql: &str) -> User {
         let (username, password) = self.registered().await;
         grant_admin(&username, mysql);

@@ -12,6 +12,7 @@ pub const CODES: &[&str] = &[
     "forbidden",
     "idempotency_in_progress",
     "idempotency_mismatch",
+    "identity_taken",
     "internal",
     "invalid",
     "invalid_credentials",

@@ -128,5 +128,5 @@ impl Shop {
 
 fn client() -> reqwest::ClientBuilder {
     // A reply that takes longer than this is as good as none.
-    Client::builder().timeout(Duration::from_secs(30)).no_proxy()
+    Client::builder().timeout(Duration::from_secs(30)).no_proxy().redirect(reqwest::redirect::Policy::none())
 }

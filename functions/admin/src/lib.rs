@@ -1,0 +1,23 @@
+//! Users as the staff sees them, what they may do, and what the staff did.
+
+mod audit;
+mod user;
+
+use axum::{
+    Router,
+    routing::{get, put},
+};
+use utoipa::OpenApi;
+
+kit::function!(router);
+
+pub fn router() -> Router {
+    Router::new()
+        .route("/api/admin/user", get(user::list))
+        .route("/api/admin/user/{user_id}/role", put(user::set_role))
+        .route("/api/admin/audit", get(audit::list))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(user::list, user::set_role, audit::list))]
+pub struct Api;
