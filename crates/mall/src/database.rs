@@ -9,7 +9,7 @@ use sqlx::{
     mysql::MySqlConnectOptions,
 };
 
-use crate::address::Mysql;
+use crate::{address::Mysql, index};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
@@ -49,7 +49,7 @@ async fn connect_or_create(mysql: &Mysql) -> anyhow::Result<MySqlConnection> {
     connect(mysql).await
 }
 
-/// Runs the migrations that have not run yet; says how many.
+/// Runs the migrations that have not run yet, and does what they could not in SQL; says how many ran.
 pub async fn migrate(mysql: &Mysql) -> anyhow::Result<usize> {
     let mut connection = connect_or_create(mysql).await?;
     let table = MIGRATIONS.table_name.as_ref();
@@ -57,6 +57,7 @@ pub async fn migrate(mysql: &Mysql) -> anyhow::Result<usize> {
     let before = connection.list_applied_migrations(table).await.map_err(unmigrated)?.len();
     MIGRATIONS.run(&mut connection).await.map_err(unmigrated)?;
     let after = connection.list_applied_migrations(table).await.map_err(unmigrated)?.len();
+    index::complete(&mut connection).await?;
     Ok(after.saturating_sub(before))
 }
 

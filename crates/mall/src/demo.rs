@@ -13,7 +13,7 @@ use sqlx::{Connection, MySqlConnection};
 
 use crate::{
     address::Mysql,
-    database,
+    database, index,
     project::{Project, private_folder, random_hex, write_private},
 };
 
@@ -99,6 +99,7 @@ pub async fn load(project: &Project, mysql: &Mysql) -> anyhow::Result<Loaded> {
             products += 1;
         }
     }
+    index::complete(&mut transaction).await?;
     transaction.commit().await?;
     Ok(Loaded::Now { products })
 }

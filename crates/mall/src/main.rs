@@ -7,6 +7,7 @@ mod demo;
 mod functions;
 mod grant_admin;
 mod http;
+mod index;
 mod interrupt;
 mod jobs;
 mod migrate;

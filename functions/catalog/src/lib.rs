@@ -5,6 +5,7 @@
 mod category;
 mod detail;
 mod fresh;
+mod index;
 mod list;
 mod manage;
 mod product;

@@ -11,12 +11,14 @@ use kit::{
     page::{Page, PageQuery},
     params,
 };
+use search::Query as Words;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     category,
     fresh::{Fresh, Shelf},
+    index::{self, Sql},
     product::{COLUMNS, Product, ProductRow, Reader},
 };
 
@@ -25,10 +27,9 @@ static SHELF: Shelf<String> = Shelf::new();
 const MAX_PRICE: i64 = 100_000_000_000;
 const HOT_SECONDS: i64 = 7 * 24 * 60 * 60;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 enum Sort {
     /// Newest first.
-    #[default]
     #[serde(rename = "new")]
     New,
     /// Cheapest first.
@@ -40,6 +41,9 @@ enum Sort {
     /// Most sold first.
     #[serde(rename = "sold")]
     Sold,
+    /// What is named most like `q` first, then what sold most.
+    #[serde(rename = "relevance")]
+    Relevance,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -47,13 +51,14 @@ enum Sort {
 pub struct Filter {
     /// With all that lies below it.
     category_id: Option<i64>,
-    /// A part of the name, literally.
+    /// Words of the name, literally and in any order: all of them, a Latin one by its beginning, a Chinese one by any part.
     #[param(max_length = 200)]
     q: Option<String>,
     #[param(minimum = 0)]
     min_price_cents: Option<i64>,
     #[param(minimum = 0)]
     max_price_cents: Option<i64>,
+    /// `relevance` unless said if there is a `q`, or else `new`.
     #[param(inline)]
     sort: Option<Sort>,
     #[param(minimum = 1, maximum = 100, default = 20)]
@@ -69,6 +74,8 @@ struct Place {
     /// The last product's price or sales; its id for `new`.
     key: i64,
     id: i64,
+    /// Its relevance; none where sales alone decide.
+    relevance: Option<i64>,
 }
 
 /// List products on the shelf
@@ -89,28 +96,42 @@ pub async fn list(user: Option<User>, uri: Uri, Query(filter): Query<Filter>, he
 
 async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor.clone() };
-    let (limit, sort) = (page.limit()?, filter.sort.unwrap_or_default());
+    let (mut search, limit) = (Search::new(filter)?, page.limit()?);
+    let words = filter.words();
+    let sort = filter.sort.unwrap_or(if words.is_some() { Sort::Relevance } else { Sort::New });
     let place = page.cursor::<Place>()?;
     if place.as_ref().is_some_and(|place| place.sort != sort) {
         return Err(Problem::invalid("cursor", "belongs to a list with another sort"));
     }
-    let mut search = Search::new(filter)?;
     if let Some(category_id) = filter.category_id {
         search.within(&category::with_descendants(category_id).await?);
     }
-    if let Some(place) = place {
-        search.after(&place);
+
+    let mut db = mysql::connection().await?;
+    // A list that was begun by relevance goes on so, however many match by now.
+    let mut relevance = None;
+    if let Some(words) = &words {
+        let are_many = index::are_many(&mut db, words).await?;
+        let ranked = place.as_ref().map_or(!are_many, |place| place.relevance.is_some());
+        relevance = Some(words).filter(|_| sort == Sort::Relevance && ranked);
+        search.find(words, are_many && relevance.is_none());
+    }
+    if let Some(words) = relevance {
+        search.relevance = index::relevance(words);
+    }
+    if let Some(place) = &place {
+        search.after(place);
     }
     let order = match sort {
         Sort::New => "id DESC",
         Sort::Price => "price_cents, id",
         Sort::PriceDown => "price_cents DESC, id DESC",
-        Sort::Sold => "sold DESC, id DESC",
+        Sort::Relevance if relevance.is_some() => "relevance DESC, sold DESC, id DESC",
+        Sort::Sold | Sort::Relevance => "sold DESC, id DESC",
     };
-    let conditions = search.conditions.join(" AND ");
-    let sql = format!("SELECT {COLUMNS} FROM products WHERE {conditions} ORDER BY {order} LIMIT ?");
-    search.values.extend(params![i64::from(limit).saturating_add(1)]);
-    let rows = mysql::connection().await?.query::<ProductRow>(&sql, search.values).await?;
+    let (sql, values) = search.select(order, limit);
+    let rows = db.query::<ProductRow>(&sql, values).await?;
+    drop(db);
     let currency = config::currency().await?;
     let products = rows.into_iter().map(|row| row.into_product(reader, &currency)).collect();
     Ok(Page::new(products, limit, |product: &Product| Place {
@@ -118,16 +139,32 @@ async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
         key: match sort {
             Sort::New => product.product_id,
             Sort::Price | Sort::PriceDown => product.price_cents.0,
-            Sort::Sold => product.sold,
+            Sort::Sold | Sort::Relevance => product.sold,
         },
         id: product.product_id,
+        relevance: relevance.map(|words| words.relevance(&product.name)),
     }))
 }
 
-/// The WHERE of a list, and its parameters.
+impl Filter {
+    fn q(&self) -> &str {
+        self.q.as_deref().unwrap_or_default().trim()
+    }
+
+    fn words(&self) -> Option<Words> {
+        Some(self.q()).filter(|q| !q.is_empty()).map(Words::new)
+    }
+}
+
+/// The statement of a list: its parts, and their parameters.
 struct Search {
+    /// A column to sort by.
+    relevance: Sql,
+    from: Sql,
     conditions: Vec<String>,
     values: Vec<ParameterValue>,
+    /// What the page before leaves, where a column above decides.
+    having: Sql,
 }
 
 impl Search {
@@ -139,13 +176,15 @@ impl Search {
         if let Some(price) = filter.max_price_cents {
             checks.number("max_price_cents", price, 0, MAX_PRICE);
         }
-        let q = filter.q.as_deref().unwrap_or_default().trim();
-        checks.text("q", q, 0, 200).done()?;
+        checks.text("q", filter.q(), 0, 200).done()?;
 
-        let mut search = Search { conditions: vec!["on_shelf = 1".to_owned()], values: vec![] };
-        if !q.is_empty() {
-            search.add("name LIKE ? ESCAPE '!'", params![like(q)]);
-        }
+        let mut search = Search {
+            relevance: Sql::default(),
+            from: ("products".to_owned(), vec![]),
+            conditions: vec!["on_shelf = 1".to_owned()],
+            values: vec![],
+            having: Sql::default(),
+        };
         if let Some(price) = filter.min_price_cents {
             search.add("price_cents >= ?", params![price]);
         }
@@ -165,22 +204,46 @@ impl Search {
         self.add(format!("category_id IN ({})", marks(category_ids.len())), ids);
     }
 
+    /// Products with these words. Many are walked, and each is asked; few are looked up.
+    fn find(&mut self, words: &Words, are_many: bool) {
+        if words.terms.is_empty() {
+            // Of what was asked, nothing can be in a name.
+            return self.add("1 = 0", vec![]);
+        }
+        match are_many {
+            true => index::has_terms(words).for_each(|(condition, values)| self.add(condition, values)),
+            false => self.from = index::table(words),
+        }
+        index::has_parts(words).for_each(|(condition, values)| self.add(condition, values));
+    }
+
     fn after(&mut self, place: &Place) {
-        let (column, sign) = match place.sort {
-            Sort::New => return self.add("id < ?", params![place.id]),
-            Sort::Price => ("price_cents", ">"),
-            Sort::PriceDown => ("price_cents", "<"),
-            Sort::Sold => ("sold", "<"),
+        let (column, sign) = match (place.sort, place.relevance) {
+            (Sort::New, _) => return self.add("id < ?", params![place.id]),
+            (Sort::Relevance, Some(relevance)) => {
+                let condition = "HAVING relevance < ? OR (relevance = ? AND (sold < ? OR (sold = ? AND id < ?)))";
+                self.having = (condition.to_owned(), params![relevance, relevance, place.key, place.key, place.id]);
+                return;
+            }
+            (Sort::Price, _) => ("price_cents", ">"),
+            (Sort::PriceDown, _) => ("price_cents", "<"),
+            (Sort::Sold | Sort::Relevance, _) => ("sold", "<"),
         };
         let condition = format!("({column} {sign} ? OR ({column} = ? AND id {sign} ?))");
         self.add(condition, params![place.key, place.key, place.id]);
     }
-}
 
-/// A pattern that finds the text anywhere, with nothing in it that means more than itself.
-fn like(text: &str) -> String {
-    let escaped = text.replace('!', "!!").replace('%', "!%").replace('_', "!_");
-    format!("%{escaped}%")
+    fn select(self, order: &str, limit: u32) -> Sql {
+        let (relevance, relevance_values) = self.relevance;
+        let (from, from_values) = self.from;
+        let (having, having_values) = self.having;
+        let conditions = self.conditions.join(" AND ");
+        let sql = format!(
+            "SELECT {COLUMNS}{relevance} FROM {from} WHERE {conditions} {having} ORDER BY {order} LIMIT ?"
+        );
+        let one_more = params![i64::from(limit).saturating_add(1)];
+        (sql, [relevance_values, from_values, self.values, having_values, one_more].concat())
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -227,15 +290,4 @@ async fn find_hot(limit: u32, reader: Reader) -> Result<Hot> {
     let rows = mysql::connection().await?.query::<ProductRow>(&sql, params![since, i64::from(limit)]).await?;
     let currency = config::currency().await?;
     Ok(Hot { items: rows.into_iter().map(|row| row.into_product(reader, &currency)).collect() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_means_its_text_and_nothing_else() {
-        assert_eq!(like("手机"), "%手机%");
-        assert_eq!(like("100%_!"), "%100!%!_!!%");
-    }
 }

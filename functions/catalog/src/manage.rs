@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 use crate::{
     detail::read_by,
+    index,
     product::{Product, Reader},
 };
 
@@ -130,6 +131,7 @@ pub async fn create(staff: Staff<CATALOG_WRITE>, Json(new): Json<NewProduct>) ->
         ];
         tx.execute(INSERT, values).await?;
         let product_id = tx.last_insert_id().await?;
+        index::keep(tx, product_id, &new.name).await?;
         record_movement(tx, product_id, new.stock, "initial stock", staff.user.id).await?;
         let product = read_by(tx, product_id, Reader::Admin).await?;
         staff.record(tx, "product.create", product_id, (), &product).await?;
@@ -196,6 +198,9 @@ pub async fn update(
         check_category(tx, change.category_id.flatten()).await?;
         let before = read_by(tx, product_id, Reader::Admin).await?;
         tx.execute(&sql, values.clone()).await?;
+        if let Some(name) = &change.name {
+            index::keep(tx, product_id, name).await?;
+        }
         let after = read_by(tx, product_id, Reader::Admin).await?;
         staff.record(tx, "product.update", product_id, &before, &after).await?;
         Ok(after)

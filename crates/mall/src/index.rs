@@ -1,0 +1,59 @@
+//! Products that can't be found by their names yet: those from before there was an index, and those that were loaded by
+//! the thousand.
+
+use std::fmt::Write;
+
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
+
+const AT_ONCE: usize = 500;
+
+/// Has all of them found, as the function `catalog` does; says how many.
+pub async fn complete(connection: &mut MySqlConnection) -> anyhow::Result<usize> {
+    // Without a lock at first: the shop may be open.
+    const MISSING: &str = "SELECT id FROM products WHERE search_text IS NULL ORDER BY id LIMIT ?";
+    let mut count = 0;
+    loop {
+        let ids: Vec<i64> = sqlx::query_scalar(MISSING).bind(AT_ONCE as i64).fetch_all(&mut *connection).await?;
+        if ids.is_empty() {
+            return Ok(count);
+        }
+        let mut transaction = connection.begin().await?;
+        let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let lock = format!(
+            "SELECT id, name FROM products WHERE id IN ({list}) AND search_text IS NULL ORDER BY id FOR UPDATE"
+        );
+        let products: Vec<(i64, String)> = sqlx::query_as(AssertSqlSafe(lock)).fetch_all(&mut *transaction).await?;
+        count += products.len();
+        add(&mut transaction, &products).await?;
+        transaction.commit().await?;
+    }
+}
+
+async fn add(connection: &mut MySqlConnection, products: &[(i64, String)]) -> anyhow::Result<()> {
+    let texts: Vec<_> = products.iter().map(|(id, name)| (*id, search::fold(name))).collect();
+    let terms: Vec<_> =
+        texts.iter().flat_map(|(id, text)| search::terms(text).into_iter().map(move |term| (*id, term))).collect();
+    for terms in terms.chunks(2000) {
+        let mut sql = "INSERT IGNORE INTO product_terms (product_id, term) VALUES ".to_owned();
+        sql.push_str(&vec!["(?, ?)"; terms.len()].join(","));
+        let mut insert = sqlx::query(AssertSqlSafe(sql));
+        for (id, term) in terms {
+            insert = insert.bind(id).bind(term.as_bytes());
+        }
+        insert.execute(&mut *connection).await?;
+    }
+    for texts in texts.chunks(100) {
+        let mut sql = "UPDATE products SET search_text = CASE id ".to_owned();
+        for _ in texts {
+            sql.push_str("WHEN ? THEN ? ");
+        }
+        let ids = texts.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(",");
+        write!(sql, "END WHERE id IN ({ids})")?;
+        let mut update = sqlx::query(AssertSqlSafe(sql));
+        for (id, text) in texts {
+            update = update.bind(id).bind(text);
+        }
+        update.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
