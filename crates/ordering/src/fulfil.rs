@@ -20,11 +20,22 @@ pub enum Task {
     Complete { order_no: String },
     /// Give the money back.
     Refund { order_no: String },
+    /// Count which products were bought together.
+    Relate { order_no: String },
 }
 
 /// Has `fulfil` do it.
 pub(crate) async fn enqueue(tx: &mut Transaction, task: &Task, due: Timestamp) -> Result<()> {
     tx.enqueue(Queue::Fulfil, task, due).await
+}
+
+/// Has `fulfil` do what follows when an order of so many lines is paid.
+pub(crate) async fn after_payment(tx: &mut Transaction, order_no: &str, lines: usize, now: Timestamp) -> Result<()> {
+    let mut tasks = vec![Task::Ship { order_no: order_no.to_owned() }];
+    if lines > 1 {
+        tasks.push(Task::Relate { order_no: order_no.to_owned() });
+    }
+    tx.enqueue_all(Queue::Fulfil, &tasks, now).await
 }
 
 /// With whom a parcel goes, and under which number.

@@ -13,6 +13,7 @@ mod pay;
 mod place;
 mod pricing;
 pub mod refund;
+pub mod related;
 pub mod sale;
 mod state;
 mod stock;

@@ -6,11 +6,11 @@ use utoipa::ToSchema;
 
 use crate::{
     Actor, Cents, Event,
-    fulfil::{Task, enqueue},
+    fulfil::after_payment,
     history::change,
     notice::{Kind, tell},
     state::refused,
-    stock::{lock, sell},
+    stock::{held, lock, sell},
 };
 
 /// Who takes the money. One that answers later adds a variant, and [`Provider::charge`] answers `Pending` for it.
@@ -105,9 +105,10 @@ pub async fn pay(tx: &mut Transaction, user_id: i64, order_no: &str, provider: P
     if status == PaymentStatus::Succeeded {
         change(tx, &order, Event::Pay, None, Actor::User(user_id)).await?;
         tx.execute(PAID, params![next.name(), now, order_no]).await?;
-        enqueue(tx, &Task::Ship { order_no: order_no.to_owned() }, now).await?;
+        let lines = held(tx, order_no).await?;
+        after_payment(tx, order_no, lines.len(), now).await?;
         tell(tx, &order, Kind::Paid).await?;
-        sell(tx, order_no).await?;
+        sell(tx, &lines).await?;
     }
     let (order_no, provider) = (order_no.to_owned(), provider.name());
     Ok(Payment { payment_no, order_no, status, amount_cents: amount, currency: order.currency, provider })

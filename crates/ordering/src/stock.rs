@@ -90,8 +90,8 @@ pub(crate) async fn reserve(tx: &mut Transaction, lines: impl Iterator<Item = Li
 }
 
 /// What an order reserved is sold.
-pub(crate) async fn sell(tx: &mut Transaction, order_no: &str) -> Result<()> {
-    move_held(tx, order_no, "reserved", "sold").await.map(drop)
+pub(crate) async fn sell(tx: &mut Transaction, lines: &[Line]) -> Result<()> {
+    shift(tx, lines, "reserved", "sold").await
 }
 
 /// What was sold can be bought again.
@@ -104,11 +104,15 @@ row! {
     struct Held { product_id: i64, quantity: i64 }
 }
 
-async fn move_held(tx: &mut Transaction, order_no: &str, from: &str, to: &str) -> Result<Vec<Line>> {
+/// The lines of an order.
+pub(crate) async fn held(tx: &mut Transaction, order_no: &str) -> Result<Vec<Line>> {
     const HELD: &str = "SELECT product_id, quantity FROM order_items WHERE order_no = ?";
     let held = tx.query::<Held>(HELD, params![order_no]).await?;
-    let lines: Vec<_> =
-        held.into_iter().map(|held| Line { product_id: held.product_id, quantity: held.quantity }).collect();
+    Ok(held.into_iter().map(|held| Line { product_id: held.product_id, quantity: held.quantity }).collect())
+}
+
+async fn move_held(tx: &mut Transaction, order_no: &str, from: &str, to: &str) -> Result<Vec<Line>> {
+    let lines = held(tx, order_no).await?;
     shift(tx, &lines, from, to).await?;
     Ok(lines)
 }

@@ -9,6 +9,7 @@ mod index;
 mod list;
 mod manage;
 mod product;
+mod related;
 
 use axum::{
     Router,
@@ -24,6 +25,7 @@ pub fn router() -> Router {
         .route("/api/product/hot", get(list::hot))
         .route("/api/product/batch", post(manage::batch))
         .route("/api/product/{product_id}", get(detail::show).put(manage::update).delete(manage::remove))
+        .route("/api/product/{product_id}/related", get(related::related))
         .route("/api/product/{product_id}/stock", post(manage::stock))
         .route("/api/category", get(category::tree).post(category::create))
         .route("/api/category/{category_id}", put(category::update).delete(category::remove))
@@ -34,6 +36,7 @@ pub fn router() -> Router {
     list::list,
     list::hot,
     detail::show,
+    related::related,
     manage::create,
     manage::batch,
     manage::update,

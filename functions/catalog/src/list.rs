@@ -238,9 +238,8 @@ impl Search {
         let (from, from_values) = self.from;
         let (having, having_values) = self.having;
         let conditions = self.conditions.join(" AND ");
-        let sql = format!(
-            "SELECT {COLUMNS}{relevance} FROM {from} WHERE {conditions} {having} ORDER BY {order} LIMIT ?"
-        );
+        let sql =
+            format!("SELECT {COLUMNS}{relevance} FROM {from} WHERE {conditions} {having} ORDER BY {order} LIMIT ?");
         let one_more = params![i64::from(limit).saturating_add(1)];
         (sql, [relevance_values, from_values, self.values, having_values, one_more].concat())
     }
@@ -248,9 +247,15 @@ impl Search {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct HotQuery {
+pub struct LimitQuery {
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
+}
+
+impl LimitQuery {
+    pub fn limit(&self) -> Result<u32> {
+        PageQuery { limit: self.limit, cursor: None }.limit()
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -260,11 +265,11 @@ pub struct Hot {
 
 /// What sold best in the last seven days
 #[utoipa::path(
-    get, path = "/api/product/hot", tag = "catalogue", security((), ("bearer" = [])), params(HotQuery),
+    get, path = "/api/product/hot", tag = "catalogue", security((), ("bearer" = [])), params(LimitQuery),
     responses((status = 200, body = Hot), (status = 422, description = "`invalid`"))
 )]
-pub async fn hot(user: Option<User>, Query(query): Query<HotQuery>, headers: HeaderMap) -> Result<Response> {
-    let limit = PageQuery { limit: query.limit, cursor: None }.limit()?;
+pub async fn hot(user: Option<User>, Query(query): Query<LimitQuery>, headers: HeaderMap) -> Result<Response> {
+    let limit = query.limit()?;
     let hot = match Reader::from(user) {
         Reader::Admin => Fresh::new(&find_hot(limit, Reader::Admin).await?)?,
         Reader::Anyone => {

@@ -1,4 +1,4 @@
-//! Ships what was paid, completes what was shipped, gives money back.
+//! Ships what was paid, completes what was shipped, gives money back, counts what is bought together.
 
 use kit::{
     Problem, Result, config,
@@ -8,7 +8,7 @@ use kit::{
 use ordering::{
     facts,
     fulfil::{Task, complete_by_itself, ship_by_itself},
-    refund,
+    refund, related,
 };
 
 kit::worker!(work);
@@ -34,6 +34,13 @@ pub async fn work(_: Vec<u8>) -> Result<()> {
             mysql::transaction(work).await
         }
         Task::Refund { order_no } => give_back(job, &order_no).await,
+        Task::Relate { order_no } => {
+            let work = async |tx: &mut mysql::Transaction| {
+                job.finish(tx).await?;
+                related::count(tx, &order_no).await
+            };
+            mysql::transaction(work).await
+        }
     })
     .await
 }

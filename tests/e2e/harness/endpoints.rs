@@ -74,6 +74,7 @@ impl Endpoints {
             (&get, "/api/product", Needs::Nobody, Value::Null),
             (&get, "/api/product/hot", Needs::Nobody, Value::Null),
             (&get, "/api/product/{product_id}", Needs::Nobody, Value::Null),
+            (&get, "/api/product/{product_id}/related", Needs::Nobody, Value::Null),
             (&get, "/api/category", Needs::Nobody, Value::Null),
             (&get, "/health", Needs::Nobody, Value::Null),
             (&get, "/ready", Needs::Nobody, Value::Null),
