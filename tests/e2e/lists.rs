@@ -246,6 +246,11 @@ async fn pages_by_sales_have_no_gap_and_no_double_under_inserts() {
 }
 
 #[tokio::test]
+async fn pages_by_relevance_have_no_gap_and_no_double_under_inserts() {
+    pages_under_inserts("relevance").await;
+}
+
+#[tokio::test]
 async fn the_last_page_says_so() {
     let shop = Shop::running();
     let admin = shop.admin().await;
@@ -285,7 +290,7 @@ async fn a_cursor_of_another_sort_is_refused() {
     for _ in 0..3 {
         shop.product(json!({ "category_id": category })).await;
     }
-    let sorts = ["new", "price", "-price", "sold"];
+    let sorts = ["new", "price", "-price", "sold", "relevance"];
     for sort in sorts {
         let path = |sort: &str| format!("/api/product?category_id={category}&limit=1&sort={sort}");
         let list = admin.get(&path(sort)).await.is(200);

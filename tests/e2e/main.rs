@@ -29,6 +29,8 @@ mod paying;
 mod races;
 mod refunds;
 mod register;
+mod related;
+mod search;
 mod seckill;
 mod seckill_faults;
 mod seckill_model;

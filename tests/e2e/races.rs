@@ -242,3 +242,45 @@ async fn two_hundred_at_once_are_all_served() {
         reply.is(200);
     }
 }
+
+#[tokio::test]
+async fn what_leaves_the_shelf_while_people_buy_leaves_the_stock_whole() {
+    let shop = Shop::running();
+    let (admin, buyers) = (shop.admin().await, shop.buyers(24).await);
+    let products = join_all((0..4).map(|_| shop.product(json!({ "stock": 500 })))).await;
+    let buying = join_all(buyers.iter().enumerate().map(async |(n, buyer)| {
+        let mut bought = 0;
+        for round in 0..4 {
+            let (one, two) = (products[(n + round) % 4], products[(n + round + 1) % 4]);
+            let reply = buyer.ordering(&[(one, 1), (two, 2)]).await;
+            if reply.status != 201 {
+                // Off the shelf just now.
+                reply.problem(422, "invalid");
+                continue;
+            }
+            let order = reply.json()["order_no"].as_str().expect("a number").to_owned();
+            if (n + round) % 3 == 0 {
+                buyer.cancelling(&order).await.is(200);
+            } else {
+                // What was ordered can be paid, wherever it is by now.
+                buyer.paying(&order).await.is(200);
+                bought += 1;
+            }
+        }
+        bought
+    }));
+    let changing = async {
+        for round in 0..12 {
+            let batch = json!({ "product_ids": products, "on_shelf": round % 2 == 1 });
+            admin.post("/api/product/batch").json(batch).await.is(200);
+        }
+    };
+    let (bought, ()) = join(buying, changing).await;
+    let mut sold = 0;
+    for product in &products {
+        let stock = shop.stock(*product).await;
+        assert_eq!((stock.sum(), stock.reserved), (500, 0));
+        sold += stock.sold;
+    }
+    assert_eq!(sold, 3 * bought.into_iter().sum::<i64>());
+}

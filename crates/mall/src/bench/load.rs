@@ -6,15 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use hyper::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, MySqlConnection};
 
 use super::{
     plan::{Flow, Outcome, Plan, Work},
     sale,
 };
 use crate::{
+    database,
     http::{Body, Client, request},
     servers,
 };
@@ -93,6 +95,8 @@ struct Worker {
 
 enum Target {
     Shop { client: Client, flow: Flow, token: Option<String>, shoppers: Arc<[String]>, products: Vec<i64>, key: String },
+    Paths { client: Client, paths: Vec<String> },
+    Like { connection: Box<MySqlConnection>, patterns: Vec<Vec<String>> },
     Redis { connection: redis::aio::MultiplexedConnection, script: Option<String> },
     Buy { connection: redis::aio::MultiplexedConnection, script: String, activity: i64 },
 }
@@ -102,6 +106,18 @@ const SCRIPT: &str = "
     local left = redis.call('DECR', KEYS[1])
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'left', left)
     return left";
+
+/// As a shop without an index searches.
+async fn like(connection: &mut MySqlConnection, patterns: &[String]) -> anyhow::Result<()> {
+    let conditions = " AND name LIKE ?".repeat(patterns.len());
+    let sql = format!(
+        "SELECT id, name, description, image_url, category_id, price_cents, available, sold, created_at, updated_at
+         FROM products WHERE on_shelf = 1{conditions} ORDER BY sold DESC, id DESC LIMIT 21"
+    );
+    let query = patterns.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, pattern| query.bind(pattern));
+    query.fetch_all(connection).await?;
+    Ok(())
+}
 
 impl Worker {
     async fn connect(plan: &Plan, number: usize, everybody: &Arc<[String]>) -> anyhow::Result<Self> {
@@ -114,6 +130,13 @@ impl Worker {
                 products: products.clone(),
                 key: crate::project::random_hex(6)?,
             },
+            Work::Paths { address, paths } => {
+                Target::Paths { client: Client::connect(*address).await?, paths: paths.clone() }
+            }
+            Work::Like { url, patterns } => {
+                let connection = Box::new(database::connect(&url.parse()?).await?);
+                Target::Like { connection, patterns: patterns.clone() }
+            }
             Work::RedisPing { url } => {
                 Target::Redis { connection: servers::connect_redis(&url.parse()?).await?, script: None }
             }
@@ -128,8 +151,14 @@ impl Worker {
                 Target::Redis { connection, script: Some(sha) }
             }
         };
-        // Those who buy in a flash sale take turns: no two connections are the same shopper at once.
-        let step = if matches!(target, Target::Shop { flow: Flow::Seckill { .. }, .. }) { plan.connections } else { 1 };
+        // Those who buy in a flash sale take turns: no two connections are the same shopper at once. Nor do two ask for
+        // the same path.
+        let step = match target {
+            Target::Shop { flow: Flow::Seckill { .. }, .. } | Target::Paths { .. } | Target::Like { .. } => {
+                plan.connections
+            }
+            _ => 1,
+        };
         let turn = if step > 1 { number } else { number * 7 };
         let mut worker = Self { target, notes: Notes::default(), turn, step };
         if let Target::Shop { flow: Flow::CartAdd | Flow::Buy | Flow::Mixed, .. } = worker.target {
@@ -160,6 +189,24 @@ impl Worker {
                 let outcome = outcome.query_async::<redis::Value>(connection).await;
                 self.note(begun);
                 outcome.map(drop).map_err(anyhow::Error::from)
+            }
+            Target::Paths { client, paths } => {
+                let path = paths.get(self.turn % paths.len().max(1)).map(String::as_str).unwrap_or("/");
+                let request: Request<Body> = request(Method::GET, path, None, None);
+                let begun = Instant::now();
+                let reply = client.send(request).await;
+                self.note(begun);
+                reply.and_then(|(status, _)| {
+                    ensure!(status == StatusCode::OK, "{status}");
+                    Ok(())
+                })
+            }
+            Target::Like { connection, patterns } => {
+                let words = patterns.get(self.turn % patterns.len().max(1)).map(Vec::as_slice).unwrap_or_default();
+                let begun = Instant::now();
+                let outcome = like(connection, words).await;
+                self.note(begun);
+                outcome
             }
             Target::Shop { flow, .. } => {
                 let flow = *flow;
@@ -241,7 +288,7 @@ impl Worker {
                 let place = self.turn % of.min(products.len()).max(1);
                 products.get(place).copied().unwrap_or(1)
             }
-            Target::Redis { .. } | Target::Buy { .. } => 1,
+            _ => 1,
         }
     }
 

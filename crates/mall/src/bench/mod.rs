@@ -1,5 +1,6 @@
 //! `cargo mall bench`: what the shop does in a second on this machine, and how that compares.
 
+mod catalog;
 mod load;
 mod native;
 mod plan;
@@ -32,7 +33,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, seckill, soak; all but soak unless given
+    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, seckill, catalog, soak; all but soak unless given
     name: Option<String>,
 
     /// Seconds of each measurement
@@ -52,9 +53,9 @@ pub struct Arguments {
     minutes: f64,
 }
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "seckill",
-    "soak",
+    "catalog", "soak",
 ];
 
 const SHOP: Wanted = Wanted {
@@ -90,7 +91,7 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
     if wanted(arguments, "start") {
         start::run(&scratch, &functions).await?;
     }
-    if !matches!(arguments.name.as_deref(), Some("start" | "timers" | "workers" | "seckill")) {
+    if !matches!(arguments.name.as_deref(), Some("start" | "timers" | "workers" | "seckill" | "catalog")) {
         throughput(&scratch, arguments).await?;
     }
     if wanted(arguments, "timers") {
@@ -101,6 +102,10 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
     }
     if wanted(arguments, "seckill") {
         sale::run(&scratch, arguments).await?;
+    }
+    // Last: afterwards there are many products.
+    if wanted(arguments, "catalog") {
+        catalog::run(&scratch, arguments).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

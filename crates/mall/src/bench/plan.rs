@@ -24,6 +24,16 @@ pub enum Work {
         shoppers: Vec<String>,
         products: Vec<i64>,
     },
+    /// One path after the other.
+    Paths {
+        address: SocketAddr,
+        paths: Vec<String>,
+    },
+    /// The products whose names have all of some patterns, by a native client.
+    Like {
+        url: String,
+        patterns: Vec<Vec<String>>,
+    },
     RedisPing {
         url: String,
     },
