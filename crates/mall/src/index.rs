@@ -10,13 +10,13 @@ const AT_ONCE: usize = 500;
 /// Has all of them found, as the function `catalog` does; says how many.
 pub async fn complete(connection: &mut MySqlConnection) -> anyhow::Result<usize> {
     // Without a lock at first: the shop may be open.
-    const MISSING: &str = "SELECT id FROM products WHERE search_text IS NULL ORDER BY id LIMIT ?";
-    let mut count = 0;
+    const MISSING: &str = "SELECT id FROM products WHERE id > ? AND search_text IS NULL ORDER BY id LIMIT ?";
+    let (mut count, mut last) = (0, 0);
     loop {
-        let ids: Vec<i64> = sqlx::query_scalar(MISSING).bind(AT_ONCE as i64).fetch_all(&mut *connection).await?;
-        if ids.is_empty() {
-            return Ok(count);
-        }
+        let ids: Vec<i64> =
+            sqlx::query_scalar(MISSING).bind(last).bind(AT_ONCE as i64).fetch_all(&mut *connection).await?;
+        let Some(end) = ids.last() else { return Ok(count) };
+        last = *end;
         let mut transaction = connection.begin().await?;
         let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         let lock = format!(
@@ -31,14 +31,16 @@ pub async fn complete(connection: &mut MySqlConnection) -> anyhow::Result<usize>
 
 async fn add(connection: &mut MySqlConnection, products: &[(i64, String)]) -> anyhow::Result<()> {
     let texts: Vec<_> = products.iter().map(|(id, name)| (*id, search::fold(name))).collect();
-    let terms: Vec<_> =
-        texts.iter().flat_map(|(id, text)| search::terms(text).into_iter().map(move |term| (*id, term))).collect();
-    for terms in terms.chunks(2000) {
-        let mut sql = "INSERT IGNORE INTO product_terms (product_id, term) VALUES ".to_owned();
+    let mut terms: Vec<_> =
+        texts.iter().flat_map(|(id, text)| search::terms(text).into_iter().map(move |term| (term, *id))).collect();
+    // In the order in which they are kept.
+    terms.sort_unstable();
+    for terms in terms.chunks(5000) {
+        let mut sql = "INSERT IGNORE INTO product_terms (term, product_id) VALUES ".to_owned();
         sql.push_str(&vec!["(?, ?)"; terms.len()].join(","));
         let mut insert = sqlx::query(AssertSqlSafe(sql));
-        for (id, term) in terms {
-            insert = insert.bind(id).bind(term.as_bytes());
+        for (term, id) in terms {
+            insert = insert.bind(term.as_bytes()).bind(id);
         }
         insert.execute(&mut *connection).await?;
     }

@@ -1,17 +1,17 @@
 //! What of a product's name can be found, and what a query looks for: rules alone, without a database.
 //!
 //! A name is folded ([`fold`]) and cut into terms ([`terms`]), which the table `product_terms` keeps. Where a script puts
-//! spaces between words, a word is a term, and found by its beginning; elsewhere (Chinese, but also punctuation and emoji)
-//! every two characters that stand together are one, so that any part is found. A query ([`Query`]) is cut in the same way;
-//! what its terms don't say for certain is looked up in the folded name.
+//! spaces between words, every beginning of a word is a term; elsewhere (Chinese, but also punctuation and emoji) every
+//! character and every two that stand together, so that any part is found. A query ([`Query`]) is cut in the same way, into
+//! as few as tell it; what they don't say for certain is looked up in the folded name. No term is looked up but as a whole.
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Characters of a word that are a term; of what follows the name itself tells.
-const WORD: usize = 32;
-/// Characters of a term where words are not told apart.
+/// Characters of a word that are a term at most; of what follows the name itself tells.
+const WORD: usize = 16;
+/// The same where words are not told apart.
 const PAIR: usize = 2;
 /// Terms that a query looks up. The rest of a long one is looked for in the names that have these.
 const MOST_TERMS: usize = 6;
@@ -75,7 +75,8 @@ pub fn terms(folded: &str) -> BTreeSet<String> {
             let before = std::iter::once(None).chain(run.iter().copied().map(Some));
             for (at, (before, c)) in before.zip(run).enumerate() {
                 if begins(before, *c) {
-                    terms.insert(run.iter().skip(at).take(longest(run)).collect());
+                    let term: Vec<char> = run.iter().copied().skip(at).take(longest(run)).collect();
+                    terms.extend((1..=term.len()).map(|length| term.iter().take(length).collect::<String>()));
                 }
             }
         }
@@ -83,33 +84,13 @@ pub fn terms(folded: &str) -> BTreeSet<String> {
     terms
 }
 
-/// A term that a name must have.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Term {
-    text: String,
-    /// Or else one that begins with it.
-    whole: bool,
-}
-
-impl Term {
-    /// Between which two terms, both included, those are that it means. The same twice, if it means one.
-    pub fn range(&self) -> (&[u8], Vec<u8>) {
-        let mut last = self.text.as_bytes().to_vec();
-        if !self.whole {
-            // No UTF-8 has such a byte.
-            last.push(0xff);
-        }
-        (self.text.as_bytes(), last)
-    }
-}
-
 /// What somebody looks for: words, in any order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query {
     /// The whole of it, folded.
     pub text: String,
-    /// The longest first, which tend to be rare.
-    pub terms: Vec<Term>,
+    /// The name must have all of these. The longest first, which tend to be rare.
+    pub terms: Vec<String>,
     /// What the folded name must have besides, since the terms could stand in it apart from each other.
     pub parts: Vec<String>,
 }
@@ -128,7 +109,7 @@ impl Query {
             }
         }
         let mut terms: Vec<_> = terms.into_iter().collect();
-        terms.sort_by_key(|term| Reverse(term.text.len()));
+        terms.sort_by_key(|term| Reverse(term.len()));
         if terms.len() > MOST_TERMS {
             terms.truncate(MOST_TERMS);
             parts.extend(text.split(' ').map(str::to_owned));
@@ -150,12 +131,12 @@ impl Query {
 }
 
 /// The terms that a name with this run has, as few as tell it.
-fn wanted(run: &[char]) -> Vec<Term> {
+fn wanted(run: &[char]) -> Vec<String> {
     if is_word(run) || run.len() < PAIR {
-        return vec![Term { text: run.iter().take(WORD).collect(), whole: false }];
+        return vec![run.iter().take(WORD).collect()];
     }
     let pairs = run.windows(PAIR).step_by(PAIR).chain(run.windows(PAIR).last());
-    pairs.map(|pair| Term { text: pair.iter().collect(), whole: true }).collect()
+    pairs.map(|pair| pair.iter().collect()).collect()
 }
 
 #[cfg(test)]
@@ -168,19 +149,16 @@ mod tests {
     fn finds(q: &str, name: &str) -> bool {
         let (query, name) = (Query::new(q), fold(name));
         let terms = terms(&name);
-        let has = |term: &Term| {
-            let (first, last) = term.range();
-            terms.iter().any(|t| (first..=&last).contains(&t.as_bytes()))
-        };
-        query.terms.iter().all(has) && query.parts.iter().all(|part| name.contains(part.as_str()))
+        query.terms.iter().all(|term| terms.contains(term))
+            && query.parts.iter().all(|part| name.contains(part.as_str()))
     }
 
     #[test]
     fn a_name_becomes_words_and_pairs() {
         let of = |name: &str| terms(&fold(name)).into_iter().collect::<Vec<_>>();
-        assert_eq!(of("华为手机壳"), ["为手", "华为", "壳", "手机", "机壳"]);
-        assert_eq!(of("Apple iPhone15  Pro手机"), ["15", "apple", "iphone15", "pro", "手机", "机"]);
-        assert_eq!(of("it's 100%"), ["%", "'s", "100", "it's"]);
+        assert_eq!(of("华为手机壳"), ["为", "为手", "华", "华为", "壳", "手", "手机", "机", "机壳"]);
+        assert_eq!(of("5G  Pro手"), ["5", "5g", "g", "p", "pr", "pro", "手"]);
+        assert_eq!(of("it's 1%"), ["%", "'", "'s", "1", "i", "it", "it'", "it's"]);
     }
 
     #[test]
@@ -224,7 +202,7 @@ mod tests {
         assert_eq!((long.terms.len(), long.parts.len()), (MOST_TERMS, 9));
         let word = "x".repeat(200);
         assert!(finds(&word, &word) && !finds(&word, &"x".repeat(199)));
-        assert_eq!(Query::new(" \u{301} ").terms, []);
+        assert!(Query::new(" \u{301} ").terms.is_empty());
     }
 
     #[test]
@@ -258,7 +236,7 @@ mod tests {
 
         #[test]
         fn terms_fit_their_column(name in "\\PC{1,200}") {
-            prop_assert!(terms(&fold(&name)).iter().all(|term| (1..=64).contains(&term.len())));
+            prop_assert!(terms(&fold(&name)).iter().all(|term| (1..=32).contains(&term.len())));
         }
     }
 }

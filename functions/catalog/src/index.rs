@@ -2,79 +2,86 @@
 
 use kit::{
     Result,
-    mysql::{Connection, ParameterValue, Transaction},
-    params,
+    mysql::{Connection, ParameterValue, Transaction, marks, param},
+    params, row,
 };
-use search::{Query, Term};
+use search::Query;
 
 /// From so many products on it is quicker to walk all of them in the order that is asked for until a page is full. By
 /// then, what a name has in common with the query tells little: sales decide.
-const MANY: i64 = 2000;
+pub const MANY: i64 = 2000;
 
 /// A part of a statement, with its parameters.
 pub type Sql = (String, Vec<ParameterValue>);
 
-/// Has a product found by this name, and by no other.
+/// Has a product found by this name, and by no other. The product is locked, or new.
 pub async fn keep(tx: &mut Transaction, product_id: i64, name: &str) -> Result<()> {
-    const FORGET: &str = "DELETE FROM product_terms WHERE product_id = ?";
+    const BEFORE: &str = "SELECT search_text FROM products WHERE id = ?";
     const TEXT: &str = "UPDATE products SET search_text = ? WHERE id = ?";
+    let before: Option<(Option<String>,)> = tx.query_one(BEFORE, params![product_id]).await?;
+    let before = search::terms(&before.and_then(|(text,)| text).unwrap_or_default());
     let text = search::fold(name);
     let terms = search::terms(&text);
-    tx.execute(FORGET, params![product_id]).await?;
-    if !terms.is_empty() {
-        let rows = vec!["(?, ?)"; terms.len()].join(", ");
-        let sql = format!("INSERT INTO product_terms (product_id, term) VALUES {rows}");
-        tx.execute(&sql, terms.iter().flat_map(|term| params![product_id, term.as_bytes()]).collect()).await?;
+    let gone: Vec<_> = before.difference(&terms).map(|term| param(term.as_bytes())).collect();
+    if !gone.is_empty() {
+        let sql = format!("DELETE FROM product_terms WHERE term IN ({}) AND product_id = ?", marks(gone.len()));
+        tx.execute(&sql, [gone, params![product_id]].concat()).await?;
+    }
+    let new: Vec<_> = terms.difference(&before).flat_map(|term| params![term.as_bytes(), product_id]).collect();
+    if !new.is_empty() {
+        let rows = vec!["(?, ?)"; new.len() / 2].join(", ");
+        tx.execute(&format!("INSERT INTO product_terms (term, product_id) VALUES {rows}"), new).await?;
     }
     Ok(tx.execute(TEXT, params![text, product_id]).await?)
 }
 
-/// Whether so many products match that they are better walked. Counted no further than that.
-pub async fn are_many(db: &mut Connection, query: &Query) -> Result<bool> {
-    if query.terms.is_empty() {
-        return Ok(false);
+row! {
+    /// The products with all terms of a query, at most as many as were asked for.
+    pub struct Matches {
+        pub count: i64,
+        /// Their ids, as JSON; none if there are none.
+        ids: Option<String>,
     }
-    let (matching, values) = matching(query);
-    let sql = format!("SELECT COUNT(*) FROM ({matching} LIMIT {MANY}) AS matching");
-    Ok(db.query_one::<(i64,)>(&sql, values).await?.is_some_and(|(count,)| count >= MANY))
 }
 
-/// The products with all terms of a query, as a table to select from; read before anything else.
-pub fn table(query: &Query) -> Sql {
-    let (matching, values) = matching(query);
-    (format!("({matching}) AS matching STRAIGHT_JOIN products ON products.id = matching.product_id"), values)
-}
+impl Matches {
+    pub async fn find(db: &mut Connection, query: &Query, at_most: i64) -> Result<Self> {
+        let terms = query.terms.iter().enumerate();
+        let joins: String = terms
+            .map(|(n, _)| match n {
+                0 => "product_terms t0".to_owned(),
+                n => format!(" JOIN product_terms t{n} ON t{n}.product_id = t0.product_id"),
+            })
+            .collect();
+        let conditions: Vec<_> = (0..query.terms.len()).map(|n| format!("t{n}.term = ?")).collect();
+        let sql = format!(
+            "SELECT COUNT(*) AS count, CAST(JSON_ARRAYAGG(product_id) AS CHAR) AS ids
+             FROM (SELECT t0.product_id FROM {joins} WHERE {} LIMIT ?) AS matching",
+            conditions.join(" AND ")
+        );
+        let mut values: Vec<_> = query.terms.iter().map(|term| param(term.as_bytes())).collect();
+        values.extend(params![at_most]);
+        let matches = if query.terms.is_empty() { None } else { db.query_one(&sql, values).await? };
+        Ok(matches.unwrap_or(Matches { count: 0, ids: None }))
+    }
 
-fn matching(query: &Query) -> Sql {
-    let others = 1..query.terms.len();
-    let joins: String =
-        others.map(|n| format!(" JOIN product_terms t{n} ON t{n}.product_id = t0.product_id")).collect();
-    let (conditions, values): (Vec<_>, Vec<_>) =
-        query.terms.iter().enumerate().map(|(n, term)| condition(&format!("t{n}"), term)).unzip();
-    let conditions = conditions.join(" AND ");
-    (format!("SELECT DISTINCT t0.product_id FROM product_terms t0{joins} WHERE {conditions}"), values.concat())
+    /// As a table to select products from.
+    pub fn table(self) -> Sql {
+        const TABLE: &str = "JSON_TABLE(?, '$[*]' COLUMNS (product_id BIGINT PATH '$')) AS matching
+                             STRAIGHT_JOIN products ON products.id = matching.product_id";
+        (TABLE.to_owned(), params![self.ids.unwrap_or_else(|| "[]".to_owned())])
+    }
 }
 
 /// Whether a product has a term, for each: for those who walk. A subquery with a limit is left where it stands.
 pub fn has_terms(query: &Query) -> impl Iterator<Item = Sql> {
-    query.terms.iter().map(|term| {
-        let (condition, values) = condition("t", term);
-        let any = "SELECT 1 FROM product_terms t WHERE t.product_id = products.id AND";
-        (format!("({any} {condition} LIMIT 1) = 1"), values)
-    })
+    const HAS: &str = "(SELECT 1 FROM product_terms WHERE term = ? AND product_id = products.id LIMIT 1) = 1";
+    query.terms.iter().map(|term| (HAS.to_owned(), params![term.as_bytes()]))
 }
 
 /// Whether a product's name has what the terms don't tell.
 pub fn has_parts(query: &Query) -> impl Iterator<Item = Sql> {
     query.parts.iter().map(|part| ("LOCATE(?, search_text) > 0".to_owned(), params![part]))
-}
-
-fn condition(table: &str, term: &Term) -> Sql {
-    let (first, last) = term.range();
-    match first == last {
-        true => (format!("{table}.term = ?"), params![first]),
-        false => (format!("{table}.term BETWEEN ? AND ?"), params![first, last.as_slice()]),
-    }
 }
 
 /// [`Query::relevance`], as a column.

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     category,
     fresh::{Fresh, Shelf},
-    index::{self, Sql},
+    index::{self, Matches, Sql},
     product::{COLUMNS, Product, ProductRow, Reader},
 };
 
@@ -108,13 +108,15 @@ async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
     }
 
     let mut db = mysql::connection().await?;
-    // A list that was begun by relevance goes on so, however many match by now.
     let mut relevance = None;
     if let Some(words) = &words {
-        let are_many = index::are_many(&mut db, words).await?;
-        let ranked = place.as_ref().map_or(!are_many, |place| place.relevance.is_some());
-        relevance = Some(words).filter(|_| sort == Sort::Relevance && ranked);
-        search.find(words, are_many && relevance.is_none());
+        // A list that was begun by relevance goes on so, however many match by now.
+        let ranked = place.as_ref().map(|place| place.relevance.is_some());
+        let most = if ranked == Some(true) { i64::MAX } else { index::MANY };
+        let matches = Matches::find(&mut db, words, most).await?;
+        let are_few = matches.count < most;
+        relevance = Some(words).filter(|_| sort == Sort::Relevance && ranked.unwrap_or(are_few));
+        search.find(words, Some(matches).filter(|_| are_few));
     }
     if let Some(words) = relevance {
         search.relevance = index::relevance(words);
@@ -204,15 +206,11 @@ impl Search {
         self.add(format!("category_id IN ({})", marks(category_ids.len())), ids);
     }
 
-    /// Products with these words. Many are walked, and each is asked; few are looked up.
-    fn find(&mut self, words: &Words, are_many: bool) {
-        if words.terms.is_empty() {
-            // Of what was asked, nothing can be in a name.
-            return self.add("1 = 0", vec![]);
-        }
-        match are_many {
-            true => index::has_terms(words).for_each(|(condition, values)| self.add(condition, values)),
-            false => self.from = index::table(words),
+    /// Products with these words: those that match, or, where they are many, each that is asked.
+    fn find(&mut self, words: &Words, matches: Option<Matches>) {
+        match matches {
+            Some(matches) => self.from = matches.table(),
+            None => index::has_terms(words).for_each(|(condition, values)| self.add(condition, values)),
         }
         index::has_parts(words).for_each(|(condition, values)| self.add(condition, values));
     }
