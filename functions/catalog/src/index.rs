@@ -9,7 +9,7 @@ use search::Query;
 
 /// From so many products on it is quicker to walk all of them in the order that is asked for until a page is full. By
 /// then, what a name has in common with the query tells little: sales decide.
-pub const MANY: i64 = 2000;
+pub const MANY: i64 = 1000;
 
 /// A part of a statement, with its parameters.
 pub type Sql = (String, Vec<ParameterValue>);
