@@ -229,7 +229,7 @@ async fn what_thousands_match_comes_in_the_same_order_as_what_few_match() {
         "SELECT id FROM products WHERE id <= 990 ORDER BY LEFT(name, 1) = '通' DESC, sold DESC, id DESC";
     let expected: Vec<i64> = sqlx::query_scalar(BY_RELEVANCE).fetch_all(&mut servers.mysql().await).await.expect("ids");
     let old: Vec<_> = list.iter().copied().filter(|id| expected.contains(id)).collect();
-    assert_eq!(old, expected);
+    assert!(old == expected, "a list that was begun by relevance goes on so");
 
     for (sort, order) in [
         ("", "sold DESC, id DESC"),
@@ -249,7 +249,7 @@ async fn what_thousands_match_comes_in_the_same_order_as_what_few_match() {
                 expected.sort_unstable();
                 seen.sort_unstable();
             }
-            assert_eq!(seen, expected, "q={q}{sort}");
+            assert!(seen == expected, "q={q}{sort}: {} of {}", seen.len(), expected.len());
         }
     }
 }
