@@ -3,7 +3,7 @@
 use kit::{
     Result,
     mysql::{Connection, ParameterValue, Transaction, marks, param},
-    params, row,
+    params,
 };
 use search::Query;
 
@@ -35,41 +35,34 @@ pub async fn keep(tx: &mut Transaction, product_id: i64, name: &str) -> Result<(
     Ok(tx.execute(TEXT, params![text, product_id]).await?)
 }
 
-row! {
-    /// The products with all terms of a query, at most as many as were asked for.
-    pub struct Matches {
-        pub count: i64,
-        /// Their ids, as JSON; none if there are none.
-        ids: Option<String>,
-    }
-}
+/// The products with all terms of a query, at most as many as were asked for.
+pub struct Matches(Vec<(i64,)>);
 
 impl Matches {
     pub async fn find(db: &mut Connection, query: &Query, at_most: i64) -> Result<Self> {
-        let terms = query.terms.iter().enumerate();
-        let joins: String = terms
-            .map(|(n, _)| match n {
-                0 => "product_terms t0".to_owned(),
-                n => format!(" JOIN product_terms t{n} ON t{n}.product_id = t0.product_id"),
-            })
-            .collect();
+        if query.terms.is_empty() {
+            return Ok(Matches(Vec::new()));
+        }
+        let others = 1..query.terms.len();
+        let joins: String =
+            others.map(|n| format!(" JOIN product_terms t{n} ON t{n}.product_id = t0.product_id")).collect();
         let conditions: Vec<_> = (0..query.terms.len()).map(|n| format!("t{n}.term = ?")).collect();
-        let sql = format!(
-            "SELECT COUNT(*) AS count, CAST(JSON_ARRAYAGG(product_id) AS CHAR) AS ids
-             FROM (SELECT t0.product_id FROM {joins} WHERE {} LIMIT ?) AS matching",
-            conditions.join(" AND ")
-        );
-        let mut values: Vec<_> = query.terms.iter().map(|term| param(term.as_bytes())).collect();
-        values.extend(params![at_most]);
-        let matches = if query.terms.is_empty() { None } else { db.query_one(&sql, values).await? };
-        Ok(matches.unwrap_or(Matches { count: 0, ids: None }))
+        let conditions = conditions.join(" AND ");
+        let sql = format!("SELECT t0.product_id FROM product_terms t0{joins} WHERE {conditions} LIMIT ?");
+        let terms = query.terms.iter().map(|term| param(term.as_bytes()));
+        Ok(Matches(db.query(&sql, terms.chain(params![at_most]).collect()).await?))
+    }
+
+    pub fn are_fewer_than(&self, count: i64) -> bool {
+        i64::try_from(self.0.len()).is_ok_and(|length| length < count)
     }
 
     /// As a table to select products from.
     pub fn table(self) -> Sql {
         const TABLE: &str = "JSON_TABLE(?, '$[*]' COLUMNS (product_id BIGINT PATH '$')) AS matching
                              STRAIGHT_JOIN products ON products.id = matching.product_id";
-        (TABLE.to_owned(), params![self.ids.unwrap_or_else(|| "[]".to_owned())])
+        let ids: Vec<_> = self.0.into_iter().map(|(id,)| id.to_string()).collect();
+        (TABLE.to_owned(), params![format!("[{}]", ids.join(","))])
     }
 }
 

@@ -114,7 +114,7 @@ async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
         let ranked = place.as_ref().map(|place| place.relevance.is_some());
         let most = if ranked == Some(true) { i64::MAX } else { index::MANY };
         let matches = Matches::find(&mut db, words, most).await?;
-        let are_few = matches.count < most;
+        let are_few = matches.are_fewer_than(most);
         relevance = Some(words).filter(|_| sort == Sort::Relevance && ranked.unwrap_or(are_few));
         search.find(words, Some(matches).filter(|_| are_few));
     }
