@@ -35,13 +35,18 @@ pub async fn keep(tx: &mut Transaction, product_id: i64, name: &str) -> Result<(
     Ok(tx.execute(TEXT, params![text, product_id]).await?)
 }
 
-/// The products with all terms of a query, at most as many as were asked for.
+/// The products with all terms of a query.
 pub struct Matches(Vec<(i64,)>);
 
 impl Matches {
-    pub async fn find(db: &mut Connection, query: &Query, at_most: i64) -> Result<Self> {
-        if query.terms.is_empty() {
-            return Ok(Matches(Vec::new()));
+    /// None if there are as many as `many`.
+    pub async fn find(db: &mut Connection, query: &Query, many: i64) -> Result<Option<Self>> {
+        const COUNT: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM product_terms WHERE term = ? LIMIT ?) AS matching";
+        // Rows cost more to fetch than to count, and only one term alone is likely to have that many.
+        if let [term] = query.terms.as_slice()
+            && db.query_one(COUNT, params![term.as_bytes(), many]).await? >= Some((many,))
+        {
+            return Ok(None);
         }
         let others = 1..query.terms.len();
         let joins: String =
@@ -50,11 +55,12 @@ impl Matches {
         let conditions = conditions.join(" AND ");
         let sql = format!("SELECT t0.product_id FROM product_terms t0{joins} WHERE {conditions} LIMIT ?");
         let terms = query.terms.iter().map(|term| param(term.as_bytes()));
-        Ok(Matches(db.query(&sql, terms.chain(params![at_most]).collect()).await?))
-    }
-
-    pub fn are_fewer_than(&self, count: i64) -> bool {
-        i64::try_from(self.0.len()).is_ok_and(|length| length < count)
+        let ids = match query.terms.is_empty() {
+            true => Vec::new(),
+            false => db.query(&sql, terms.chain(params![many]).collect()).await?,
+        };
+        let are_few = i64::try_from(ids.len()).is_ok_and(|count| count < many);
+        Ok(are_few.then_some(Matches(ids)))
     }
 
     /// As a table to select products from.

@@ -114,9 +114,9 @@ async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
         let ranked = place.as_ref().map(|place| place.relevance.is_some());
         let most = if ranked == Some(true) { i64::MAX } else { index::MANY };
         let matches = Matches::find(&mut db, words, most).await?;
-        let are_few = matches.are_fewer_than(most);
+        let are_few = matches.is_some();
         relevance = Some(words).filter(|_| sort == Sort::Relevance && ranked.unwrap_or(are_few));
-        search.find(words, Some(matches).filter(|_| are_few));
+        search.find(words, matches);
     }
     if let Some(words) = relevance {
         search.relevance = index::relevance(words);
