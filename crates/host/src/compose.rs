@@ -78,12 +78,12 @@ mod tests {
     #[test]
     fn imports_are_matched_by_name_and_version() {
         for (dependency, import, expected) in [
-            ("mall:pricing/engine@0.1.0", "mall:pricing/engine@0.1.0", true),
-            ("mall:pricing/engine", "mall:pricing/engine@0.1.0", true),
-            ("mall:pricing@0.1.0", "mall:pricing/engine@0.1.0", true),
-            ("mall:pricing", "mall:pricing/engine@0.1.0", true),
-            ("mall:pricing/engine@0.2.0", "mall:pricing/engine@0.1.0", false),
-            ("mall:price", "mall:pricing/engine@0.1.0", false),
+            ("mall:pricing/engine@0.2.0", "mall:pricing/engine@0.2.0", true),
+            ("mall:pricing/engine", "mall:pricing/engine@0.2.0", true),
+            ("mall:pricing@0.2.0", "mall:pricing/engine@0.2.0", true),
+            ("mall:pricing", "mall:pricing/engine@0.2.0", true),
+            ("mall:pricing/engine@0.3.0", "mall:pricing/engine@0.2.0", false),
+            ("mall:price", "mall:pricing/engine@0.2.0", false),
             ("plain", "plain", true),
         ] {
             assert_eq!(satisfies(dependency, import), expected, "{dependency} {import}");

@@ -9,8 +9,10 @@ use utoipa::ToSchema;
 
 use crate::{
     Cents, Line, MAX_LINES, MAX_QUANTITY,
+    coupon::Usable,
     facts::{self, Facts},
-    pricing::{PricedLine, Quote, price},
+    pricing::{PricedLine, Quote, Terms, price},
+    promotion,
 };
 
 const TTL_SECONDS: i64 = 90 * 24 * 60 * 60;
@@ -249,11 +251,13 @@ pub struct CartItem {
     /// How many there are; 0 for what has left the shelf.
     pub available: i64,
     pub amount_cents: Cents,
+    /// Its part of the discounts.
+    pub discount_cents: Cents,
 }
 
 impl Cart {
-    /// Today's names, prices and stock, and what the selected items come to.
-    pub async fn view(mut self, currency: &str) -> Result<CartView> {
+    /// Today's names, prices and stock, and what the selected items come to, with the coupon if there is one.
+    pub async fn view(mut self, user_id: i64, coupon: Option<&Usable>, currency: &str) -> Result<CartView> {
         let missing: Vec<_> = self.0.iter().filter(|entry| entry.facts.is_none()).map(|e| e.product_id).collect();
         let mut read = facts::read(&missing).await?;
         let shown: Vec<_> = self
@@ -264,28 +268,33 @@ impl Cart {
                 Some((entry, facts))
             })
             .collect();
-        let lines: Vec<_> = shown.iter().map(|(entry, facts)| priced(entry, facts)).collect();
-        let (_, amounts) = price(&lines, currency)?;
-        let selected: Vec<_> = shown
-            .iter()
-            .filter(|(entry, facts)| entry.selected && facts.on_shelf)
-            .map(|(entry, facts)| priced(entry, facts))
-            .collect();
-        let (totals, _) = price(&selected, currency)?;
-        let items = shown.into_iter().zip(amounts).map(|((entry, facts), amount_cents)| CartItem {
+        let counts = |entry: &Entry, facts: &Facts| entry.selected && facts.on_shelf;
+        let selected = shown.iter().filter(|(entry, facts)| counts(entry, facts));
+        let lines = selected.map(|(entry, facts)| PricedLine {
             product_id: entry.product_id,
-            name: facts.name,
-            image_url: facts.image_url,
+            categories: facts.categories.clone(),
             price_cents: facts.price_cents,
             quantity: entry.quantity,
-            selected: entry.selected && facts.on_shelf,
-            available: if facts.on_shelf { facts.available } else { 0 },
-            amount_cents,
+        });
+        let promotions = promotion::recent().await?;
+        let terms = Terms { user_id, promotions: &promotions, coupon, currency };
+        let (totals, prices) = price(lines.collect(), &terms)?;
+        let mut prices = prices.into_iter();
+        let items = shown.into_iter().map(|(entry, facts)| {
+            let selected = counts(entry, &facts);
+            let priced = if selected { prices.next() } else { None };
+            CartItem {
+                product_id: entry.product_id,
+                name: facts.name,
+                image_url: facts.image_url,
+                price_cents: facts.price_cents,
+                quantity: entry.quantity,
+                selected,
+                available: if facts.on_shelf { facts.available } else { 0 },
+                amount_cents: Cents(facts.price_cents.0.saturating_mul(entry.quantity)),
+                discount_cents: priced.map(|price| price.discount_cents).unwrap_or_default(),
+            }
         });
         Ok(CartView { items: items.collect(), totals })
     }
-}
-
-fn priced(entry: &Entry, facts: &Facts) -> PricedLine {
-    PricedLine { product_id: entry.product_id, price_cents: facts.price_cents, quantity: entry.quantity }
 }

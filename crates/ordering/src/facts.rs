@@ -1,4 +1,4 @@
-//! What a cart has to know of the products in it, kept in Redis for a moment: name, price, stock.
+//! What a cart has to know of the products in it, kept in Redis for a moment: name, price, stock, categories.
 //!
 //! MySQL has the truth. Whoever changes it forgets the product here after the commit, so a cart shows the change at
 //! once; a reader that was under way just then can bring the old facts back for [`TTL_MS`] at most.
@@ -13,7 +13,10 @@ use kit::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Cents;
+use crate::{
+    Cents,
+    categories::{self, Categories},
+};
 
 const TTL_MS: i64 = 900;
 
@@ -21,7 +24,7 @@ row! {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub(crate) struct Facts {
         pub id: i64, pub name: String, pub image_url: Option<String>, pub price_cents: Cents, pub available: i64,
-        pub on_shelf: bool,
+        pub on_shelf: bool, pub categories: Categories,
     }
 }
 
@@ -43,7 +46,9 @@ pub(crate) async fn read(product_ids: &[i64]) -> Result<BTreeMap<i64, Facts>> {
         return Ok(BTreeMap::new());
     }
     let sql = format!(
-        "SELECT id, name, image_url, price_cents, available, on_shelf FROM products WHERE id IN ({})",
+        "SELECT id, name, image_url, price_cents, available, on_shelf, {} AS categories
+         FROM products WHERE id IN ({})",
+        categories::OF_PRODUCT,
         marks(product_ids.len())
     );
     let ids = product_ids.iter().map(|id| param(*id)).collect();

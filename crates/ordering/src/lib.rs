@@ -3,6 +3,8 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod cart;
+mod categories;
+pub mod coupon;
 pub mod facts;
 pub mod fulfil;
 pub mod history;
@@ -12,8 +14,10 @@ mod order;
 mod pay;
 mod place;
 mod pricing;
+mod promotion;
 pub mod refund;
 pub mod related;
+mod rule;
 pub mod sale;
 mod state;
 mod stock;
@@ -25,6 +29,7 @@ pub use order::{Address, Order, OrderItem, find, find_any, list, list_all, parse
 pub use pay::{Payment, PaymentStatus, Provider, pay};
 pub use place::{Line, OffShelf, Purchase, place};
 pub use pricing::{Discount, Quote};
+pub use rule::{Effect, Rule};
 pub use state::{Event, OrderState};
 pub use stock::{Expiry, cancel, expire};
 

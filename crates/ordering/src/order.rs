@@ -70,6 +70,8 @@ pub struct OrderItem {
     pub price_cents: Cents,
     pub quantity: i64,
     pub amount_cents: Cents,
+    /// Its part of the order's discounts.
+    pub discount_cents: Cents,
 }
 
 /// Where an order goes, as it was when the order was placed.
@@ -97,7 +99,7 @@ row! {
 row! {
     struct ItemRow {
         order_no: String, product_id: i64, name: String, image_url: Option<String>,
-        price_cents: Cents, quantity: i64, amount_cents: Cents,
+        price_cents: Cents, quantity: i64, amount_cents: Cents, discount_cents: Cents,
     }
 }
 
@@ -182,7 +184,7 @@ async fn with_items(db: &mut Connection, rows: Vec<OrderRow>) -> Result<Vec<Orde
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT order_no, product_id, name, image_url, price_cents, quantity, amount_cents
+        "SELECT order_no, product_id, name, image_url, price_cents, quantity, amount_cents, discount_cents
          FROM order_items WHERE order_no IN ({}) ORDER BY order_no, line",
         marks(rows.len())
     );
@@ -196,6 +198,7 @@ async fn with_items(db: &mut Connection, rows: Vec<OrderRow>) -> Result<Vec<Orde
             price_cents: row.price_cents,
             quantity: row.quantity,
             amount_cents: row.amount_cents,
+            discount_cents: row.discount_cents,
         });
     }
     Ok(rows.into_iter().map(|row| assemble(&mut items, row)).collect())

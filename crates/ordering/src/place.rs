@@ -2,7 +2,7 @@
 //! price and stock are checked under the lock, and stock is reserved.
 //!
 //! The lock comes last because all who want the same product wait for it: the order is made of what was read before, and
-//! made again if that has changed.
+//! made again if that has changed. The coupon, which all who use it wait for, is locked just before them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +15,11 @@ use kit::{
 };
 
 use crate::{
-    Address, Cents, MAX_LINES, MAX_QUANTITY, Order, OrderItem, OrderState, history,
-    pricing::{PricedLine, price},
-    stock,
+    Address, Cents, MAX_LINES, MAX_QUANTITY, Order, OrderItem, OrderState,
+    categories::{self, Categories},
+    coupon, history,
+    pricing::{PricedLine, Terms, price},
+    promotion, stock,
 };
 
 /// How many of a product.
@@ -53,6 +55,7 @@ pub struct Purchase<'a> {
 row! {
     struct ProductRow {
         id: i64, name: String, image_url: Option<String>, price_cents: Cents, available: i64, on_shelf: bool,
+        categories: Categories,
     }
 }
 
@@ -69,22 +72,28 @@ pub async fn place(tx: &mut Transaction, purchase: &Purchase<'_>) -> Result<Orde
     let items = on_shelf(purchase, &products)?;
     check_stock(&items)?;
 
-    let priced: Vec<_> = items
-        .iter()
-        .map(|(line, product)| PricedLine {
-            product_id: line.product_id,
-            price_cents: product.price_cents,
-            quantity: line.quantity,
-        })
-        .collect();
-    let (quote, amounts) = price(&priced, purchase.currency)?;
-    let items = items.into_iter().zip(amounts).map(|((line, product), amount_cents)| OrderItem {
+    let coupon = match purchase.coupon_code {
+        Some(code) => Some(coupon::usable(tx, purchase.user_id, code).await?),
+        None => None,
+    };
+    let promotions = promotion::read(tx).await?;
+    let (user_id, currency) = (purchase.user_id, purchase.currency);
+    let terms = Terms { user_id, promotions: &promotions, coupon: coupon.as_ref(), currency };
+    let lines = items.iter().map(|(line, product)| PricedLine {
+        product_id: line.product_id,
+        categories: product.categories.clone(),
+        price_cents: product.price_cents,
+        quantity: line.quantity,
+    });
+    let (quote, prices) = price(lines.collect(), &terms)?;
+    let items = items.into_iter().zip(prices).map(|((line, product), priced)| OrderItem {
         product_id: line.product_id,
         name: product.name.clone(),
         image_url: product.image_url.clone(),
         price_cents: product.price_cents,
         quantity: line.quantity,
-        amount_cents,
+        amount_cents: priced.amount_cents,
+        discount_cents: priced.discount_cents,
     });
 
     let created_at = Timestamp::now();
@@ -114,6 +123,9 @@ pub async fn place(tx: &mut Transaction, purchase: &Purchase<'_>) -> Result<Orde
     history::begun(tx, purchase.user_id, &order.order_no).await?;
     let expiry = stock::Expiry { order_no: order.order_no.clone() };
     tx.enqueue(Queue::Timer, &expiry, order.expires_at).await?;
+    if let Some(coupon) = &coupon {
+        coupon::take(tx, purchase.user_id, coupon, &order.order_no).await?;
+    }
     reserve(tx, purchase, &products).await?;
     Ok(order)
 }
@@ -137,11 +149,7 @@ fn check(purchase: &Purchase<'_>) -> Result<()> {
     if let Some(code) = purchase.coupon_code {
         checks.text("coupon_code", code, 1, 32);
     }
-    checks.done()?;
-    match purchase.coupon_code {
-        Some(_) => Err(Problem::new(Code::CouponInvalid, "There is no such coupon, or it does not apply")),
-        None => Ok(()),
-    }
+    checks.done()
 }
 
 async fn address(db: &mut Connection, purchase: &Purchase<'_>) -> Result<Option<Address>> {
@@ -155,8 +163,9 @@ async fn address(db: &mut Connection, purchase: &Purchase<'_>) -> Result<Option<
 /// The products by id.
 async fn products(tx: &mut Transaction, lines: &[Line], lock: &str) -> Result<BTreeMap<i64, ProductRow>> {
     let sql = format!(
-        "SELECT id, name, image_url, price_cents, available, on_shelf
+        "SELECT id, name, image_url, price_cents, available, on_shelf, {} AS categories
          FROM products WHERE id IN ({}) ORDER BY id {lock}",
+        categories::OF_PRODUCT,
         marks(lines.len())
     );
     let ids = lines.iter().map(|line| param(line.product_id)).collect();
@@ -180,8 +189,8 @@ async fn reserve(tx: &mut Transaction, purchase: &Purchase<'_>, seen: &BTreeMap<
 impl ProductRow {
     /// Whether nothing has changed but the stock.
     fn sells_as(&self, other: &ProductRow) -> bool {
-        (&self.name, &self.image_url, self.price_cents, self.on_shelf)
-            == (&other.name, &other.image_url, other.price_cents, other.on_shelf)
+        (&self.name, &self.image_url, self.price_cents, self.on_shelf, &self.categories)
+            == (&other.name, &other.image_url, other.price_cents, other.on_shelf, &other.categories)
     }
 }
 
@@ -244,9 +253,10 @@ async fn insert(tx: &mut Transaction, user_id: i64, order: &Order) -> Result<()>
     ];
     tx.execute(ORDER, values).await?;
 
-    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; order.items.len()].join(", ");
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?)"; order.items.len()].join(", ");
     let sql = format!(
-        "INSERT INTO order_items (order_no, line, product_id, name, image_url, price_cents, quantity, amount_cents)
+        "INSERT INTO order_items (order_no, line, product_id, name, image_url, price_cents, quantity, amount_cents,
+                                  discount_cents)
          VALUES {rows}"
     );
     let values = order.items.iter().zip(1_i64..).flat_map(|(item, line)| {
@@ -259,6 +269,7 @@ async fn insert(tx: &mut Transaction, user_id: i64, order: &Order) -> Result<()>
             item.price_cents,
             item.quantity,
             item.amount_cents,
+            item.discount_cents,
         ]
     });
     tx.execute(&sql, values.collect()).await?;

@@ -8,7 +8,7 @@ use kit::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, Cents, Event, Line, OrderState,
+    Actor, Cents, Event, Line, OrderState, coupon,
     history::change,
     notice::{Kind, tell},
     sale,
@@ -45,7 +45,7 @@ pub struct Expiry {
     pub order_no: String,
 }
 
-/// Cancels a user's order while it is pending, and gives its stock back.
+/// Cancels a user's order while it is pending, and gives its stock and coupon back.
 pub async fn cancel(tx: &mut Transaction, user_id: i64, order_no: &str, reason: Option<&str>) -> Result<()> {
     let order = lock(tx, user_id, order_no).await?;
     end(tx, &order, Event::Cancel, reason, Actor::User(user_id)).await.map(drop)
@@ -72,6 +72,7 @@ async fn end(
     tx.execute(CANCEL, params![next.name(), Timestamp::now(), reason, &order.order_no]).await?;
     let kind = if event == Event::Expire { Kind::Expired } else { Kind::Cancelled };
     tell(tx, order, kind).await?;
+    coupon::give_back(tx, &order.order_no).await?;
     let back = back_to(tx, order).await?;
     move_held(tx, &order.order_no, "reserved", back).await
 }

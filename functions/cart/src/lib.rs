@@ -28,8 +28,8 @@ pub fn router() -> Router {
 #[openapi(paths(show, add, set, remove, clear))]
 pub struct Api;
 
-async fn view(cart: Cart) -> Result<Reply<CartView>> {
-    cart.view(&config::currency().await?).await.map(Reply)
+async fn view(user: User, cart: Cart) -> Result<Reply<CartView>> {
+    cart.view(user.id, None, &config::currency().await?).await.map(Reply)
 }
 
 fn check_quantity(quantity: i64) -> Result<()> {
@@ -38,12 +38,12 @@ fn check_quantity(quantity: i64) -> Result<()> {
 
 /// Look into the cart
 ///
-/// Totals count what is selected, at today's price.
+/// Totals count what is selected, at today's price, promotions applied.
 #[utoipa::path(
     get, path = "/api/cart", tag = "cart", security(("bearer" = [])), responses((status = 200, body = CartView))
 )]
 async fn show(user: User) -> Result<Reply<CartView>> {
-    view(Cart::load(user.id).await?).await
+    view(user, Cart::load(user.id).await?).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -63,7 +63,7 @@ struct Addition {
 )]
 async fn add(user: User, Json(addition): Json<Addition>) -> Result<Reply<CartView>> {
     check_quantity(addition.quantity)?;
-    view(Cart::add(user.id, addition.product_id, addition.quantity).await?).await
+    view(user, Cart::add(user.id, addition.product_id, addition.quantity).await?).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -85,7 +85,7 @@ async fn set(user: User, Json(setting): Json<Setting>) -> Result<Reply<CartView>
     if let Some(quantity) = setting.quantity {
         check_quantity(quantity)?;
     }
-    view(Cart::set(user.id, setting.product_id, setting.quantity, setting.selected).await?).await
+    view(user, Cart::set(user.id, setting.product_id, setting.quantity, setting.selected).await?).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -100,7 +100,7 @@ struct Removal {
     responses((status = 200, body = CartView), (status = 422, description = "`invalid`"))
 )]
 async fn remove(user: User, Query(removal): Query<Removal>) -> Result<Reply<CartView>> {
-    view(Cart::remove(user.id, removal.product_id).await?).await
+    view(user, Cart::remove(user.id, removal.product_id).await?).await
 }
 
 /// Empty the cart
@@ -109,5 +109,5 @@ async fn remove(user: User, Query(removal): Query<Removal>) -> Result<Reply<Cart
     responses((status = 200, body = CartView))
 )]
 async fn clear(user: User) -> Result<Reply<CartView>> {
-    view(Cart::clear(user.id).await?).await
+    view(user, Cart::clear(user.id).await?).await
 }

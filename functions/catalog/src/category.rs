@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+/// A promotion finds all categories above a product by this: see `ordering::categories`.
 const MAX_DEPTH: usize = 5;
 
 row! {

@@ -7,13 +7,14 @@ use std::sync::Mutex;
 use axum::{Json as Reply, Router, response::Response, routing::post};
 use http::StatusCode;
 use kit::{
-    Code, Problem, Result, User,
+    Result, User,
     check::Checks,
     config,
     extract::OptionalJson,
     idempotency::{self, Idempotent},
+    mysql,
 };
-use ordering::{OffShelf, Order, Purchase, Quote, cart::Cart, facts, place};
+use ordering::{OffShelf, Order, Purchase, Quote, cart::Cart, coupon, facts, place};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
@@ -35,17 +36,22 @@ struct QuoteRequest {
 }
 
 /// What the selected items of the cart come to
+///
+/// With the coupon, which is not used by that.
 #[utoipa::path(
     post, path = "/api/checkout/quote", tag = "orders", security(("bearer" = [])),
     request_body = Option<QuoteRequest>,
     responses((status = 200, body = Quote), (status = 409, description = "`coupon_invalid`"))
 )]
 async fn quote(user: User, OptionalJson(request): OptionalJson<QuoteRequest>) -> Result<Reply<Quote>> {
-    if let Some(code) = request.coupon_code {
-        Checks::new().text("coupon_code", &code, 1, 32).done()?;
-        return Err(Problem::new(Code::CouponInvalid, "There is no such coupon, or it does not apply"));
-    }
-    let cart = Cart::load(user.id).await?.view(&config::currency().await?).await?;
+    let coupon = match request.coupon_code {
+        Some(code) => {
+            Checks::new().text("coupon_code", &code, 1, 32).done()?;
+            Some(coupon::usable(&mut mysql::connection().await?, user.id, &code).await?)
+        }
+        None => None,
+    };
+    let cart = Cart::load(user.id).await?.view(user.id, coupon.as_ref(), &config::currency().await?).await?;
     Ok(Reply(cart.totals))
 }
 

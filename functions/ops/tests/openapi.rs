@@ -26,6 +26,7 @@ use utoipa::{
         (name = "catalogue", description = "Products and categories"),
         (name = "cart", description = "The cart"),
         (name = "orders", description = "From the cart to a paid order"),
+        (name = "promotions", description = "What is taken off, for everybody or for a code"),
         (name = "flash sale", description = "Ten thousand buyers, fifty units, fifty orders"),
         (name = "operation", description = "For who runs the shop"),
     )
@@ -46,6 +47,7 @@ fn whole() -> openapi::OpenApi {
         ("account", account::Api::openapi()),
         ("oidc", oidc::Api::openapi()),
         ("admin", admin::Api::openapi()),
+        ("promotions", promotions::Api::openapi()),
         ("seckill", seckill::Api::openapi()),
         ("ops", ops::Api::openapi()),
     ] {

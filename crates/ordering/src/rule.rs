@@ -1,0 +1,154 @@
+//! The rule of a promotion or coupon: as admins write it, as the database keeps it, as the pricing component takes it.
+
+use kit::{Result, Timestamp, check::Checks, mysql::Column};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Cents, pricing::wit};
+
+const MAX_CENTS: i64 = 100_000_000_000;
+const MAX_NAMED: usize = 100;
+
+/// What is taken off, and of what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub effect: Effect,
+    /// What is in scope must come to this much; 0 unless said.
+    #[serde(default)]
+    pub minimum_cents: Cents,
+    /// In scope are these categories with all below them, and `product_ids`; everything, if both are empty.
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub category_ids: Vec<i64>,
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub product_ids: Vec<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Effect {
+    /// An amount, if `repeating` once for each time that the minimum is reached.
+    AmountOff {
+        amount_cents: Cents,
+        #[serde(default)]
+        repeating: bool,
+    },
+    /// A percentage, rounded down, up to `cap_cents`.
+    PercentOff {
+        #[schema(minimum = 1, maximum = 100)]
+        percent: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false)]
+        cap_cents: Option<Cents>,
+    },
+    /// A percentage of every nth piece, counted from the dearest.
+    NthItem {
+        #[schema(minimum = 2, maximum = 100)]
+        nth: i64,
+        #[schema(minimum = 1, maximum = 100)]
+        percent: i64,
+    },
+}
+
+impl Rule {
+    /// Holds against the rule what can't be. Whether the products and categories exist is not looked up.
+    pub fn check(&self, checks: &mut Checks) {
+        let Rule { effect, minimum_cents, category_ids, product_ids } = self;
+        checks.number("rule.minimum_cents", minimum_cents.0, 0, MAX_CENTS);
+        match effect {
+            Effect::AmountOff { amount_cents, repeating } => {
+                checks.number("rule.effect.amount_cents", amount_cents.0, 1, MAX_CENTS);
+                let counted = !repeating || minimum_cents.0 > 0;
+                checks.that(counted, "rule.minimum_cents", "must be more than 0 for what repeats");
+            }
+            Effect::PercentOff { percent, cap_cents } => {
+                checks.number("rule.effect.percent", *percent, 1, 100);
+                checks.number("rule.effect.cap_cents", cap_cents.map_or(1, |cap| cap.0), 1, MAX_CENTS);
+            }
+            Effect::NthItem { nth, percent } => {
+                checks.number("rule.effect.nth", *nth, 2, 100);
+                checks.number("rule.effect.percent", *percent, 1, 100);
+            }
+        }
+        for (field, ids) in [("rule.category_ids", category_ids), ("rule.product_ids", product_ids)] {
+            checks.that(ids.len() <= MAX_NAMED, field, format!("must be {MAX_NAMED} at most"));
+            checks.that(ids.iter().all(|id| *id > 0), field, "must be ids");
+        }
+    }
+
+    /// As the pricing component takes it. Numbers that could not be are none that were let in.
+    pub(crate) fn to_wit(&self, name: &str, starts_at: Option<Timestamp>, ends_at: Option<Timestamp>) -> wit::Rule {
+        let percent = |percent: i64| u32::try_from(percent).unwrap_or(u32::MAX);
+        let effect = match &self.effect {
+            Effect::AmountOff { amount_cents, repeating } => {
+                wit::Effect::AmountOff(wit::AmountOff { amount: amount_cents.0, repeating: *repeating })
+            }
+            Effect::PercentOff { percent: off, cap_cents } => {
+                wit::Effect::PercentOff(wit::PercentOff { percent: percent(*off), cap: cap_cents.map(|cap| cap.0) })
+            }
+            Effect::NthItem { nth, percent: off } => {
+                wit::Effect::NthItem(wit::NthItem { nth: u32::try_from(*nth).unwrap_or(0), percent: percent(*off) })
+            }
+        };
+        let ids = |ids: &[i64]| ids.iter().filter_map(|id| u64::try_from(*id).ok()).collect();
+        wit::Rule {
+            name: name.to_owned(),
+            effect,
+            minimum: self.minimum_cents.0,
+            categories: ids(&self.category_ids),
+            products: ids(&self.product_ids),
+            starts_at: starts_at.map(|at| at.0),
+            ends_at: ends_at.map(|at| at.0),
+        }
+    }
+
+    /// As the database keeps it.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|_| kit::Problem::internal())
+    }
+}
+
+impl Column for Rule {
+    fn from_value(value: spin_sdk::mysql::DbValue) -> Result<Self, String> {
+        serde_json::from_str(&String::from_value(value)?).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(json: &str) -> Vec<String> {
+        let mut checks = Checks::new();
+        serde_json::from_str::<Rule>(json).unwrap().check(&mut checks);
+        let errors = checks.done().map_or_else(|problem| problem.errors, |()| vec![]);
+        errors.into_iter().map(|error| error.field).collect()
+    }
+
+    #[test]
+    fn rules_have_bounds() {
+        assert!(refused(r#"{"effect":{"kind":"amount_off","amount_cents":1}}"#).is_empty());
+        let repeating = r#"{"effect":{"kind":"amount_off","amount_cents":0,"repeating":true}}"#;
+        assert_eq!(refused(repeating), ["rule.effect.amount_cents", "rule.minimum_cents"]);
+        let percent = r#"{"effect":{"kind":"percent_off","percent":101,"cap_cents":0},"minimum_cents":-1}"#;
+        assert_eq!(refused(percent), ["rule.minimum_cents", "rule.effect.percent", "rule.effect.cap_cents"]);
+        let nth = r#"{"effect":{"kind":"nth_item","nth":1,"percent":0},"product_ids":[0]}"#;
+        assert_eq!(refused(nth), ["rule.effect.nth", "rule.effect.percent", "rule.product_ids"]);
+    }
+
+    #[test]
+    fn a_rule_is_read_as_it_was_written_and_nothing_else() {
+        let json = r#"{"effect":{"kind":"percent_off","percent":10,"cap_cents":500},"minimum_cents":1,"category_ids":[2],"product_ids":[3]}"#;
+        assert_eq!(serde_json::from_str::<Rule>(json).unwrap().to_json().unwrap(), json);
+        for bad in [
+            r#"{}"#,
+            r#"{"effect":{"kind":"gift"}}"#,
+            r#"{"effect":{"kind":"nth_item","nth":2,"percent":50,"more":1}}"#,
+            r#"{"effect":{"kind":"nth_item","nth":2,"percent":50},"more":1}"#,
+        ] {
+            assert!(serde_json::from_str::<Rule>(bad).is_err(), "{bad}");
+        }
+    }
+}
