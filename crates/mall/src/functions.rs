@@ -15,8 +15,10 @@ use crate::{process::Guarded, project::Project, ui};
 pub const TARGET: &str = "wasm32-wasip2";
 
 pub struct Function {
-    /// Component, package and folder under `functions/` alike.
+    /// The component.
     pub name: String,
+    /// Named as the component is, and its folder under `functions/`; unless the shop has put another one in its place.
+    pub package: String,
     pub wasm: PathBuf,
 }
 
@@ -29,7 +31,9 @@ pub fn all(project: &Project) -> anyhow::Result<Vec<Function>> {
     let functions = components.iter().filter_map(|(name, component)| {
         let source = component.get("source")?.as_str()?;
         component.get("build")?;
-        Some(Function { name: name.clone(), wasm: project.root.join(source) })
+        let wasm = project.root.join(source);
+        let package = wasm.file_stem()?.to_str()?.replace('_', "-");
+        Some(Function { name: name.clone(), package, wasm })
     });
     Ok(functions.collect())
 }
@@ -50,13 +54,28 @@ pub fn cargo(project: &Project) -> Command {
 }
 
 pub fn package_arguments(functions: &[Function]) -> impl Iterator<Item = &str> {
-    functions.iter().flat_map(|function| ["--package", function.name.as_str()])
+    functions.iter().flat_map(|function| ["--package", function.package.as_str()])
 }
 
-/// Builds them all in one go.
+/// The packages under `examples/`: what can be put in the place of a function, built for tests.
+pub fn examples(project: &Project) -> anyhow::Result<Vec<Function>> {
+    let folder = project.root.join("examples");
+    let mut examples = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("{} can't be read", folder.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let file = format!("target/{TARGET}/release/{}.wasm", name.replace('-', "_"));
+        examples.push(Function { package: name.clone(), wasm: project.root.join(file), name });
+    }
+    Ok(examples)
+}
+
+/// Builds the functions of `spin.toml` in one go.
 pub async fn build(project: &Project) -> anyhow::Result<Vec<Function>> {
+    build_these(project, all(project)?).await
+}
+
+pub async fn build_these(project: &Project, functions: Vec<Function>) -> anyhow::Result<Vec<Function>> {
     add_target(project)?;
-    let functions = all(project)?;
     let started = Instant::now();
     let step = ui::step("Building the functions");
     let mut command = cargo(project);

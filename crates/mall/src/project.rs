@@ -20,6 +20,7 @@ pub struct Project {
     pub root: PathBuf,
     /// `.mall/` in the checkout, or what `MALL_DIR` names: tests give each shop they start its own.
     pub state: PathBuf,
+    manifest: PathBuf,
 }
 
 impl Project {
@@ -36,11 +37,16 @@ impl Project {
             Some(folder) => here.join(folder),
             None => root.join(".mall"),
         };
-        Ok(Self { root, state })
+        let manifest = match std::env::var_os("MALL_MANIFEST") {
+            Some(file) => here.join(file),
+            None => root.join("spin.toml"),
+        };
+        Ok(Self { root, state, manifest })
     }
 
+    /// `spin.toml` in the checkout, or what `MALL_MANIFEST` names: a copy with something else in it.
     pub fn manifest(&self) -> PathBuf {
-        self.root.join("spin.toml")
+        self.manifest.clone()
     }
 
     /// Compiled components, kept across runs and with the builds they come from.
@@ -50,7 +56,7 @@ impl Project {
 
     /// The same checkout with its state elsewhere.
     pub fn with_state(&self, state: PathBuf) -> Self {
-        Self { root: self.root.clone(), state }
+        Self { state, ..self.clone() }
     }
 
     /// Holds the folder for this process alone; the system lets go of it however the process ends.

@@ -56,11 +56,12 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     functions::add_target(project)?;
     check(project, "Checking the lints of the tools", &[&["clippy"], &TOOLS[..]].concat(), &[]).await?;
     check(project, "Checking the lints of the shop", &[&["clippy"], &SHOP[..]].concat(), &[]).await?;
-    let functions = functions::all(project)?;
+    let mut functions = functions::all(project)?;
+    functions.extend(functions::examples(project)?);
     let packages: Vec<_> = functions::package_arguments(&functions).collect();
     let wasm = ["clippy", "--release", "--target", functions::TARGET];
     check(project, "Checking the lints of what compiles to Wasm", &wasm, &packages).await?;
-    functions::build(project).await?;
+    functions::build_these(project, functions).await?;
 
     let scratch = Scratch::start(project, &WANTED).await?;
     let log = project.state.join("test-shop.log");

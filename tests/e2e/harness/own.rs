@@ -26,18 +26,27 @@ pub struct Settings {
     people: Option<String>,
     variables: Vec<(String, String)>,
     runtime: &'static str,
+    /// Another `spin.toml`.
+    manifest: Option<String>,
 }
 
 impl OwnShop {
     pub fn with() -> Settings {
         let (mysql, redis) = (environment("MALL_MYSQL_URL"), environment("MALL_REDIS_URL"));
-        Settings { mysql, redis, people: None, variables: Vec::new(), runtime: "embedded" }
+        Settings { mysql, redis, people: None, variables: Vec::new(), runtime: "embedded", manifest: None }
     }
 
     /// On servers of its own.
     pub fn on(servers: &Servers) -> Settings {
         let (mysql, redis) = (servers.mysql_url().to_owned(), servers.redis_url());
-        Settings { people: Some(mysql.clone()), mysql, redis, variables: Vec::new(), runtime: "embedded" }
+        Settings {
+            people: Some(mysql.clone()),
+            mysql,
+            redis,
+            variables: Vec::new(),
+            runtime: "embedded",
+            manifest: None,
+        }
     }
 
     /// Ends it as a power cut does.
@@ -86,6 +95,17 @@ impl Settings {
         self
     }
 
+    /// With this in the checkout's `spin.toml` replaced.
+    pub fn replacing(mut self, from: &str, to: &str) -> Self {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let text = std::fs::read_to_string(format!("{root}/spin.toml")).expect("spin.toml");
+        assert!(text.contains(from), "spin.toml has no {from}");
+        // The copy lies elsewhere.
+        let text = text.replace(from, to).replace("\"target/", &format!("\"{root}/target/"));
+        self.manifest = Some(text);
+        self
+    }
+
     pub fn mysql(mut self, url: &str) -> Self {
         self.mysql = url.to_owned();
         self
@@ -96,8 +116,13 @@ impl Settings {
         self
     }
 
-    pub async fn start(self) -> OwnShop {
+    pub async fn start(mut self) -> OwnShop {
         let folder = std::env::temp_dir().join(format!("mall-{}", unique()));
+        if let Some(text) = self.manifest.take() {
+            let file = folder.join("spin.toml");
+            std::fs::create_dir(&folder).and_then(|()| std::fs::write(&file, text)).expect("a spin.toml of its own");
+            self.variables.push(("MALL_MANIFEST".to_owned(), file.display().to_string()));
+        }
         let mut child = Command::new(environment("MALL_BIN"))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .args(["up", "--listen", "127.0.0.1:0", "--no-demo", "--runtime", self.runtime])
