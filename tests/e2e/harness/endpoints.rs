@@ -1,7 +1,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Call, Shop, User};
+use super::{Call, Shop, User, unique};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
@@ -11,6 +11,7 @@ pub enum Needs {
     Staff(&'static [&'static str]),
 }
 
+const PRICING: Needs = Needs::Staff(&["pricing:write"]);
 const CATALOG: Needs = Needs::Staff(&["catalog:write"]);
 const ORDERS: Needs = Needs::Staff(&["orders:ship", "orders:refund"]);
 const SHIP: Needs = Needs::Staff(&["orders:ship"]);
@@ -49,6 +50,13 @@ impl Endpoints {
         let address_id = user.post("/api/user/address").json(address.clone()).await.is(201)["address_id"].clone();
         let someone = shop.user().await;
         let ticket = drawn["ticket"].as_str().expect("a ticket");
+        let rule = json!({ "effect": { "kind": "percent_off", "percent": 1 }, "product_ids": [product] });
+        let promotion = shop.promotion(json!({ "rule": rule })).await;
+        let code = shop.coupon(json!({ "rule": rule })).await;
+        let coupons = admin.get("/api/admin/coupon").await.is(200);
+        let coupon =
+            coupons["items"].as_array().and_then(|all| all.iter().find(|coupon| coupon["code"] == code.as_str()));
+        let coupon = coupon.expect("a new coupon comes first")["coupon_id"].clone();
         let endpoint = |method: Method, path: &str, needs, body: Value| Endpoint {
             method,
             path: path
@@ -58,7 +66,10 @@ impl Endpoints {
                 .replace("{activity_id}", &activity.to_string())
                 .replace("{address_id}", &address_id.to_string())
                 .replace("{user_id}", &someone.user_id.to_string())
-                .replace("{ticket}", ticket),
+                .replace("{ticket}", ticket)
+                .replace("{promotion_id}", &promotion.to_string())
+                .replace("{coupon_id}", &coupon.to_string())
+                .replace("{code}", &code),
             needs,
             body: body.is_object().then_some(body),
         };
@@ -148,6 +159,18 @@ impl Endpoints {
                 json!({ "product_id": product, "stock": 1, "price_cents": 1, "starts_at": "2026-01-01T00:00:00.000Z",
                         "ends_at": "2099-01-01T00:00:00.000Z" }),
             ),
+            (&get, "/api/user/coupon", Needs::User, Value::Null),
+            (&post, "/api/user/coupon/{code}/claim", Needs::User, Value::Null),
+            (&get, "/api/admin/promotion", PRICING, Value::Null),
+            (&post, "/api/admin/promotion", PRICING, json!({ "name": "Less", "rule": rule })),
+            (&get, "/api/admin/promotion/{promotion_id}", PRICING, Value::Null),
+            (&put, "/api/admin/promotion/{promotion_id}", PRICING, json!({ "name": "Less", "rule": rule })),
+            (&get, "/api/admin/coupon", PRICING, Value::Null),
+            (&post, "/api/admin/coupon", PRICING, json!({ "name": "Less", "code": unique(), "rule": rule })),
+            (&get, "/api/admin/coupon/{coupon_id}", PRICING, Value::Null),
+            (&put, "/api/admin/coupon/{coupon_id}", PRICING, json!({ "name": "Less", "code": unique(), "rule": rule })),
+            (&delete, "/api/admin/promotion/{promotion_id}", PRICING, Value::Null),
+            (&delete, "/api/admin/coupon/{coupon_id}", PRICING, Value::Null),
             (&delete, "/api/cart?product_id={product_id}", Needs::User, Value::Null),
             (&delete, "/api/cart/clear", Needs::User, Value::Null),
             (&delete, "/api/category/{category_id}", CATALOG, Value::Null),

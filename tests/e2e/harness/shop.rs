@@ -110,6 +110,28 @@ impl Shop {
         sale["activity_id"].as_i64().expect("an activity id")
     }
 
+    /// A promotion with these fields, of which `rule` is one: stackable, from now on for ever, unless they say otherwise.
+    pub async fn promotion(&self, fields: Value) -> i64 {
+        let mut promotion = json!({ "name": format!("Less {}", unique()) });
+        for (name, value) in fields.as_object().expect("fields") {
+            promotion[name] = value.clone();
+        }
+        let admin = self.admin().await;
+        let promotion = admin.post("/api/admin/promotion").json(promotion).await.is(201);
+        promotion["promotion_id"].as_i64().expect("a promotion id")
+    }
+
+    /// The code of a coupon with these fields, of which `rule` is one: without a limit in all, one for each, from now on
+    /// for ever, unless they say otherwise.
+    pub async fn coupon(&self, fields: Value) -> String {
+        let mut coupon = json!({ "name": "A coupon", "code": format!("C-{}", unique()) });
+        for (name, value) in fields.as_object().expect("fields") {
+            coupon[name] = value.clone();
+        }
+        let coupon = self.admin().await.post("/api/admin/coupon").json(coupon).await.is(201);
+        coupon["code"].as_str().expect("a code").to_owned()
+    }
+
     pub async fn category(&self, parent: Option<i64>) -> i64 {
         let mut category = json!({ "name": format!("Shelf {}", unique()) });
         if let Some(parent) = parent {
