@@ -145,7 +145,9 @@ mod tests {
         assert_eq!(taken(&nth_item(2, 100), &lines), Ok(vec![0, 1_000, 500]));
         // 1000 1000 500* 500 300
         assert_eq!(taken(&nth_item(3, 50), &lines), Ok(vec![0, 0, 250]));
-        assert_eq!(taken(&nth_item(6, 50), &lines), Err(Refusal::NoEffect));
+        assert_eq!(taken(&nth_item(2, 100), &lines[..1]), Err(Refusal::NoEffect));
+        // 1000 300*
+        assert_eq!(taken(&nth_item(2, 100), &[line(1, &[], 300, 1), line(2, &[], 1_000, 1)]), Ok(vec![300, 0]));
     }
 
     #[test]
