@@ -1,7 +1,9 @@
-//! The demo shop: categories and products from `demo/products.toml`, a shopper and an admin.
+//! The demo shop: categories and products from `demo/products.toml`, a shopper and an admin, and some life.
+
+mod life;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -43,6 +45,14 @@ struct Product {
     price: i64,
     stock: i64,
     about: String,
+}
+
+/// A product that is on the shelf.
+#[derive(Clone, Copy)]
+struct Stocked {
+    id: u64,
+    /// In cents.
+    price: i64,
 }
 
 /// Someone to sign in as.
@@ -91,17 +101,19 @@ pub async fn load(project: &Project, mysql: &Mysql) -> anyhow::Result<Loaded> {
         add_user(&mut transaction, SHOPPER, &passwords.shopper, "user", now).await?;
     }
     let mut categories = HashMap::new();
-    let mut products = 0;
+    let mut products = BTreeMap::new();
     for shelf in &demo.shelf {
         let category = add_category(&mut transaction, &mut categories, &shelf.category).await?;
         for product in &shelf.products {
-            add_product(&mut transaction, category, product, now).await?;
-            products += 1;
+            let id = add_product(&mut transaction, category, product, now).await?;
+            products.insert(product.name.clone(), Stocked { id, price: product.price });
         }
     }
     index::complete(&mut transaction).await?;
+    let category = |path: &str| categories.get(&format!("/{}", path.replace(" / ", "/"))).copied();
+    life::add(&mut transaction, &life::Shelves { products: &products, categories: &category }, now).await?;
     transaction.commit().await?;
-    Ok(Loaded::Now { products })
+    Ok(Loaded::Now { products: products.len() })
 }
 
 /// The demo accounts whose passwords are still the ones that we gave them.
@@ -156,6 +168,19 @@ async fn add_user(
     Ok(())
 }
 
+/// The id of a user by name; one who is new has no password, and so can't sign in.
+async fn add_customer(connection: &mut MySqlConnection, username: &str, now: i64) -> anyhow::Result<u64> {
+    let known: Option<i64> = sqlx::query_scalar("SELECT id FROM users WHERE username = ?")
+        .bind(username)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if let Some(id) = known {
+        return Ok(u64::try_from(id)?);
+    }
+    let insert = sqlx::query("INSERT INTO users (username, password_hash, role, created_at) VALUES (?, '', 'user', ?)");
+    Ok(insert.bind(username).bind(now).execute(connection).await?.last_insert_id())
+}
+
 /// The category at the end of the path, with those above it.
 async fn add_category(
     connection: &mut MySqlConnection,
@@ -185,7 +210,7 @@ async fn add_product(
     category: u64,
     product: &Product,
     now: i64,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let added = sqlx::query(
         "INSERT INTO products (name, description, category_id, price_cents, available, on_shelf, created_at, updated_at)
          VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
@@ -205,7 +230,7 @@ async fn add_product(
         .bind(now)
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(added.last_insert_id())
 }
 
 /// As the functions do it: argon2id, 19 MiB, two passes.
@@ -217,6 +242,12 @@ fn hash(password: &str) -> anyhow::Result<String> {
 
 fn verify(password: &str, hash: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+#[cfg(test)]
+fn names() -> Vec<String> {
+    let demo: Demo = toml::from_str(SHELVES).expect("demo/products.toml");
+    demo.shelf.into_iter().flat_map(|shelf| shelf.products).map(|product| product.name).collect()
 }
 
 #[cfg(test)]
