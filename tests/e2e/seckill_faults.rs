@@ -223,6 +223,34 @@ async fn what_redis_sells_too_many_of_fails_and_is_not_booked() {
     adds_up(&servers, &shop, product, 10).await;
 }
 
+/// As when the worker dies between its commit and the acknowledgement.
+#[tokio::test]
+async fn a_ticket_that_comes_again_is_booked_once() {
+    let servers = Servers::start().await;
+    let shop = servers.shop().start().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let activity = shop.sale(product, json!({ "stock": 5 })).await;
+    let user = &servers.crowd(&shop, 1).await[0];
+    let bought = buying(user, activity).await.is(202);
+    let order = ordered(user, &bought).await;
+    let mut redis = servers.redis().await;
+    let stream = format!("{{sk:{activity}}}:stream");
+    for _ in 0..3 {
+        let mut entry = redis::cmd("XADD");
+        entry.arg(&stream).arg("*").arg("ticket").arg(bought["ticket"].as_str()).arg("user").arg(user.user_id);
+        let _: String = entry.query_async(&mut redis).await.expect("an entry");
+    }
+    let _: i64 = redis::cmd("PUBLISH").arg("mall:drain").arg("").query_async(&mut redis).await.expect("a bell");
+    eventually("what came again is done with", Duration::from_secs(40), async || {
+        let left: i64 = redis::cmd("XLEN").arg(&stream).query_async(&mut redis).await.expect("a length");
+        (left == 0).then_some(())
+    })
+    .await;
+    assert_eq!(ordered(user, &bought).await, order);
+    adds_up(&servers, &shop, product, 1).await;
+    assert_eq!(shop.get(&format!("/api/seckill/{activity}")).await.is(200)["left"], 4);
+}
+
 /// A ticket of somebody who is no user can't be booked; those beside it are.
 #[tokio::test]
 async fn one_bad_ticket_holds_up_nobody() {

@@ -93,6 +93,11 @@ impl World {
             }
             self.step(*step, activity, product, &users, &mut model).await;
         }
+        eventually("the sale ends", SALE * 2, async || {
+            let sale = self.shop.get(&format!("/api/seckill/{activity}")).await.is(200);
+            (sale["state"] == "ended").then_some(())
+        })
+        .await;
         (model.is_over, model.left) = (true, 0);
         self.agree(product, &model).await;
         for step in after {

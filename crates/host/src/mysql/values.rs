@@ -45,7 +45,6 @@ fn data_type(kind: ColumnType, flags: ColumnFlags) -> DbDataType {
         MYSQL_TYPE_BLOB | MYSQL_TYPE_STRING | MYSQL_TYPE_VAR_STRING => {
             pick(binary, DbDataType::Binary, DbDataType::Str)
         }
-        MYSQL_TYPE_MEDIUM_BLOB | MYSQL_TYPE_LONG_BLOB => DbDataType::Binary,
         _ => DbDataType::Other,
     }
 }
