@@ -140,6 +140,17 @@ async fn what_the_staff_does_is_kept() {
     clerk.post(&at("refund/approve")).await.is(200);
     assert_eq!(clerk.delete(&path).await.status, 204);
     setting(&clerk, user.user_id, with(&["orders:ship"])).await.is(200);
+    let rule = json!({ "effect": { "kind": "amount_off", "amount_cents": 1 }, "product_ids": [product] });
+    for (kind, new) in [
+        ("promotion", json!({ "name": "A promotion", "rule": rule })),
+        ("coupon", json!({ "name": "A coupon", "code": unique(), "rule": rule })),
+    ] {
+        let base = format!("/api/admin/{kind}");
+        let made = clerk.post(&base).json(new.clone()).await.is(201);
+        let path = format!("{base}/{}", made[format!("{kind}_id")]);
+        clerk.put(&path).json(new).await.is(200);
+        assert_eq!(clerk.delete(&path).await.status, 204);
+    }
     // What came to nothing is not kept.
     clerk.put(&path).json(json!({ "price_cents": 0 })).await.invalid("price_cents");
     clerk.put("/api/product/9007199254740991").json(json!({ "price_cents": 1 })).await.problem(404, "not_found");
@@ -161,6 +172,12 @@ async fn what_the_staff_does_is_kept() {
         "refund.approve",
         "product.remove",
         "user.role",
+        "promotion.create",
+        "promotion.update",
+        "promotion.remove",
+        "coupon.create",
+        "coupon.update",
+        "coupon.remove",
     ];
     assert_eq!(actions, expected);
     let of = |action: &str| kept.iter().find(|deed| deed["action"] == action).expect("a deed");

@@ -1,54 +1,23 @@
 //! `/api/admin/user`
 
-use accounts::{Account, lock, session};
+use accounts::{
+    Account, Profile, lock,
+    profile::{COLUMNS, ProfileRow},
+    session,
+};
 use axum::Json as Reply;
 use kit::{
-    Code, Problem, Result, Timestamp,
+    Code, Problem, Result,
     auth::Role,
     check::Checks,
     extract::{Json, Path, Query},
-    mysql::{self, Connection},
+    mysql,
     page::{Page, PageQuery},
-    params, row,
+    params,
     staff::{Permission, Permissions, Staff, USERS_WRITE},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-
-#[derive(Serialize, ToSchema)]
-pub struct Member {
-    user_id: i64,
-    username: String,
-    #[schema(required)]
-    email: Option<String>,
-    #[schema(required)]
-    nickname: Option<String>,
-    role: Role,
-    #[schema(value_type = Vec<Permission>)]
-    permissions: Permissions,
-    created_at: Timestamp,
-}
-
-row! {
-    struct MemberRow {
-        id: i64, username: String, email: Option<String>, nickname: Option<String>, role: String, permissions: i64,
-        created_at: Timestamp,
-    }
-}
-
-impl From<MemberRow> for Member {
-    fn from(row: MemberRow) -> Self {
-        Member {
-            user_id: row.id,
-            username: row.username,
-            email: row.email,
-            nickname: row.nickname,
-            role: Role::from_column(&row.role),
-            permissions: Permissions::from_bits(row.permissions),
-            created_at: row.created_at,
-        }
-    }
-}
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -69,15 +38,16 @@ pub struct Filter {
 #[utoipa::path(
     get, operation_id = "users", path = "/api/admin/user", tag = "staff", security(("bearer" = [])), params(Filter),
     responses(
-        (status = 200, body = Page<Member>),
+        (status = 200, body = Page<Profile>),
         (status = 403, description = "`forbidden`"),
         (status = 422, description = "`invalid`"),
     )
 )]
-pub async fn list(_: Staff<USERS_WRITE>, Query(filter): Query<Filter>) -> Result<Reply<Page<Member>>> {
-    const USERS: &str = "
-        SELECT id, username, email, nickname, role, permissions, created_at FROM users
-        WHERE id < ? AND username LIKE ? AND (? = '' OR role = ?) ORDER BY id DESC LIMIT ?";
+pub async fn list(_: Staff<USERS_WRITE>, Query(filter): Query<Filter>) -> Result<Reply<Page<Profile>>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM users
+         WHERE id < ? AND username LIKE ? AND (? = '' OR role = ?) ORDER BY id DESC LIMIT ?"
+    );
     let page = PageQuery { limit: filter.limit, cursor: filter.cursor };
     let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
     let start = filter.username.unwrap_or_default();
@@ -85,8 +55,8 @@ pub async fn list(_: Staff<USERS_WRITE>, Query(filter): Query<Filter>) -> Result
     let start = format!("{}%", start.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
     let role = filter.role.map_or("", Role::name);
     let values = params![before, start, role, role, i64::from(limit).saturating_add(1)];
-    let rows = mysql::connection().await?.query::<MemberRow>(USERS, values).await?;
-    Ok(Reply(Page::new(rows.into_iter().map(Member::from).collect(), limit, |member: &Member| member.user_id)))
+    let rows = mysql::connection().await?.query::<ProfileRow>(&sql, values).await?;
+    Ok(Reply(Page::new(rows.into_iter().map(Profile::from).collect(), limit, |profile: &Profile| profile.user_id)))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -109,7 +79,7 @@ pub struct NewRole {
     params(("user_id" = i64, Path)),
     request_body = NewRole,
     responses(
-        (status = 200, body = Member),
+        (status = 200, body = Profile),
         (status = 403, description = "`forbidden`"),
         (status = 404, description = "`not_found`"),
     )
@@ -118,7 +88,7 @@ pub async fn set_role(
     staff: Staff<USERS_WRITE>,
     Path(user_id): Path<i64>,
     Json(new): Json<NewRole>,
-) -> Result<Reply<Member>> {
+) -> Result<Reply<Profile>> {
     const UPDATE: &str = "UPDATE users SET role = ?, permissions = ? WHERE id = ?";
     if user_id == staff.user.id {
         return Err(forbidden("Somebody else has to change your role"));
@@ -129,14 +99,14 @@ pub async fn set_role(
         let (first, second) = (lock(tx, first).await?, lock(tx, second).await?);
         let (actor, user) = if first.id == user_id { (second, first) } else { (first, second) };
         check(&actor, &user, &new)?;
-        let before = read(tx, user_id).await?;
+        let before = Profile::read(tx, user_id).await?;
         tx.execute(UPDATE, params![new.role.name(), i64::from(new.permissions.bits()), user_id]).await?;
         let is_less =
             user.role() == Role::Admin && new.role != Role::Admin || !new.permissions.contain(user.permissions());
         if is_less {
             session::end_all(tx, user_id, None).await?;
         }
-        let after = read(tx, user_id).await?;
+        let after = Profile::read(tx, user_id).await?;
         staff.record(tx, "user.role", user_id, &before, &after).await?;
         Ok(after)
     });
@@ -163,10 +133,4 @@ fn check(actor: &Account, user: &Account, new: &NewRole) -> Result<()> {
 
 fn forbidden(detail: &str) -> Problem {
     Problem::new(Code::Forbidden, detail)
-}
-
-async fn read(db: &mut Connection, user_id: i64) -> Result<Member> {
-    const USER: &str = "SELECT id, username, email, nickname, role, permissions, created_at FROM users WHERE id = ?";
-    let row = db.query_one::<MemberRow>(USER, params![user_id]).await?;
-    row.map(Member::from).ok_or_else(|| Problem::not_found("user"))
 }
