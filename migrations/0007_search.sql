@@ -1,4 +1,4 @@
--- What products are found by: beginnings of words, groups of characters; see `crates/search`. UTF-8, compared as bytes.
+-- What products are found by: beginnings of words, pairs of characters; see `crates/search`. UTF-8, compared as bytes.
 -- No foreign key: it would want an index as large as the table, and products stay.
 CREATE TABLE product_terms (
     term       VARBINARY(32) NOT NULL,
