@@ -67,7 +67,7 @@ async fn a_lock_is_one_name_s_alone() {
 
 #[tokio::test]
 async fn logins_of_one_address_are_limited_to_ten_a_second_after_twenty() {
-    let own = OwnShop::with().start().await;
+    let own = OwnShop::with().with_usual_limits().start().await;
     let shop = own.seen_from([127, 77, 1, 1]);
     let start = Instant::now();
     let replies =

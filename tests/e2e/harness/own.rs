@@ -26,6 +26,8 @@ pub struct Settings {
     people: Option<String>,
     variables: Vec<(String, String)>,
     runtime: &'static str,
+    /// As many logins a second as a shop allows by default.
+    usual_limits: bool,
     /// Another `spin.toml`.
     manifest: Option<String>,
 }
@@ -33,20 +35,14 @@ pub struct Settings {
 impl OwnShop {
     pub fn with() -> Settings {
         let (mysql, redis) = (environment("MALL_MYSQL_URL"), environment("MALL_REDIS_URL"));
-        Settings { mysql, redis, people: None, variables: Vec::new(), runtime: "embedded", manifest: None }
+        let variables = Vec::new();
+        Settings { mysql, redis, people: None, variables, runtime: "embedded", usual_limits: false, manifest: None }
     }
 
     /// On servers of its own.
     pub fn on(servers: &Servers) -> Settings {
         let (mysql, redis) = (servers.mysql_url().to_owned(), servers.redis_url());
-        Settings {
-            people: Some(mysql.clone()),
-            mysql,
-            redis,
-            variables: Vec::new(),
-            runtime: "embedded",
-            manifest: None,
-        }
+        Settings { people: Some(mysql.clone()), ..OwnShop::with().mysql(&mysql).redis(&redis) }
     }
 
     /// Ends it as a power cut does.
@@ -89,6 +85,12 @@ impl Settings {
         self
     }
 
+    /// With the limits of logins that a shop has by default.
+    pub fn with_usual_limits(mut self) -> Self {
+        self.usual_limits = true;
+        self
+    }
+
     /// In the installed Spin CLI.
     pub fn in_spin(mut self) -> Self {
         self.runtime = "spin";
@@ -123,17 +125,20 @@ impl Settings {
             std::fs::create_dir(&folder).and_then(|()| std::fs::write(&file, text)).expect("a spin.toml of its own");
             self.variables.push(("MALL_MANIFEST".to_owned(), file.display().to_string()));
         }
+        // All tests sign in from one address, at all their shops.
+        let limits = [("SPIN_VARIABLE_LOGIN_RATE", "10000"), ("SPIN_VARIABLE_LOGIN_BURST", "10000")];
+        let limits = limits.into_iter().filter(|_| !self.usual_limits);
         let mut child = Command::new(environment("MALL_BIN"))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .args(["up", "--listen", "127.0.0.1:0", "--no-demo", "--runtime", self.runtime])
             .args(["--mysql", &self.mysql, "--redis", &self.redis])
             // What it keeps for itself, its secret among it.
             .env("MALL_DIR", &folder)
-            // What the running shop was given for the whole suite is not what a shop has by default.
-            .env_remove("SPIN_VARIABLE_LOGIN_RATE")
-            .env_remove("SPIN_VARIABLE_LOGIN_BURST")
             // On the databases of the run its workers do what the running shop's do.
             .env("SPIN_VARIABLE_AUTO_SHIP", "false")
+            .env_remove("SPIN_VARIABLE_LOGIN_RATE")
+            .env_remove("SPIN_VARIABLE_LOGIN_BURST")
+            .envs(limits)
             .envs(self.variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
