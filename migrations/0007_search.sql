@@ -1,9 +1,10 @@
 -- What products are found by: beginnings of words, pairs of characters; see `crates/search`. UTF-8, compared as bytes.
--- No foreign key: it would want an index as large as the table, and products stay.
+-- The products of a term come in blocks of 4096 consecutive ids: two bytes for each, its place in the block, in any order.
 CREATE TABLE product_terms (
-    term       VARBINARY(32) NOT NULL,
-    product_id BIGINT NOT NULL,
-    PRIMARY KEY (term, product_id)
+    term     VARBINARY(32) NOT NULL,
+    block    BIGINT NOT NULL,
+    products VARBINARY(8192) NOT NULL,
+    PRIMARY KEY (term, block)
 ) ENGINE = InnoDB;
 
 -- The name as it is searched; its terms are those in the table above. Null until they are there.

@@ -1,8 +1,9 @@
 //! Products that can't be found by their names yet: those from before there was an index, and those that were loaded by
 //! the thousand.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
+use search::block;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
 const AT_ONCE: usize = 500;
@@ -31,16 +32,24 @@ pub async fn complete(connection: &mut MySqlConnection) -> anyhow::Result<usize>
 
 async fn add(connection: &mut MySqlConnection, products: &[(i64, String)]) -> anyhow::Result<()> {
     let texts: Vec<_> = products.iter().map(|(id, name)| (*id, search::fold(name))).collect();
-    let mut terms: Vec<_> =
-        texts.iter().flat_map(|(id, text)| search::terms(text).into_iter().map(move |term| (term, *id))).collect();
     // In the order in which they are kept.
-    terms.sort_unstable();
-    for terms in terms.chunks(5000) {
-        let mut sql = "INSERT IGNORE INTO product_terms (term, product_id) VALUES ".to_owned();
-        sql.push_str(&vec!["(?, ?)"; terms.len()].join(","));
+    let mut lists = BTreeMap::<_, Vec<u8>>::new();
+    for (id, text) in &texts {
+        let (block, place) = block::place(*id);
+        for term in search::terms(text) {
+            lists.entry((term, block)).or_default().extend(place);
+        }
+    }
+    let lists: Vec<_> = lists.into_iter().collect();
+    for lists in lists.chunks(2000) {
+        let rows = vec!["(?, ?, ?)"; lists.len()].join(",");
+        let sql = format!(
+            "INSERT INTO product_terms (term, block, products) VALUES {rows}
+             ON DUPLICATE KEY UPDATE products = CONCAT(products, VALUES(products))"
+        );
         let mut insert = sqlx::query(AssertSqlSafe(sql));
-        for (term, id) in terms {
-            insert = insert.bind(term.as_bytes()).bind(id);
+        for ((term, block), products) in lists {
+            insert = insert.bind(term.as_bytes()).bind(block).bind(products);
         }
         insert.execute(&mut *connection).await?;
     }

@@ -5,6 +5,8 @@
 //! character and every two that stand together, so that any part is found. A query ([`Query`]) is cut in the same way, into
 //! as few as tell it; what they don't say for certain is looked up in the folded name. No term is looked up but as a whole.
 
+pub mod block;
+
 use std::{cmp::Reverse, collections::BTreeSet};
 
 use unicode_normalization::UnicodeNormalization;

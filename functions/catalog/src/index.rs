@@ -3,16 +3,21 @@
 use kit::{
     Result,
     mysql::{Connection, ParameterValue, Transaction, marks, param},
-    params,
+    params, row,
 };
-use search::Query;
+use search::{Query, block};
 
 /// From so many products on it is quicker to walk all of them in the order that is asked for until a page is full. By
 /// then, what a name has in common with the query tells little: sales decide.
-pub const MANY: i64 = 1000;
+const MANY: usize = 1000;
 
 /// A part of a statement, with its parameters.
 pub type Sql = (String, Vec<ParameterValue>);
+
+row! {
+    /// A term's products in a block.
+    struct List { term: Vec<u8>, block: i64, products: Vec<u8> }
+}
 
 /// Has a product found by this name, and by no other. The product is locked, or new.
 pub async fn keep(tx: &mut Transaction, product_id: i64, name: &str) -> Result<()> {
@@ -22,65 +27,71 @@ pub async fn keep(tx: &mut Transaction, product_id: i64, name: &str) -> Result<(
     let before = search::terms(&before.and_then(|(text,)| text).unwrap_or_default());
     let text = search::fold(name);
     let terms = search::terms(&text);
+    let (block, place) = block::place(product_id);
+
     let gone: Vec<_> = before.difference(&terms).map(|term| param(term.as_bytes())).collect();
     if !gone.is_empty() {
-        let sql = format!("DELETE FROM product_terms WHERE term IN ({}) AND product_id = ?", marks(gone.len()));
-        tx.execute(&sql, [gone, params![product_id]].concat()).await?;
+        let sql = format!(
+            "SELECT term, block, products FROM product_terms WHERE term IN ({}) AND block = ? FOR UPDATE",
+            marks(gone.len())
+        );
+        let mut lists: Vec<List> = tx.query(&sql, [gone, params![block]].concat()).await?;
+        lists.iter_mut().for_each(|list| list.products = block::without(&list.products, place));
+        write(tx, lists, "VALUES(products)").await?;
     }
-    let new: Vec<_> = terms.difference(&before).flat_map(|term| params![term.as_bytes(), product_id]).collect();
-    if !new.is_empty() {
-        let rows = vec!["(?, ?)"; new.len() / 2].join(", ");
-        tx.execute(&format!("INSERT INTO product_terms (term, product_id) VALUES {rows}"), new).await?;
-    }
+    let new = terms.difference(&before).map(|term| List { term: term.clone().into(), block, products: place.into() });
+    write(tx, new.collect(), "CONCAT(products, VALUES(products))").await?;
     Ok(tx.execute(TEXT, params![text, product_id]).await?)
 }
 
-/// The products with all terms of a query.
-pub struct Matches(Vec<(i64,)>);
+/// Writes lists. `update` is what becomes of those that are there.
+async fn write(tx: &mut Transaction, lists: Vec<List>, update: &str) -> Result<()> {
+    if lists.is_empty() {
+        return Ok(());
+    }
+    let rows = vec!["(?, ?, ?)"; lists.len()].join(", ");
+    let sql = format!(
+        "INSERT INTO product_terms (term, block, products) VALUES {rows} ON DUPLICATE KEY UPDATE products = {update}"
+    );
+    let values = lists.iter().flat_map(|list| params![list.term.as_slice(), list.block, list.products.as_slice()]);
+    Ok(tx.execute(&sql, values.collect()).await?)
+}
+
+/// The products with all terms of a query, in ascending order.
+pub struct Matches(Vec<i64>);
 
 impl Matches {
-    /// None if there are as many as `many`.
-    pub async fn find(db: &mut Connection, query: &Query, many: i64) -> Result<Option<Self>> {
-        const COUNT: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM product_terms WHERE term = ? LIMIT ?) AS matching";
-        // Rows cost more to fetch than to count, and only one term alone is likely to have that many.
-        if let [term] = query.terms.as_slice()
-            && db.query_one(COUNT, params![term.as_bytes(), many]).await? >= Some((many,))
-        {
-            return Ok(None);
+    pub async fn find(db: &mut Connection, query: &Query) -> Result<Self> {
+        if query.terms.is_empty() {
+            return Ok(Matches(Vec::new()));
         }
-        let others = 1..query.terms.len();
-        let joins: String =
-            others.map(|n| format!(" JOIN product_terms t{n} ON t{n}.product_id = t0.product_id")).collect();
-        let conditions: Vec<_> = (0..query.terms.len()).map(|n| format!("t{n}.term = ?")).collect();
-        let conditions = conditions.join(" AND ");
-        let sql = format!("SELECT t0.product_id FROM product_terms t0{joins} WHERE {conditions} LIMIT ?");
-        let terms = query.terms.iter().map(|term| param(term.as_bytes()));
-        let ids = match query.terms.is_empty() {
-            true => Vec::new(),
-            false => db.query(&sql, terms.chain(params![many]).collect()).await?,
-        };
-        let are_few = i64::try_from(ids.len()).is_ok_and(|count| count < many);
-        Ok(are_few.then_some(Matches(ids)))
+        let count = query.terms.len();
+        let sql = format!("SELECT term, block, products FROM product_terms WHERE term IN ({})", marks(count));
+        let terms = query.terms.iter().map(|term| param(term.as_bytes())).collect();
+        let lists: Vec<List> = db.query(&sql, terms).await?;
+        Ok(Matches(block::in_all(count, lists.into_iter().map(|list| (list.block, list.products)))))
+    }
+
+    pub fn are_many(&self) -> bool {
+        self.0.len() >= MANY
+    }
+
+    pub fn contain(&self, product_id: i64) -> bool {
+        self.0.binary_search(&product_id).is_ok()
     }
 
     /// As a table to select products from.
-    pub fn table(self) -> Sql {
+    pub fn table(&self) -> Sql {
         const TABLE: &str = "JSON_TABLE(?, '$[*]' COLUMNS (product_id BIGINT PATH '$')) AS matching
                              STRAIGHT_JOIN products ON products.id = matching.product_id";
-        let ids: Vec<_> = self.0.into_iter().map(|(id,)| id.to_string()).collect();
+        let ids: Vec<_> = self.0.iter().map(i64::to_string).collect();
         (TABLE.to_owned(), params![format!("[{}]", ids.join(","))])
     }
 }
 
-/// Whether a product has a term, for each: for those who walk. A subquery with a limit is left where it stands.
-pub fn has_terms(query: &Query) -> impl Iterator<Item = Sql> {
-    const HAS: &str = "(SELECT 1 FROM product_terms WHERE term = ? AND product_id = products.id LIMIT 1) = 1";
-    query.terms.iter().map(|term| (HAS.to_owned(), params![term.as_bytes()]))
-}
-
-/// Whether a product's name has what the terms don't tell.
-pub fn has_parts(query: &Query) -> impl Iterator<Item = Sql> {
-    query.parts.iter().map(|part| ("LOCATE(?, search_text) > 0".to_owned(), params![part]))
+/// Whether a product's name has these.
+pub fn has(parts: &[String]) -> impl Iterator<Item = Sql> {
+    parts.iter().map(|part| ("LOCATE(?, search_text) > 0".to_owned(), params![part]))
 }
 
 /// [`Query::relevance`], as a column.

@@ -108,15 +108,15 @@ async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
     }
 
     let mut db = mysql::connection().await?;
+    let mut matches = None;
     let mut relevance = None;
     if let Some(words) = &words {
+        let found = Matches::find(&mut db, words).await?;
         // A list that was begun by relevance goes on so, however many match by now.
-        let ranked = place.as_ref().map(|place| place.relevance.is_some());
-        let most = if ranked == Some(true) { i64::MAX } else { index::MANY };
-        let matches = Matches::find(&mut db, words, most).await?;
-        let are_few = matches.is_some();
-        relevance = Some(words).filter(|_| sort == Sort::Relevance && ranked.unwrap_or(are_few));
-        search.find(words, matches);
+        let ranked = place.as_ref().map_or(!found.are_many(), |place| place.relevance.is_some());
+        relevance = Some(words).filter(|_| sort == Sort::Relevance && ranked);
+        search.find(words, &found, relevance.is_none() && found.are_many());
+        matches = Some(found);
     }
     if let Some(words) = relevance {
         search.relevance = index::relevance(words);
@@ -131,12 +131,8 @@ async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
         Sort::Relevance if relevance.is_some() => "relevance DESC, sold DESC, id DESC",
         Sort::Sold | Sort::Relevance => "sold DESC, id DESC",
     };
-    let (sql, values) = search.select(order, limit);
-    let rows = db.query::<ProductRow>(&sql, values).await?;
-    drop(db);
     let currency = config::currency().await?;
-    let products = rows.into_iter().map(|row| row.into_product(reader, &currency)).collect();
-    Ok(Page::new(products, limit, |product: &Product| Place {
+    let place = |product: &Product| Place {
         sort,
         key: match sort {
             Sort::New => product.product_id,
@@ -145,7 +141,24 @@ async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
         },
         id: product.product_id,
         relevance: relevance.map(|words| words.relevance(&product.name)),
-    }))
+    };
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
+    let mut products = Vec::new();
+    loop {
+        let (sql, values) = search.select(order, limit);
+        let rows = db.query::<ProductRow>(&sql, values).await?;
+        let are_all = rows.len() < wanted;
+        let rows: Vec<_> = rows.into_iter().map(|row| row.into_product(reader, &currency)).collect();
+        let last = rows.last().map(place);
+        let does_match = |product: &Product| matches.as_ref().is_none_or(|found| found.contain(product.product_id));
+        products.extend(rows.into_iter().filter(does_match));
+        match last {
+            Some(last) if !are_all && products.len() < wanted => search.after(&last),
+            _ => break,
+        }
+    }
+    drop(db);
+    Ok(Page::new(products, limit, place))
 }
 
 impl Filter {
@@ -206,13 +219,14 @@ impl Search {
         self.add(format!("category_id IN ({})", marks(category_ids.len())), ids);
     }
 
-    /// Products with these words: those that match, or, where they are many, each that is asked.
-    fn find(&mut self, words: &Words, matches: Option<Matches>) {
-        match matches {
-            Some(matches) => self.from = matches.table(),
-            None => index::has_terms(words).for_each(|(condition, values)| self.add(condition, values)),
+    /// Products with these words: those that match, or, on a walk, those whose names have all that is looked for. Not all
+    /// of them match, since a word may stand within another.
+    fn find(&mut self, words: &Words, matches: &Matches, walk: bool) {
+        match walk {
+            false => self.from = matches.table(),
+            true => index::has(&words.terms).for_each(|(condition, values)| self.add(condition, values)),
         }
-        index::has_parts(words).for_each(|(condition, values)| self.add(condition, values));
+        index::has(&words.parts).for_each(|(condition, values)| self.add(condition, values));
     }
 
     fn after(&mut self, place: &Place) {
@@ -231,15 +245,15 @@ impl Search {
         self.add(condition, params![place.key, place.key, place.id]);
     }
 
-    fn select(self, order: &str, limit: u32) -> Sql {
-        let (relevance, relevance_values) = self.relevance;
-        let (from, from_values) = self.from;
-        let (having, having_values) = self.having;
+    fn select(&self, order: &str, limit: u32) -> Sql {
+        let (relevance, relevance_values) = &self.relevance;
+        let (from, from_values) = &self.from;
+        let (having, having_values) = &self.having;
         let conditions = self.conditions.join(" AND ");
         let sql =
             format!("SELECT {COLUMNS}{relevance} FROM {from} WHERE {conditions} {having} ORDER BY {order} LIMIT ?");
         let one_more = params![i64::from(limit).saturating_add(1)];
-        (sql, [relevance_values, from_values, self.values, having_values, one_more].concat())
+        (sql, [relevance_values, from_values, &self.values, having_values, &one_more].map(Vec::as_slice).concat())
     }
 }
 
