@@ -75,19 +75,24 @@ async fn a_wrong_password_and_an_unknown_name_get_the_same_reply() {
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_name_take_the_same_time() {
     let shop = Shop::running();
-    let (username, _) = shop.registered().await;
     let mut best = [Duration::MAX; 2];
-    for _ in 0..9 {
-        for (index, name) in [username.clone(), format!("u-{}", unique())].iter().enumerate() {
-            let start = Instant::now();
-            login(&shop, name, "not my password").await.problem(401, "invalid_credentials");
-            best[index] = best[index].min(start.elapsed());
+    let [mut wrong, mut unknown] = [0.0; 2];
+    // The best of each: what other tests do to the machine only ever makes it slower. For a while, it may do so to one alone.
+    for _ in 0..6 {
+        let (username, _) = shop.registered().await;
+        for _ in 0..9 {
+            for (index, name) in [username.clone(), format!("u-{}", unique())].iter().enumerate() {
+                let start = Instant::now();
+                login(&shop, name, "not my password").await.problem(401, "invalid_credentials");
+                best[index] = best[index].min(start.elapsed());
+            }
+        }
+        [wrong, unknown] = best.map(|time| time.as_secs_f64());
+        if wrong.max(unknown) / wrong.min(unknown) < 2.0 {
+            return;
         }
     }
-    // The best of each: what other tests do to the machine only ever makes it slower.
-    let [wrong, unknown] = best.map(|time| time.as_secs_f64());
-    let ratio = wrong.max(unknown) / wrong.min(unknown);
-    assert!(ratio < 2.0, "wrong password {wrong:.4} s, unknown name {unknown:.4} s");
+    panic!("wrong password {wrong:.4} s, unknown name {unknown:.4} s");
 }
 
 #[tokio::test]
