@@ -287,6 +287,29 @@ async fn who_forgot_the_password_sets_it_anew_by_mail_once() {
 }
 
 #[tokio::test]
+async fn who_changes_password_or_address_leaves_no_token_to_reset_behind() {
+    let (servers, mail) = (Servers::start().await, Service::mail(0).await);
+    let shop = OwnShop::on(&servers)
+        .variable("mail_url", &mail.url)
+        .variable("mail_key", "key")
+        .variable("mail_from", "shop@shop.example")
+        .start()
+        .await;
+    let user = member(&shop, Some("user@mail.example")).await;
+    let changes = [
+        ("/api/user/password", json!({ "old_password": "the old one", "new_password": "the next one" }), 204),
+        ("/api/user/profile", json!({ "email": "other@mail.example" }), 200),
+    ];
+    for (count, (path, change, status)) in changes.into_iter().enumerate() {
+        assert_eq!(forgetting(&shop, &user.username).await.status, 202);
+        let asked = eventually("a mail", Duration::from_secs(40), async || mail.asked().get(count).cloned()).await;
+        let token = asked.json()["text"].as_str().expect("a text").lines().nth(2).expect("a token").to_owned();
+        user.put(path).json(change).await.is(status);
+        resetting(&shop, &token, "the thief's one").await.problem(401, "invalid_token");
+    }
+}
+
+#[tokio::test]
 async fn a_token_to_reset_is_good_for_half_an_hour_and_mails_are_few() {
     let (servers, mail) = (Servers::start().await, Service::mail(0).await);
     let shop = OwnShop::on(&servers)

@@ -1,6 +1,7 @@
 //! Sign-in elsewhere, by a small OpenID provider of the test's own.
 
 use std::collections::BTreeMap;
+use std::future::IntoFuture;
 use std::sync::{Arc, Mutex};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -8,7 +9,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Call, OwnShop, Reply, Service, Shop, User, unique};
+use crate::harness::{Call, OwnShop, Reply, Service, Settings, Shop, User, unique};
 
 /// What the provider answers with for a code: the challenge that the sign-in began with, and the token's claims.
 type Codes = Arc<Mutex<BTreeMap<String, (String, Value)>>>;
@@ -47,6 +48,10 @@ impl Provider {
     }
 
     async fn shop(&self) -> OwnShop {
+        self.settings().start().await
+    }
+
+    fn settings(&self) -> Settings {
         OwnShop::with()
             .variable("oidc_provider", "home")
             .variable("oidc_issuer", "https://id.example")
@@ -56,8 +61,6 @@ impl Provider {
             .variable("oidc_client_id", "shop")
             .variable("oidc_client_secret", "secret")
             .variable("public_url", "https://shop.example")
-            .start()
-            .await
     }
 
     /// Signs somebody in; the code that the browser carries back.
@@ -208,6 +211,30 @@ async fn an_identity_is_linked_by_who_is_signed_in_and_has_its_verified_address(
     let first = json!({ "sub": unique(), "email": "new@mail.example", "email_verified": true });
     provider.through(&shop, Some(&other), first).await.is(200);
     assert_eq!(other.get("/api/user/profile").await.is(200)["email"], "new@mail.example");
+}
+
+#[tokio::test]
+async fn an_access_token_that_outlives_its_session_links_nothing() {
+    let provider = Provider::start().await;
+    let shop = provider.shop().await;
+    let user = shop.user().await;
+    user.post("/api/user/logout").await.is(204);
+    let claims = json!({ "sub": unique(), "email": "thief@mail.example", "email_verified": true });
+    provider.through(&shop, Some(&user), claims.clone()).await.problem(401, "unauthenticated");
+    let thief = provider.through(&shop, None, claims).await.is(200);
+    assert_ne!(thief["user"]["user_id"], user.user_id);
+}
+
+#[tokio::test]
+async fn attempts_of_one_address_are_as_few_as_logins() {
+    let provider = Provider::start().await;
+    let own = provider.settings().variable("login_rate", 1).variable("login_burst", 2).start().await;
+    let shop = own.seen_from([127, 77, 3, 1]);
+    let path = "/api/user/oidc/home?redirect=false";
+    let replies = join_all((0..9).map(|_| shop.get(path).into_future())).await;
+    assert!(replies.iter().filter(|reply| reply.status == 200).count() >= 2);
+    let refused = replies.iter().find(|reply| reply.status != 200).expect("one is too many");
+    refused.problem(429, "rate_limited");
 }
 
 #[tokio::test]

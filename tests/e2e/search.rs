@@ -218,6 +218,7 @@ async fn what_thousands_match_comes_in_the_same_order_as_what_few_match() {
     let admin = shop.admin().await;
     let category = shop.category(None).await;
     insert(&servers, category, (0..990).map(|n| format!("{}通用 {n}", ["", "大"][n % 2]))).await;
+    insert(&servers, category, (0..1200).map(|n| format!("ore {n}"))).await;
 
     // Few at first: by relevance. Then they are many, and this list goes on as it began.
     let query = format!("limit=100&q={}", encode("通用"));
@@ -240,7 +241,8 @@ async fn what_thousands_match_comes_in_the_same_order_as_what_few_match() {
         ("&sort=price", "price_cents, id"),
         ("&sort=-price", "price_cents DESC, id DESC"),
     ] {
-        for (q, like) in [("通用", "%通用%"), ("通用 more", "%more%"), ("用 大", "大通用%")] {
+        for (q, like) in [("通用", "%通用%"), ("通用 more", "%more%"), ("用 大", "大通用%"), ("ore", "ore%")]
+        {
             let query = format!("limit=100&q={}{sort}", encode(q));
             let sql = format!("SELECT id FROM products WHERE name LIKE '{like}' ORDER BY {order}");
             let mut expected: Vec<i64> =
@@ -254,4 +256,12 @@ async fn what_thousands_match_comes_in_the_same_order_as_what_few_match() {
             assert!(seen == expected, "q={q}{sort}: {} of {}", seen.len(), expected.len());
         }
     }
+
+    // What was never sorted by relevance is not because of a cursor from elsewhere.
+    let few = admin.get("/api/product?limit=1&q=more+15").await.is(200);
+    let cursor = encode(few["next_cursor"].as_str().expect("there is more"));
+    admin.get(&format!("/api/product?limit=1&q=more+15&cursor={cursor}")).await.is(200);
+    admin.get(&format!("/api/product?sort=relevance&cursor={cursor}")).await.invalid("cursor");
+    insert(&servers, category, (0..7600).map(|n| format!("通用 z{n}"))).await;
+    admin.get(&format!("/api/product?q={}&cursor={cursor}", encode("通用"))).await.invalid("cursor");
 }

@@ -54,7 +54,8 @@ impl Reset {
         }
     }
 
-    async fn forget(tx: &mut Transaction, user_id: i64) -> Result<()> {
+    /// From the commit on, no token of a user who is locked is good.
+    pub async fn forget(tx: &mut Transaction, user_id: i64) -> Result<()> {
         const DELETE: &str = "DELETE FROM password_resets WHERE user_id = ?";
         Ok(tx.execute(DELETE, params![user_id]).await?)
     }

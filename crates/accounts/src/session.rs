@@ -134,6 +134,14 @@ pub async fn end_all(tx: &mut Transaction, user_id: i64, but: Option<i64>) -> Re
     Ok(tx.execute(END, params![Timestamp::now(), user_id, but]).await?)
 }
 
+/// 401 if a session of a user who is locked is over. For what writes without being asked to by the session's own token.
+pub async fn must_run(tx: &mut Transaction, user_id: i64, session_id: i64) -> Result<()> {
+    const RUNNING: &str =
+        "SELECT id FROM sessions WHERE id = ? AND user_id = ? AND ended_at IS NULL AND expires_at > ?";
+    let running = tx.query_one::<(i64,)>(RUNNING, params![session_id, user_id, Timestamp::now()]).await?;
+    running.map(drop).ok_or_else(auth::session_ended)
+}
+
 /// Ends one of a user's sessions; 404 if it is somebody else's, or over.
 pub async fn end_one(tx: &mut Transaction, user_id: i64, session_id: i64) -> Result<()> {
     const SESSION: &str = "

@@ -165,18 +165,17 @@ impl DerefMut for Transaction {
 /// has one thread.
 pub fn transaction<T>(work: impl AsyncFn(&mut Transaction) -> Result<T>) -> impl Future<Output = Result<T>> + Send {
     SendWrapper::new(async move {
-        let mut attempt = 1;
+        let (started, mut attempt) = (Instant::now(), 1);
         loop {
-            match attempt_once(&work).await {
-                Err(problem) if problem.transient && attempt < ATTEMPTS => attempt += 1,
+            match attempt_once(&work, started).await {
+                Err(problem) if problem.transient && attempt < ATTEMPTS && started.elapsed() < LIFETIME => attempt += 1,
                 result => return result,
             }
         }
     })
 }
 
-async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>) -> Result<T> {
-    let started = Instant::now();
+async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>, started: Instant) -> Result<T> {
     let connection = pool::acquire(pool::Mode::Transaction).await?;
     let mut transaction = Transaction { connection, bells: Vec::new() };
     transaction.set_mode(pool::Mode::Transaction).await?;

@@ -64,9 +64,10 @@ fn wrong() -> Problem {
     Problem::new(Code::InvalidCredentials, "The old password is wrong")
 }
 
-/// Sets a locked user's password, and ends all of their sessions but one.
+/// Sets a locked user's password, and ends all of their sessions but one, and whatever could set the password again.
 async fn set(tx: &mut Transaction, user_id: i64, hash: &str, but: Option<i64>) -> Result<()> {
     tx.execute(UPDATE, params![hash, user_id]).await?;
+    Reset::forget(tx, user_id).await?;
     session::end_all(tx, user_id, but).await
 }
 

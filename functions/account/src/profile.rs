@@ -1,6 +1,6 @@
 //! `/api/user/profile`
 
-use accounts::Profile;
+use accounts::{Profile, Reset, lock};
 use axum::Json as Reply;
 use kit::{
     Result, User,
@@ -54,6 +54,11 @@ pub async fn update(user: User, Json(change): Json<ProfileChange>) -> Result<Rep
     }
     checks.done()?;
     let profile = mysql::transaction(async |tx| {
+        if change.email.is_some() {
+            // What was mailed to the old address sets no password any more.
+            lock(tx, user.id).await?;
+            Reset::forget(tx, user.id).await?;
+        }
         let values = params![change.email.is_some(), email, change.nickname.is_some(), nickname, user.id];
         tx.execute(UPDATE, values).await?;
         Profile::read(tx, user.id).await

@@ -10,6 +10,8 @@ use search::{Query, block};
 /// From so many products on it is quicker to walk all of them in the order that is asked for until a page is full. By
 /// then, what a name has in common with the query tells little: sales decide.
 const MANY: usize = 1000;
+/// More than that are never sorted by what they have in common with the query.
+const TOO_MANY: usize = 10 * MANY;
 
 /// A part of a statement, with its parameters.
 pub type Sql = (String, Vec<ParameterValue>);
@@ -29,13 +31,15 @@ pub async fn keep(tx: &mut Transaction, product_id: i64, name: &str) -> Result<(
     let terms = search::terms(&text);
     let (block, place) = block::place(product_id);
 
-    let gone: Vec<_> = before.difference(&terms).map(|term| param(term.as_bytes())).collect();
-    if !gone.is_empty() {
+    if !before.is_subset(&terms) {
+        // All that change, in the order in which whoever writes locks them.
+        let changed: Vec<_> = before.symmetric_difference(&terms).map(|term| param(term.as_bytes())).collect();
         let sql = format!(
-            "SELECT term, block, products FROM product_terms WHERE term IN ({}) AND block = ? FOR UPDATE",
-            marks(gone.len())
+            "SELECT term, block, products FROM product_terms WHERE term IN ({}) AND block = ? ORDER BY term FOR UPDATE",
+            marks(changed.len())
         );
-        let mut lists: Vec<List> = tx.query(&sql, [gone, params![block]].concat()).await?;
+        let mut lists: Vec<List> = tx.query(&sql, [changed, params![block]].concat()).await?;
+        lists.retain(|list| std::str::from_utf8(&list.term).is_ok_and(|term| before.contains(term)));
         lists.iter_mut().for_each(|list| list.products = block::without(&list.products, place));
         write(tx, lists, "VALUES(products)").await?;
     }
@@ -74,6 +78,10 @@ impl Matches {
 
     pub fn are_many(&self) -> bool {
         self.0.len() >= MANY
+    }
+
+    pub fn are_too_many(&self) -> bool {
+        self.0.len() > TOO_MANY
     }
 
     pub fn contain(&self, product_id: i64) -> bool {

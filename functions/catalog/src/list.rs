@@ -25,6 +25,8 @@ use crate::{
 static SHELF: Shelf<String> = Shelf::new();
 
 const MAX_PRICE: i64 = 100_000_000_000;
+/// Pages of a walk that may have too few matches. If as many do, the rest is looked for among the matches themselves.
+const WALKS: usize = 2;
 const HOT_SECONDS: i64 = 7 * 24 * 60 * 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -112,11 +114,16 @@ async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
     let mut relevance = None;
     if let Some(words) = &words {
         let found = Matches::find(&mut db, words).await?;
-        // A list that was begun by relevance goes on so, however many match by now.
+        // A list that was begun by relevance goes on so, even if many match by now.
         let ranked = place.as_ref().map_or(!found.are_many(), |place| place.relevance.is_some());
+        if ranked && found.are_too_many() {
+            return Err(Problem::invalid("cursor", "belongs to a list that is another by now; begin it anew"));
+        }
         relevance = Some(words).filter(|_| sort == Sort::Relevance && ranked);
         search.find(words, &found, relevance.is_none() && found.are_many());
         matches = Some(found);
+    } else if place.as_ref().is_some_and(|place| place.relevance.is_some()) {
+        return Err(Problem::invalid("cursor", "belongs to a search"));
     }
     if let Some(words) = relevance {
         search.relevance = index::relevance(words);
@@ -144,7 +151,10 @@ async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
     };
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1);
     let mut products = Vec::new();
-    loop {
+    for round in 1.. {
+        if let Some(found) = matches.as_ref().filter(|_| round > WALKS) {
+            search.from = found.table();
+        }
         let (sql, values) = search.select(order, limit);
         let rows = db.query::<ProductRow>(&sql, values).await?;
         let are_all = rows.len() < wanted;
@@ -178,7 +188,8 @@ struct Search {
     from: Sql,
     conditions: Vec<String>,
     values: Vec<ParameterValue>,
-    /// What the page before leaves, where a column above decides.
+    /// What the page before leaves, and the same where a column above decides.
+    after: Sql,
     having: Sql,
 }
 
@@ -198,6 +209,7 @@ impl Search {
             from: ("products".to_owned(), vec![]),
             conditions: vec!["on_shelf = 1".to_owned()],
             values: vec![],
+            after: Sql::default(),
             having: Sql::default(),
         };
         if let Some(price) = filter.min_price_cents {
@@ -231,7 +243,10 @@ impl Search {
 
     fn after(&mut self, place: &Place) {
         let (column, sign) = match (place.sort, place.relevance) {
-            (Sort::New, _) => return self.add("id < ?", params![place.id]),
+            (Sort::New, _) => {
+                self.after = (" AND id < ?".to_owned(), params![place.id]);
+                return;
+            }
             (Sort::Relevance, Some(relevance)) => {
                 let condition = "HAVING relevance < ? OR (relevance = ? AND (sold < ? OR (sold = ? AND id < ?)))";
                 self.having = (condition.to_owned(), params![relevance, relevance, place.key, place.key, place.id]);
@@ -241,19 +256,26 @@ impl Search {
             (Sort::PriceDown, _) => ("price_cents", "<"),
             (Sort::Sold | Sort::Relevance, _) => ("sold", "<"),
         };
-        let condition = format!("({column} {sign} ? OR ({column} = ? AND id {sign} ?))");
-        self.add(condition, params![place.key, place.key, place.id]);
+        let condition = format!(" AND ({column} {sign} ? OR ({column} = ? AND id {sign} ?))");
+        self.after = (condition, params![place.key, place.key, place.id]);
     }
 
     fn select(&self, order: &str, limit: u32) -> Sql {
         let (relevance, relevance_values) = &self.relevance;
         let (from, from_values) = &self.from;
+        let (after, after_values) = &self.after;
         let (having, having_values) = &self.having;
         let conditions = self.conditions.join(" AND ");
-        let sql =
-            format!("SELECT {COLUMNS}{relevance} FROM {from} WHERE {conditions} {having} ORDER BY {order} LIMIT ?");
+        let sql = format!(
+            "SELECT {COLUMNS}{relevance} FROM {from} WHERE {conditions}{after} {having} ORDER BY {order} LIMIT ?"
+        );
         let one_more = params![i64::from(limit).saturating_add(1)];
-        (sql, [relevance_values, from_values, &self.values, having_values, &one_more].map(Vec::as_slice).concat())
+        (
+            sql,
+            [relevance_values, from_values, &self.values, after_values, having_values, &one_more]
+                .map(Vec::as_slice)
+                .concat(),
+        )
     }
 }
 

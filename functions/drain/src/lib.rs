@@ -29,15 +29,17 @@ pub async fn work(_: Vec<u8>) -> Result<()> {
     let begun = Instant::now();
     let open = sale::open_ids(&mut mysql::connection().await?).await?;
     for activity_id in open {
-        if drain(activity_id, &consumer, &terms, begun).await? {
-            // There is more.
-            jobs::ring_now(Queue::Drain).await?;
+        match drain(activity_id, &consumer, &terms, begun).await {
+            Ok(true) => jobs::ring_now(Queue::Drain).await?,
+            Ok(false) => {}
+            // Its watch comes again. Others are not to wait for it.
+            Err(problem) => log::error(None, &format!("the tickets of sale {activity_id} wait"), &problem.detail),
         }
     }
     jobs::work(Queue::Drain, async |job, task| attend(job, task, &consumer, &terms).await).await
 }
 
-/// Books what waits, for a while; whether there is more. A sale that Redis has lost is written anew.
+/// Books what waits, for a while; whether there is more, for which to ring. A sale that Redis has lost is written anew.
 async fn drain(activity_id: i64, consumer: &str, terms: &Terms, begun: Instant) -> Result<bool> {
     gate::hush(activity_id).await?;
     if !gate::is_open(activity_id).await? {

@@ -1,6 +1,6 @@
 //! Whose identity it is here.
 
-use accounts::{Account, find, lock};
+use accounts::{Account, find, lock, session};
 use kit::{
     Code, Problem, Result, Timestamp, auth,
     check::Checks,
@@ -24,13 +24,15 @@ pub async fn sign_in(provider: &str, claims: &Claims) -> Result<Account> {
 }
 
 /// Links the identity to a user's account. 403 unless the provider has verified the account's e-mail address, or the
-/// account has none; 409 `identity_taken` if it is somebody else's, or the user has another one there.
-pub async fn link(provider: &str, claims: &Claims, user_id: i64) -> Result<Account> {
+/// account has none; 409 `identity_taken` if it is somebody else's, or the user has another one there; 401 if the session
+/// that asked for it has ended meanwhile.
+pub async fn link(provider: &str, claims: &Claims, user_id: i64, session_id: i64) -> Result<Account> {
     const EMAIL: &str = "SELECT email FROM users WHERE id = ?";
     const SET: &str = "UPDATE users SET email = ? WHERE id = ?";
     let verified = verified_email(claims);
     mysql::transaction(async |tx| {
         let user = lock(tx, user_id).await?;
+        session::must_run(tx, user_id, session_id).await?;
         match owner(tx, provider, claims).await? {
             Some(owner) if owner == user_id => return Ok(user),
             Some(_) => return Err(taken("Another account has this identity")),

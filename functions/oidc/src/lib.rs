@@ -4,7 +4,7 @@
 mod identity;
 mod provider;
 
-use accounts::{Tokens, session};
+use accounts::{Tokens, client_address, session};
 use axum::{
     Json as Reply, Router,
     response::{IntoResponse, Response},
@@ -12,9 +12,9 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kit::{
-    Code, Problem, Result, User,
+    Code, Problem, Result, User, config,
     extract::{Path, Query},
-    opaque,
+    opaque, rate,
     redis::{self, Reply as _, arg, int},
 };
 use provider::Provider;
@@ -46,8 +46,8 @@ struct Attempt {
     verifier: String,
     /// What the browser that began has in a cookie: a `state` from anywhere else is worth nothing.
     browser: String,
-    /// Who was signed in and wants the identity linked.
-    user_id: Option<i64>,
+    /// Who was signed in and wants the identity linked, and their session.
+    user: Option<(i64, i64)>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -73,10 +73,19 @@ struct Address {
         (status = 200, body = Address, description = "With `redirect=false`"),
         (status = 302, headers(("Location" = String)), description = "To the provider"),
         (status = 404, description = "`not_found`: the shop has no such provider"),
+        (status = 429, description = "`rate_limited`"),
     )
 )]
-async fn begin(user: Option<User>, Path(name): Path<String>, Query(how): Query<Beginning>) -> Result<Response> {
+async fn begin(
+    user: Option<User>,
+    Path(name): Path<String>,
+    Query(how): Query<Beginning>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let provider = Provider::configured(&name).await?;
+    let (rate, burst) =
+        (config::number("login_rate", 1, 1_000_000).await?, config::number("login_burst", 1, 1_000_000).await?);
+    rate::limit(&format!("oidc:{}", client_address(&headers)), rate, burst).await?;
     let random = || opaque::random::<32>().map(|bytes| opaque::to_base64(&bytes));
     let (state, attempt) = (
         random()?,
@@ -85,7 +94,7 @@ async fn begin(user: Option<User>, Path(name): Path<String>, Query(how): Query<B
             nonce: random()?,
             verifier: random()?,
             browser: random()?,
-            user_id: user.map(|user| user.id),
+            user: user.map(|user| (user.id, user.session_id)),
         },
     );
     let json = serde_json::to_string(&attempt).map_err(|_| Problem::internal())?;
@@ -117,7 +126,11 @@ struct Answer {
     params(("provider" = String, Path), Answer),
     responses(
         (status = 200, body = Tokens),
-        (status = 401, description = "`invalid_credentials`: the provider signed nobody in"),
+        (
+            status = 401,
+            description = "`invalid_credentials`: the provider signed nobody in; \
+                           `unauthenticated`: the session that is to be linked has ended"
+        ),
         (status = 403, description = "`forbidden`: the provider has not verified the account's e-mail address"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`identity_taken`"),
@@ -132,8 +145,8 @@ async fn callback(Path(name): Path<String>, Query(answer): Query<Answer>, header
         _ => return Err(Problem::new(Code::InvalidCredentials, "The provider did not sign you in")),
     };
     let claims = provider.claims(&code, &attempt.verifier, &attempt.nonce).await?;
-    let account = match attempt.user_id {
-        Some(user_id) => identity::link(&name, &claims, user_id).await?,
+    let account = match attempt.user {
+        Some((user_id, session_id)) => identity::link(&name, &claims, user_id, session_id).await?,
         None => identity::sign_in(&name, &claims).await?,
     };
     let tokens = session::start(account, &headers).await?;
