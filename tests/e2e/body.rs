@@ -24,6 +24,20 @@ async fn a_body_over_64_kib_is_too_large_for_every_endpoint() {
 }
 
 #[tokio::test]
+async fn a_body_over_64_kib_is_too_large_where_none_is_wanted() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({})).await;
+    user.add(product, 1).await;
+    for call in [user.delete("/api/cart/clear"), user.post("/api/user/logout"), user.get("/api/cart")] {
+        call.text("text/plain", "x".repeat(65_537)).await.problem(413, "body_too_large");
+    }
+    // It was read before anything was done.
+    assert_eq!(user.cart().await["items"][0]["quantity"], 1);
+    user.delete("/api/cart/clear").text("text/plain", "x".repeat(65_536)).await.is(200);
+}
+
+#[tokio::test]
 async fn a_body_of_64_kib_is_taken() {
     let form = json!({ "username": format!("u-{}", unique()), "password": "long enough" });
     let call = Shop::running().post("/api/user/register");

@@ -95,7 +95,8 @@ async fn a_search_is_for_literal_text() {
         ("it's", vec![6]),
         ("'", vec![6]),
         ("\"", vec![8]),
-        ("say hi", vec![9]),
+        ("say hi", vec![8, 9]),
+        ("say \"hi\"", vec![8]),
         ("%%", vec![]),
         ("nothing of the kind", vec![]),
     ] {

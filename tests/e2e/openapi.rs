@@ -113,7 +113,14 @@ async fn the_description_is_openapi_3_1() {
     let version = document["openapi"].as_str().unwrap_or_default();
     assert!(version.starts_with("3.1."), "{version}");
     assert!(document["info"]["title"].is_string() && document["info"]["version"].is_string());
-    assert!(document["paths"].is_object());
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                let says = response["description"].as_str().is_some_and(|text| !text.is_empty());
+                assert!(says, "{method} {path} {status} has no description");
+            }
+        }
+    }
     let bearer = &document["components"]["securitySchemes"];
     assert!(bearer.to_string().contains("bearer"), "how to sign in: {bearer}");
 }

@@ -59,6 +59,10 @@ async fn a_stock_change_has_bounds_and_a_reason() {
         change[field] = value;
         moving(&admin, product, change).await.invalid(field);
     }
+    // The sum has bounds, too.
+    moving(&admin, product, by(999_999_901)).await.invalid("delta");
+    moving(&admin, product, by(999_999_900)).await.is(200);
+    moving(&admin, product, by(-999_999_900)).await.is(200);
     moving(&admin, product, json!({ "delta": 1 })).await.invalid("reason");
     moving(&admin, product, json!({ "reason": "x" })).await.invalid("delta");
     moving(&admin, product, json!({ "delta": 1, "reason": "茶".repeat(200) })).await.is(200);

@@ -22,7 +22,11 @@ use http_body_util::{BodyExt, Full};
 use spin_sdk::{http::FullBody, wasip3};
 use tower::{Service, util::MapRequestLayer};
 
-use crate::{Code, Problem, Timestamp, log};
+use crate::{
+    Code, Problem, Timestamp,
+    extract::{MAX_BODY, read},
+    log,
+};
 
 /// A request that has not ended by then is answered with 503, so that a database that hangs holds up nobody for longer
 /// than the five seconds of the contract.
@@ -123,6 +127,10 @@ pub fn complete(router: Router) -> Router {
 }
 
 async fn call(mut router: Router, request: Request) -> Response {
+    // Also where no body is wanted.
+    if request.body().size_hint().upper().is_some_and(|length| length > MAX_BODY as u64) {
+        return read(request.into_body()).await.map(drop).into_response();
+    }
     match Service::call(&mut router, request).await {
         Ok(response) => response,
         Err(never) => match never {},

@@ -344,6 +344,9 @@ pub async fn stock(
                 let detail = format!("There are {} available", row.available);
                 return Err(Problem::new(Code::OutOfStock, detail));
             }
+            if available > MAX_STOCK {
+                return Err(Problem::invalid("delta", format!("must not bring the stock above {MAX_STOCK}")));
+            }
             tx.execute(CHANGE, params![available, Timestamp::now(), product_id]).await?;
             record_movement(tx, product_id, change.delta, &change.reason, staff.user.id).await?;
             let (before, after) = (json!({ "available": row.available }), json!({ "available": available }));

@@ -96,6 +96,14 @@ fn complete(operation: &mut Operation) {
             responses.insert(status.to_owned(), Response::new(description).into());
         }
     }
+    for (status, response) in responses.iter_mut() {
+        if let openapi::RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            let status = status.parse().ok().and_then(|status| http::StatusCode::from_u16(status).ok());
+            response.description = status.and_then(|status| status.canonical_reason()).unwrap_or_default().to_owned();
+        }
+    }
     for (_, response) in responses.iter_mut().filter(|(status, _)| status.as_str() >= "400") {
         if let openapi::RefOr::T(response) = response {
             let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
