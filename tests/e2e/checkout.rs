@@ -1,7 +1,9 @@
 //! From the cart to an order.
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{Call, Shop, Stock, User, eventually, rules};
@@ -150,6 +152,26 @@ async fn an_order_waits_for_its_payment_for_half_an_hour() {
     };
     let wait = (minutes("expires_at") - minutes("created_at")).rem_euclid(24 * 60);
     assert_eq!(wait, 30, "{order}");
+}
+
+#[tokio::test]
+async fn checkouts_of_one_cart_at_once_buy_it_once() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 100 })).await;
+    for round in 1..=3 {
+        user.add(product, 2).await;
+        let replies = join_all((0..8).map(|_| user.post("/api/checkout").json(json!({})).into_future())).await;
+        assert_eq!(replies.iter().filter(|reply| reply.status == 201).count(), 1);
+        for reply in replies.iter().filter(|reply| reply.status != 201) {
+            // While it runs, and when it has left the cart empty.
+            let code = reply.code();
+            assert!(["idempotency_in_progress", "invalid"].contains(&code.as_str()), "{reply}");
+        }
+        assert_eq!(shop.stock(product).await.reserved, 2 * round);
+        // What was refused holds up nothing.
+        user.post("/api/checkout").json(json!({})).await.problem(422, "invalid");
+    }
 }
 
 #[tokio::test]

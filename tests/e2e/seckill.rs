@@ -184,6 +184,23 @@ async fn before_and_after_a_sale_nobody_buys() {
 }
 
 #[tokio::test]
+async fn a_ticket_stops_counting_when_its_order_is_cancelled() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({})).await;
+    let activity = shop.sale(product, json!({ "stock": 9 })).await;
+    let mut tickets = Vec::new();
+    for _ in 0..4 {
+        let ticket = buying(&user, activity).await.is(202);
+        let order = ordered(&user, &ticket).await;
+        user.cancelling(&order).await.is(200);
+        tickets.push(ticket["ticket"].to_string());
+    }
+    tickets.dedup();
+    assert_eq!(tickets.len(), 4);
+}
+
+#[tokio::test]
 async fn a_unit_whose_order_is_cancelled_is_on_sale_again() {
     let shop = Shop::running();
     let (user, other) = (shop.user().await, shop.user().await);

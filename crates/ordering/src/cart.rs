@@ -1,7 +1,7 @@
 //! The cart: a Redis hash a user, changed by scripts so that two devices at once lose nothing.
 
 use kit::{
-    Problem, Result, Timestamp,
+    Code, Problem, Result, Timestamp,
     redis::{self, RedisResult, Reply, Script, arg, int},
 };
 use serde::Serialize;
@@ -15,6 +15,9 @@ use crate::{
     promotion,
 };
 
+/// A little less than the request's deadline, so that who has heard that it failed can try again at once. Its
+/// transaction has three seconds.
+const LONGEST_CHECKOUT_MS: i64 = 4400;
 const TTL_SECONDS: i64 = 90 * 24 * 60 * 60;
 
 /// What every script begins with. A field is a product's id, its value `quantity:selected:when added`.
@@ -87,9 +90,10 @@ static REMOVE: Script = script!(
     return answer('ok')"
 );
 
-/// ARGV: pairs of id and quantity that were bought. What has been added since stays.
+/// KEYS: cart, its checkout. ARGV: pairs of id and quantity that were bought. What has been added since stays.
 static TAKE_OUT: Script = Script::new(
     r"
+    redis.call('DEL', KEYS[2])
     for i = 1, #ARGV, 2 do
         local value = redis.call('HGET', KEYS[1], ARGV[i])
         if value then
@@ -104,6 +108,10 @@ static TAKE_OUT: Script = Script::new(
 
 fn key(user_id: i64) -> String {
     format!("cart:{user_id}")
+}
+
+fn checkout_key(user_id: i64) -> String {
+    format!("checkout:{user_id}")
 }
 
 /// What is in a cart, in the order in which it was added.
@@ -148,10 +156,23 @@ impl Cart {
         Ok(Cart::default())
     }
 
+    /// Begins a checkout, which [`Cart::end_checkout`] ends; 409 while another of the same cart is under way: it would buy
+    /// the same things again.
+    pub async fn begin_checkout(user_id: i64) -> Result<()> {
+        let values = vec![arg(checkout_key(user_id)), arg(""), arg("NX"), arg("PX"), int(LONGEST_CHECKOUT_MS)];
+        match redis::command("SET", values).await?.text(0) {
+            Some(_) => Ok(()),
+            None => {
+                let detail = "Another checkout of this cart is under way";
+                Err(Problem::new(Code::IdempotencyInProgress, detail).with_retry_after(1))
+            }
+        }
+    }
+
     /// Takes out what was bought.
-    pub async fn take_out(user_id: i64, bought: &[Line]) -> Result<()> {
+    pub async fn end_checkout(user_id: i64, bought: &[Line]) -> Result<()> {
         let values = bought.iter().flat_map(|line| [int(line.product_id), int(line.quantity)]).collect();
-        TAKE_OUT.run(&[&key(user_id)], values).await.map(drop)
+        TAKE_OUT.run(&[&key(user_id), &checkout_key(user_id)], values).await.map(drop)
     }
 
     /// What a checkout would buy, as far as it is on the shelf.

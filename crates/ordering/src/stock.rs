@@ -45,10 +45,17 @@ pub struct Expiry {
     pub order_no: String,
 }
 
-/// Cancels a user's order while it is pending, and gives its stock and coupon back.
-pub async fn cancel(tx: &mut Transaction, user_id: i64, order_no: &str, reason: Option<&str>) -> Result<()> {
+/// Cancels a user's order while it is pending, and gives its stock and coupon back. The ticket, if it came from a flash
+/// sale: [`sale::forget`] it after the commit.
+pub async fn cancel(
+    tx: &mut Transaction,
+    user_id: i64,
+    order_no: &str,
+    reason: Option<&str>,
+) -> Result<Option<String>> {
     let order = lock(tx, user_id, order_no).await?;
-    end(tx, &order, Event::Cancel, reason, Actor::User(user_id)).await.map(drop)
+    end(tx, &order, Event::Cancel, reason, Actor::User(user_id)).await?;
+    Ok(order.ticket)
 }
 
 /// Cancels an order that is still pending after its time; the products whose stock changed.

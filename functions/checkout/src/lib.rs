@@ -68,7 +68,8 @@ struct Checkout {
 
 /// Order what is selected in the cart
 ///
-/// The items bought leave the cart. `out_of_stock` names each product that there is too little of.
+/// The items bought leave the cart. `out_of_stock` names each product that there is too little of. A cart has one checkout
+/// at a time: `idempotency_in_progress` says that another is under way.
 #[utoipa::path(
     post, path = "/api/checkout", tag = "orders", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)),
@@ -82,7 +83,8 @@ async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response
     let currency = config::currency().await?;
     let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
     let bought = Mutex::new(Vec::new());
-    let response = request
+    Cart::begin_checkout(user.id).await?;
+    let result = request
         .once(&user, async |checkout, tx| {
             let lines = Cart::load(user.id).await?.selected();
             let purchase = Purchase {
@@ -101,13 +103,14 @@ async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response
             }
             idempotency::Reply::new(StatusCode::CREATED, &order)
         })
-        .await?;
+        .await;
     // A reply that is repeated bought nothing now.
-    let bought = bought.into_inner().unwrap_or_default();
-    if response.status() == StatusCode::CREATED && !bought.is_empty() {
-        // The order stands whether or not the cart can be told; the log has the reason.
-        let _ = Cart::take_out(user.id, &bought).await;
+    let is_order = result.as_ref().is_ok_and(|response| response.status() == StatusCode::CREATED);
+    let bought = bought.into_inner().ok().filter(|_| is_order).unwrap_or_default();
+    // The order stands whether or not the cart can be told; the log has the reason.
+    let _ = Cart::end_checkout(user.id, &bought).await;
+    if !bought.is_empty() {
         facts::forget(bought.iter().map(|line| line.product_id)).await;
     }
-    Ok(response)
+    result
 }

@@ -22,7 +22,7 @@ use ordering::{
     Actor, Line, OffShelf, Order, OrderState, Purchase, facts,
     fulfil::{self, Parcel},
     history::{self, Change},
-    parse_order_no,
+    parse_order_no, sale,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
@@ -203,11 +203,14 @@ async fn cancel(
     let order_no = parse_order_no(&order_no)?;
     let reason = cancellation.reason.as_deref();
     Checks::new().text("reason", reason.unwrap_or_default(), 0, 200).done()?;
-    let order = mysql::transaction(async |tx| {
-        ordering::cancel(tx, user.id, order_no, reason).await?;
-        ordering::find(tx, user.id, order_no).await
+    let (order, ticket) = mysql::transaction(async |tx| {
+        let ticket = ordering::cancel(tx, user.id, order_no, reason).await?;
+        Ok((ordering::find(tx, user.id, order_no).await?, ticket))
     })
     .await?;
+    if let Some(ticket) = ticket {
+        sale::forget(&ticket).await;
+    }
     facts::forget(order.items.iter().map(|item| item.product_id)).await;
     Ok(Reply(order))
 }
