@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
@@ -143,13 +142,13 @@ async fn call(mut router: Router, request: Request) -> Response {
 /// such as the opening of a connection, can block the instance for good.
 async fn within_deadline<T: 'static>(future: impl Future<Output = T> + 'static) -> Option<T> {
     let mut future = Box::pin(future);
-    if let Poll::Ready(value) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
-        return Some(value);
-    }
-    let mut timer = pin!(wasip3::clocks::monotonic_clock::wait_for(DEADLINE_NS));
+    let mut timer = None;
     let value = poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+        Poll::Pending => {
+            let timer = timer.get_or_insert_with(|| Box::pin(wasip3::clocks::monotonic_clock::wait_for(DEADLINE_NS)));
+            timer.as_mut().poll(cx).map(|()| None)
+        }
     })
     .await;
     if value.is_none() {
