@@ -162,7 +162,7 @@ impl Worker {
             }
             _ => 1,
         };
-        let turn = if step > 1 { number } else { number * 7 };
+        let turn = if step > 1 { number } else { number << 32 };
         let mut worker = Self { target, notes: Notes::default(), turn, step };
         if let Target::Shop { flow: Flow::CartAdd | Flow::Buy | Flow::Mixed, .. } = worker.target {
             worker.call(Method::DELETE, "/api/cart/clear", None).await?;
@@ -284,11 +284,14 @@ impl Worker {
         self.call(Method::POST, "/api/cart", Some(body)).await
     }
 
-    /// The next of the first `of` products.
+    /// Some one of the first `of` products. Workers that went through them in the same order would end up asking for the
+    /// same one at once, each time the first to do so.
     fn product(&self, of: usize) -> i64 {
         match &self.target {
             Target::Shop { products, .. } => {
-                let place = self.turn % of.min(products.len()).max(1);
+                // The golden ratio scatters numbers: https://en.wikipedia.org/wiki/Hash_function#Fibonacci_hashing
+                let scattered = self.turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+                let place = scattered % of.min(products.len()).max(1);
                 products.get(place).copied().unwrap_or(1)
             }
             _ => 1,
