@@ -10,11 +10,10 @@ use kit::{
 };
 
 use crate::{
-    fresh::{Fresh, Shelf},
+    fresh::Fresh,
     product::{COLUMNS, Product, ProductRow, Reader},
+    window,
 };
-
-static SHELF: Shelf<i64> = Shelf::new();
 
 /// Look at a product
 ///
@@ -32,8 +31,7 @@ pub async fn show(user: Option<User>, Path(product_id): Path<i64>, headers: Head
     let product = match Reader::from(user) {
         Reader::Admin => Fresh::new(&read(product_id, Reader::Admin).await?)?,
         Reader::Anyone => {
-            let read = async || Fresh::new(&read(product_id, Reader::Anyone).await?);
-            SHELF.get(product_id, async || Fresh::shared(&format!("page:{product_id}"), read).await).await?
+            window::find(product_id, async || Fresh::new(&read(product_id, Reader::Anyone).await?)).await?
         }
     };
     Ok(product.respond(&headers))

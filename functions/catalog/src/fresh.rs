@@ -14,7 +14,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kit::{
     Problem, Result,
-    redis::{self, Reply, arg, int},
+    redis::{self, RedisResult, arg, int},
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -46,7 +46,7 @@ impl Fresh {
     pub async fn shared(key: &str, read: impl AsyncFnOnce() -> Result<Fresh>) -> Result<Fresh> {
         let key = arg(key);
         if let Ok(reply) = redis::command("GET", vec![key.clone()]).await
-            && let Some(fresh) = reply.text(0).and_then(Fresh::from_text)
+            && let Some(fresh) = binary(reply, 0).and_then(Fresh::from_bytes)
         {
             return Ok(fresh);
         }
@@ -57,13 +57,13 @@ impl Fresh {
     }
 
     /// The tag, then the body.
-    fn to_text(&self) -> Vec<u8> {
+    pub fn to_text(&self) -> Vec<u8> {
         [self.etag.as_bytes(), &self.body].concat()
     }
 
-    fn from_text(text: &str) -> Option<Self> {
-        let (etag, body) = text.split_at_checked(TAG_LENGTH)?;
-        Some(Fresh { etag: HeaderValue::from_str(etag).ok()?, body: body.to_owned().into() })
+    pub fn from_bytes(mut text: Bytes) -> Option<Self> {
+        let body = (text.len() >= TAG_LENGTH).then(|| text.split_off(TAG_LENGTH))?;
+        Some(Fresh { etag: HeaderValue::from_maybe_shared(text).ok()?, body })
     }
 
     /// The body, or 304 to who has it already.
@@ -74,6 +74,14 @@ impl Fresh {
         }
         let json = HeaderValue::from_static("application/json");
         ([(header::CONTENT_TYPE, json), (header::ETAG, self.etag)], self.body).into_response()
+    }
+}
+
+/// What a reply of Redis has at a place, if that is a text.
+pub fn binary(reply: Vec<RedisResult>, at: usize) -> Option<Bytes> {
+    match reply.into_iter().nth(at)? {
+        RedisResult::Binary(bytes) => Some(bytes.into()),
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ mod list;
 mod manage;
 mod product;
 mod related;
+mod window;
 
 use axum::{
     Router,
