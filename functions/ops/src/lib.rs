@@ -74,7 +74,7 @@ async fn ready() -> Result<Reply<Ready>> {
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
 )]
 async fn openapi() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], include_str!("../openapi.json"))
+    ([(header::CONTENT_TYPE, "application/json")], include_str!(concat!(env!("OUT_DIR"), "/openapi.json")))
 }
 
 /// This description, for people
