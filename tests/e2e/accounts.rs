@@ -249,13 +249,8 @@ fn resetting(shop: &Shop, token: &str, new: &str) -> Call {
 #[tokio::test]
 async fn who_forgot_the_password_sets_it_anew_by_mail_once() {
     let (servers, mail) = (Servers::start().await, Service::mail(1).await);
-    let shop = OwnShop::on(&servers)
-        .variable("mail_url", &mail.url)
-        .variable("mail_key", "key")
-        .variable("mail_from", "shop@shop.example")
-        .variable("reset_url", "https://shop.example/reset?token=")
-        .start()
-        .await;
+    let shop =
+        OwnShop::on(&servers).mailing(&mail).variable("reset_url", "https://shop.example/reset?token=").start().await;
     let (user, mute) = (member(&shop, Some("user@mail.example")).await, member(&shop, None).await);
     // The same answer for everyone; a mail for who has an address.
     for name in [user.username.to_uppercase().as_str(), mute.username.as_str(), "nobody-here", "no name at all!"] {
@@ -289,12 +284,7 @@ async fn who_forgot_the_password_sets_it_anew_by_mail_once() {
 #[tokio::test]
 async fn who_changes_password_or_address_leaves_no_token_to_reset_behind() {
     let (servers, mail) = (Servers::start().await, Service::mail(0).await);
-    let shop = OwnShop::on(&servers)
-        .variable("mail_url", &mail.url)
-        .variable("mail_key", "key")
-        .variable("mail_from", "shop@shop.example")
-        .start()
-        .await;
+    let shop = OwnShop::on(&servers).mailing(&mail).start().await;
     let user = member(&shop, Some("user@mail.example")).await;
     let changes = [
         ("/api/user/password", json!({ "old_password": "the old one", "new_password": "the next one" }), 204),
@@ -312,12 +302,7 @@ async fn who_changes_password_or_address_leaves_no_token_to_reset_behind() {
 #[tokio::test]
 async fn a_token_to_reset_is_good_for_half_an_hour_and_mails_are_few() {
     let (servers, mail) = (Servers::start().await, Service::mail(0).await);
-    let shop = OwnShop::on(&servers)
-        .variable("mail_url", &mail.url)
-        .variable("mail_key", "key")
-        .variable("mail_from", "shop@shop.example")
-        .start()
-        .await;
+    let shop = OwnShop::on(&servers).mailing(&mail).start().await;
     let user = member(&shop, Some("user@mail.example")).await;
     for _ in 0..5 {
         assert_eq!(forgetting(&shop, &user.username).await.status, 202);

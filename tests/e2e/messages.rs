@@ -68,12 +68,7 @@ async fn messages_come_in_pages() {
 #[tokio::test]
 async fn a_message_goes_out_by_mail_once_the_service_takes_it() {
     let (servers, mail) = (Servers::start().await, Service::mail(3).await);
-    let shop = OwnShop::on(&servers)
-        .variable("mail_url", &mail.url)
-        .variable("mail_key", "key-of-the-shop")
-        .variable("mail_from", "shop@shop.example")
-        .start()
-        .await;
+    let shop = OwnShop::on(&servers).mailing(&mail).start().await;
     let name = format!("u-{}", unique());
     let form = json!({ "username": name, "password": "long enough", "email": "buyer@mail.example" });
     shop.post("/api/user/register").json(form).await.is(201);

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use super::{Servers, Shop, environment, eventually, unique};
+use super::{Servers, Service, Shop, environment, eventually, unique};
 
 /// A shop for one test, on the databases of the run: with other settings, or to be broken. Gone when dropped.
 pub struct OwnShop {
@@ -83,6 +83,12 @@ impl Settings {
         let name = format!("SPIN_VARIABLE_{}", name.to_uppercase());
         self.variables.push((name, value.to_string()));
         self
+    }
+
+    /// With an account at this e-mail service.
+    pub fn mailing(self, mail: &Service) -> Self {
+        let shop = self.variable("mail_url", &mail.url).variable("mail_key", "key-of-the-shop");
+        shop.variable("mail_from", "shop@shop.example")
     }
 
     /// With the limits of logins that a shop has by default.
