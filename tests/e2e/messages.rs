@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 use crate::harness::{OwnShop, Servers, Service, Shop, User, eventually, unique};
 
@@ -96,4 +97,64 @@ async fn a_message_goes_out_by_mail_once_the_service_takes_it() {
     }
     assert_eq!(kinds(&user, 1).await.len(), 1, "told once");
     assert_eq!(servers.number("SELECT COUNT(*) FROM jobs WHERE queue = 'notify'").await, 0);
+}
+
+/// Has `notify` tell of an order that there need not be.
+async fn telling(mysql: &mut sqlx::MySqlConnection, due_at: i64, user_id: i64) -> i64 {
+    let notice = json!({ "user_id": user_id, "order_no": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "kind": "paid" });
+    let job = "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ('notify', 'queued', ?, ?, 0)";
+    let done = sqlx::query(job).bind(due_at).bind(notice.to_string()).execute(mysql).await.expect("a job");
+    i64::try_from(done.last_insert_id()).expect("a number")
+}
+
+#[tokio::test]
+async fn many_are_told_together_and_each_once() {
+    const LEFT: &str = "SELECT COUNT(*) FROM jobs WHERE queue = 'notify'";
+    const TOLD: &str = "SELECT COUNT(*) FROM messages";
+    const EACH: &str = "
+        SELECT COUNT(*) FROM (SELECT user_id FROM messages GROUP BY user_id HAVING COUNT(*) = 30) AS told";
+    const OVERTAKEN: &str = "SELECT COUNT(*) FROM messages a JOIN messages b ON a.id < b.id AND a.job_id > b.job_id";
+    let servers = Servers::start().await;
+    let shop = OwnShop::on(&servers).start().await;
+    let users = [shop.user().await, shop.user().await];
+    let mut mysql = servers.mysql().await;
+    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM users WHERE username IN (?, ?)")
+        .bind(&users[0].username)
+        .bind(&users[1].username)
+        .fetch_all(&mut mysql)
+        .await
+        .expect("users");
+    let all_told = async || {
+        eventually("all are told", Duration::from_secs(30), async || (servers.number(LEFT).await == 0).then_some(()))
+            .await
+    };
+
+    // All there at once, and more than one batch; one of them is for nobody.
+    let mut tx = mysql.begin().await.expect("a transaction");
+    for count in 0..60 {
+        telling(&mut tx, count, ids[usize::from(count % 2 == 1)]).await;
+    }
+    telling(&mut tx, 10, 987_654_321).await;
+    tx.commit().await.expect("committed");
+    all_told().await;
+    assert_eq!(servers.number(EACH).await, 2);
+    assert_eq!(
+        (servers.number(TOLD).await, servers.number(OVERTAKEN).await),
+        (60, 0),
+        "a worker by itself keeps order"
+    );
+
+    // One that was told before its worker died is not told again, and does not hold up others.
+    let mut tx = mysql.begin().await.expect("a transaction");
+    for count in 0..9 {
+        let job = telling(&mut tx, count, ids[0]).await;
+        if count == 4 {
+            let message = "INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at)
+                           VALUES (?, ?, 'order_paid', '01ARZ3NDEKTSV4RRFFQ69G5FAV', '', '', 0)";
+            sqlx::query(message).bind(ids[0]).bind(job).execute(&mut *tx).await.expect("a message");
+        }
+    }
+    tx.commit().await.expect("committed");
+    all_told().await;
+    assert_eq!(servers.number(TOLD).await, 69);
 }

@@ -9,6 +9,7 @@
 //! attempts tells a lease from the next one, so that of two workers one finishes ([`Job::finish`]).
 
 use std::{
+    collections::BTreeMap,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -218,6 +219,10 @@ row! {
     struct JobRow { id: i64, payload: String, attempts: i64 }
 }
 
+row! {
+    struct Lease { id: i64, attempts: i64 }
+}
+
 /// A job under lease.
 #[derive(Debug)]
 pub struct Job {
@@ -234,16 +239,43 @@ impl Job {
         const DELETE: &str = "DELETE FROM jobs WHERE id = ?";
         let attempts: Option<(i64,)> = tx.query_one(LOCK, params![self.id]).await?;
         if attempts != Some((self.attempts,)) {
-            return Err(Problem::new(Code::Unavailable, "The lease of the job has ended"));
+            return Err(lease_ended());
         }
         Ok(tx.execute(DELETE, params![self.id]).await?)
     }
+
+    /// The same with many.
+    pub async fn finish_all(jobs: impl Iterator<Item = &Job>, tx: &mut Transaction) -> Result<()> {
+        let attempts: BTreeMap<_, _> = jobs.map(|job| (job.id, job.attempts)).collect();
+        let (ids, marks): (Vec<_>, _) = (attempts.keys().map(|id| param(*id)).collect(), marks(attempts.len()));
+        let lock = format!("SELECT id, attempts FROM jobs WHERE id IN ({marks}) ORDER BY id FOR UPDATE");
+        let found = tx.query::<Lease>(&lock, ids.clone()).await?;
+        if !attempts.into_iter().eq(found.into_iter().map(|lease| (lease.id, lease.attempts))) {
+            return Err(lease_ended());
+        }
+        Ok(tx.execute(&format!("DELETE FROM jobs WHERE id IN ({marks})"), ids).await?)
+    }
+}
+
+fn lease_ended() -> Problem {
+    Problem::new(Code::Unavailable, "The lease of the job has ended")
 }
 
 /// Does what is due in a queue, for about a second; rings again if there is more. `handle` does one job and finishes it
 /// in the transaction of its effect. It may be called twice for a job, also at once with another worker. What it refuses
 /// is tried again later.
 pub async fn work<T: DeserializeOwned>(queue: Queue, handle: impl AsyncFn(&Job, T) -> Result<()>) -> Result<()> {
+    work_together(queue, async |_| Ok(false), handle).await
+}
+
+/// Like [`work`], for jobs that are cheaper to do together: `together` does all that it is given in one transaction and
+/// finishes them there ([`Job::finish_all`]), or does nothing and answers `false`, or fails. Then `handle` does them one
+/// by one, so that none holds up others.
+pub async fn work_together<T: DeserializeOwned>(
+    queue: Queue,
+    together: impl AsyncFn(&[(Job, T)]) -> Result<bool>,
+    handle: impl AsyncFn(&Job, T) -> Result<()>,
+) -> Result<()> {
     let begun = Instant::now();
     // From here on a bell is heard anew.
     let _ = redis::command("DEL", vec![arg(format!("bell:{}", queue.name()))]).await;
@@ -252,7 +284,18 @@ pub async fn work<T: DeserializeOwned>(queue: Queue, handle: impl AsyncFn(&Job, 
         let jobs = claim(queue).await?;
         let is_last = jobs.len() < BATCH;
         count = count.saturating_add(jobs.len());
-        let outcomes = stream::iter(&jobs).map(|row| attempt(queue, row, &handle)).buffer_unordered(AT_ONCE);
+        let (mut read, mut rest) = (Vec::new(), Vec::new());
+        for JobRow { id, payload, attempts } in jobs {
+            match serde_json::from_str(&payload) {
+                Ok(payload) => read.push((Job { id, attempts }, payload)),
+                Err(error) => rest.push((Job { id, attempts }, Err(error))),
+            }
+        }
+        if !together(&read).await.unwrap_or(false) {
+            rest.extend(read.into_iter().map(|(job, payload)| (job, Ok(payload))));
+        }
+        let rest = stream::iter(rest).map(|(job, payload)| attempt(queue, job, payload, &handle));
+        let outcomes = rest.buffer_unordered(AT_ONCE);
         failed = failed.saturating_add(outcomes.filter(|done| std::future::ready(!done)).count().await);
         if is_last {
             break;
@@ -293,13 +336,13 @@ async fn claim(queue: Queue) -> Result<Vec<JobRow>> {
 }
 
 /// Whether the job was done.
-async fn attempt<T: DeserializeOwned>(
+async fn attempt<T>(
     queue: Queue,
-    row: &JobRow,
+    job: Job,
+    payload: serde_json::Result<T>,
     handle: &impl AsyncFn(&Job, T) -> Result<()>,
 ) -> bool {
-    let job = Job { id: row.id, attempts: row.attempts };
-    let (error, may_retry) = match serde_json::from_str(&row.payload) {
+    let (error, may_retry) = match payload {
         Ok(payload) => match handle(&job, payload).await {
             Ok(()) => return true,
             Err(problem) => (format!("{}: {}", problem.code.name(), problem.detail), true),

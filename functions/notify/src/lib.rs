@@ -3,12 +3,14 @@
 
 mod mail;
 
+use std::collections::BTreeSet;
+
 use accounts::{RESET_SECONDS, Reset};
 use kit::{
     Result, Timestamp, config,
     jobs::{self, Job, Queue},
     log,
-    mysql::{self, Error, Transaction},
+    mysql::{self, Error, ParameterValue, Transaction, marks, param},
     params, row,
 };
 use ordering::notice::{Kind, Notice};
@@ -17,7 +19,7 @@ use serde::Deserialize;
 kit::worker!(work);
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
-    jobs::work(Queue::Notify, async |job, letter| match letter {
+    jobs::work_together(Queue::Notify, tell_all, async |job, letter| match letter {
         Letter::Notice(notice) => tell(job, notice).await,
         Letter::Reset(reset) => mail_token(job, reset).await,
     })
@@ -66,6 +68,33 @@ async fn mail_token(job: &Job, reset: Reset) -> Result<()> {
     mysql::transaction(async |tx| job.finish(tx).await).await
 }
 
+/// Where nothing is to be mailed: a handful of statements for all messages, and not for each.
+async fn tell_all(letters: &[(Job, Letter)]) -> Result<bool> {
+    let mut notices = Vec::new();
+    for (job, letter) in letters {
+        let Letter::Notice(notice) = letter else { return Ok(false) };
+        notices.push((job, notice));
+    }
+    if notices.is_empty() || mail::Service::configured().await?.is_some() {
+        return Ok(false);
+    }
+    mysql::transaction(async |tx| {
+        Job::finish_all(notices.iter().map(|(job, _)| *job), tx).await?;
+        let users: BTreeSet<_> = notices.iter().map(|(_, notice)| notice.user_id).collect();
+        let sql = format!("SELECT id FROM users WHERE id IN ({})", marks(users.len()));
+        let users = tx.query::<(i64,)>(&sql, users.into_iter().map(param).collect()).await?;
+        let to_somebody = notices.iter().filter(|(_, notice)| users.contains(&(notice.user_id,)));
+        let messages: Vec<_> = to_somebody.map(|(job, notice)| message(job, notice)).collect();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let sql = format!("{KEEP}{}", vec![", (?, ?, ?, ?, ?, ?, ?)"; messages.len().saturating_sub(1)].concat());
+        Ok(tx.execute(&sql, messages.concat()).await?)
+    })
+    .await?;
+    Ok(true)
+}
+
 async fn tell(job: &Job, notice: Notice) -> Result<()> {
     const SENT: &str = "UPDATE messages SET sent_at = ? WHERE job_id = ?";
     let text = text(&notice);
@@ -77,7 +106,7 @@ async fn tell(job: &Job, notice: Notice) -> Result<()> {
             job.finish(tx).await?;
             return Ok(None);
         };
-        keep(tx, job, &notice, &text).await?;
+        keep(tx, job, &notice).await?;
         match (&service, recipient.email) {
             (Some(_), Some(email)) => Ok(Some(email)),
             _ => {
@@ -97,14 +126,17 @@ async fn tell(job: &Job, notice: Notice) -> Result<()> {
     .await
 }
 
+const KEEP: &str = "
+    INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)";
+
+fn message(job: &Job, notice: &Notice) -> Vec<ParameterValue> {
+    let (kind, text) = (kind_name(notice.kind), text(notice));
+    params![notice.user_id, job.id, kind, &notice.order_no, text.subject, text.body, Timestamp::now()]
+}
+
 /// Writes the message, unless an attempt before this one has.
-async fn keep(tx: &mut Transaction, job: &Job, notice: &Notice, text: &Text) -> Result<()> {
-    const KEEP: &str = "
-        INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)";
-    let (kind, now) = (kind_name(notice.kind), Timestamp::now());
-    let values =
-        params![notice.user_id, job.id, kind, &notice.order_no, text.subject.as_str(), text.body.as_str(), now];
-    match tx.execute(KEEP, values).await {
+async fn keep(tx: &mut Transaction, job: &Job, notice: &Notice) -> Result<()> {
+    match tx.execute(KEEP, message(job, notice)).await {
         Ok(()) | Err(Error::Duplicate { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
