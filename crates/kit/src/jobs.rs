@@ -235,30 +235,20 @@ impl Job {
     /// Ends the job, in the transaction of its effect. An error if its lease has gone to another: then nothing may be
     /// done.
     pub async fn finish(&self, tx: &mut Transaction) -> Result<()> {
-        const LOCK: &str = "SELECT attempts FROM jobs WHERE id = ? FOR UPDATE";
-        const DELETE: &str = "DELETE FROM jobs WHERE id = ?";
-        let attempts: Option<(i64,)> = tx.query_one(LOCK, params![self.id]).await?;
-        if attempts != Some((self.attempts,)) {
-            return Err(lease_ended());
-        }
-        Ok(tx.execute(DELETE, params![self.id]).await?)
+        Self::finish_all(&[self], tx).await
     }
 
-    /// The same with many.
-    pub async fn finish_all(jobs: impl Iterator<Item = &Job>, tx: &mut Transaction) -> Result<()> {
-        let attempts: BTreeMap<_, _> = jobs.map(|job| (job.id, job.attempts)).collect();
+    /// The same with many, at least one.
+    pub async fn finish_all(jobs: &[&Job], tx: &mut Transaction) -> Result<()> {
+        let attempts: BTreeMap<_, _> = jobs.iter().map(|job| (job.id, job.attempts)).collect();
         let (ids, marks): (Vec<_>, _) = (attempts.keys().map(|id| param(*id)).collect(), marks(attempts.len()));
         let lock = format!("SELECT id, attempts FROM jobs WHERE id IN ({marks}) ORDER BY id FOR UPDATE");
         let found = tx.query::<Lease>(&lock, ids.clone()).await?;
         if !attempts.into_iter().eq(found.into_iter().map(|lease| (lease.id, lease.attempts))) {
-            return Err(lease_ended());
+            return Err(Problem::new(Code::Unavailable, "The lease of the job has ended"));
         }
         Ok(tx.execute(&format!("DELETE FROM jobs WHERE id IN ({marks})"), ids).await?)
     }
-}
-
-fn lease_ended() -> Problem {
-    Problem::new(Code::Unavailable, "The lease of the job has ended")
 }
 
 /// Does what is due in a queue, for about a second; rings again if there is more. `handle` does one job and finishes it
@@ -291,7 +281,11 @@ pub async fn work_together<T: DeserializeOwned>(
                 Err(error) => rest.push((Job { id, attempts }, Err(error))),
             }
         }
-        if !together(&read).await.unwrap_or(false) {
+        let done = together(&read).await.unwrap_or_else(|problem| {
+            log::warn(&format!("jobs of {} could not be done together", queue.name()), &problem.detail);
+            false
+        });
+        if !done {
             rest.extend(read.into_iter().map(|(job, payload)| (job, Ok(payload))));
         }
         let rest = stream::iter(rest).map(|(job, payload)| attempt(queue, job, payload, &handle));

@@ -91,6 +91,14 @@ fn describe(error: &Error) -> String {
     }
 }
 
+/// What a reply has at a place, if that is a text, which need not be UTF-8.
+pub fn bytes(reply: Vec<RedisResult>, at: usize) -> Option<Vec<u8>> {
+    match reply.into_iter().nth(at)? {
+        RedisResult::Binary(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
 /// Reads replies.
 pub trait Reply {
     /// The number at a place; `None` where there is none.

@@ -14,7 +14,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kit::{
     Problem, Result,
-    redis::{self, RedisResult, arg, int},
+    redis::{self, arg, int},
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -46,24 +46,24 @@ impl Fresh {
     pub async fn shared(key: &str, read: impl AsyncFnOnce() -> Result<Fresh>) -> Result<Fresh> {
         let key = arg(key);
         if let Ok(reply) = redis::command("GET", vec![key.clone()]).await
-            && let Some(fresh) = binary(reply, 0).and_then(Fresh::from_bytes)
+            && let Some(fresh) = redis::bytes(reply, 0).and_then(|bytes| Fresh::from_bytes(bytes.into()))
         {
             return Ok(fresh);
         }
         let fresh = read().await?;
         let life = i64::try_from(LIFE.as_millis()).unwrap_or_default();
-        let _ = redis::command("SET", vec![key, arg(fresh.to_text()), arg("PX"), int(life)]).await;
+        let _ = redis::command("SET", vec![key, arg(fresh.to_bytes()), arg("PX"), int(life)]).await;
         Ok(fresh)
     }
 
     /// The tag, then the body.
-    pub fn to_text(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         [self.etag.as_bytes(), &self.body].concat()
     }
 
-    pub fn from_bytes(mut text: Bytes) -> Option<Self> {
-        let body = (text.len() >= TAG_LENGTH).then(|| text.split_off(TAG_LENGTH))?;
-        Some(Fresh { etag: HeaderValue::from_maybe_shared(text).ok()?, body })
+    pub fn from_bytes(mut bytes: Bytes) -> Option<Self> {
+        let body = (bytes.len() >= TAG_LENGTH).then(|| bytes.split_off(TAG_LENGTH))?;
+        Some(Fresh { etag: HeaderValue::from_maybe_shared(bytes).ok()?, body })
     }
 
     /// The body, or 304 to who has it already.
@@ -74,14 +74,6 @@ impl Fresh {
         }
         let json = HeaderValue::from_static("application/json");
         ([(header::CONTENT_TYPE, json), (header::ETAG, self.etag)], self.body).into_response()
-    }
-}
-
-/// What a reply of Redis has at a place, if that is a text.
-pub fn binary(reply: Vec<RedisResult>, at: usize) -> Option<Bytes> {
-    match reply.into_iter().nth(at)? {
-        RedisResult::Binary(bytes) => Some(bytes.into()),
-        _ => None,
     }
 }
 

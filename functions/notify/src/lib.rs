@@ -79,7 +79,7 @@ async fn tell_all(letters: &[(Job, Letter)]) -> Result<bool> {
         return Ok(false);
     }
     mysql::transaction(async |tx| {
-        Job::finish_all(notices.iter().map(|(job, _)| *job), tx).await?;
+        Job::finish_all(&notices.iter().map(|(job, _)| *job).collect::<Vec<_>>(), tx).await?;
         let users: BTreeSet<_> = notices.iter().map(|(_, notice)| notice.user_id).collect();
         let sql = format!("SELECT id FROM users WHERE id IN ({})", marks(users.len()));
         let users = tx.query::<(i64,)>(&sql, users.into_iter().map(param).collect()).await?;
@@ -97,7 +97,6 @@ async fn tell_all(letters: &[(Job, Letter)]) -> Result<bool> {
 
 async fn tell(job: &Job, notice: Notice) -> Result<()> {
     const SENT: &str = "UPDATE messages SET sent_at = ? WHERE job_id = ?";
-    let text = text(&notice);
     let service = mail::Service::configured().await?;
     let email = mysql::transaction(async |tx| {
         let recipient: Option<Recipient> = tx.query_one(RECIPIENT, params![notice.user_id]).await?;
@@ -117,6 +116,7 @@ async fn tell(job: &Job, notice: Notice) -> Result<()> {
     })
     .await?;
     let (Some(service), Some(email)) = (service, email) else { return Ok(()) };
+    let text = text(&notice);
     // Should this worker end right after, the service knows the same e-mail by its key.
     service.send(&format!("message-{}", job.id), &email, &text.subject, &text.body).await?;
     mysql::transaction(async |tx| {

@@ -162,7 +162,7 @@ impl Worker {
             }
             _ => 1,
         };
-        let turn = if step > 1 { number } else { number << 32 };
+        let turn = if step > 1 { number } else { number * 1_000_003 };
         let mut worker = Self { target, notes: Notes::default(), turn, step };
         if let Target::Shop { flow: Flow::CartAdd | Flow::Buy | Flow::Mixed, .. } = worker.target {
             worker.call(Method::DELETE, "/api/cart/clear", None).await?;
@@ -290,7 +290,9 @@ impl Worker {
         match &self.target {
             Target::Shop { products, .. } => {
                 // The golden ratio scatters numbers: https://en.wikipedia.org/wiki/Hash_function#Fibonacci_hashing
-                let scattered = self.turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+                let scatter = |number: usize| number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let once = scatter(self.turn);
+                let scattered = scatter(once ^ (once >> 32)) >> 32;
                 let place = scattered % of.min(products.len()).max(1);
                 products.get(place).copied().unwrap_or(1)
             }
