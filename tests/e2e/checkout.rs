@@ -204,8 +204,8 @@ async fn what_is_short_is_named_and_nothing_is_reserved() {
         let problem = reply.problem(409, "out_of_stock");
         let errors = problem["errors"].as_array().expect("errors");
         let names = |product: i64| {
-            let id = product.to_string();
-            errors.iter().any(|error| error.to_string().split(|c: char| !c.is_ascii_digit()).any(|word| word == id))
+            let id = format!("{product}: ");
+            errors.iter().any(|error| error["message"].as_str().is_some_and(|message| message.starts_with(&id)))
         };
         assert_eq!(errors.len(), 2, "{reply}");
         assert!(names(few) && names(none) && !names(plenty), "{reply}");
