@@ -1,11 +1,12 @@
 //! One key, one effect.
 
-use std::future::IntoFuture;
+use std::{future::IntoFuture, time::Duration};
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use serde_json::{Value, json};
+use sqlx::Connection;
 
-use crate::harness::{Call, Shop, Stock, User, unique};
+use crate::harness::{Call, OwnShop, Servers, Shop, Stock, User, eventually, unique};
 
 fn order_no(order: &Value) -> String {
     order["order_no"].as_str().expect("an order number").to_owned()
@@ -134,6 +135,58 @@ async fn a_key_is_1_to_64_printable_ascii_characters() {
         order(key).await.problem(422, "invalid");
     }
     assert_eq!(shop.stock(product).await.reserved, taken);
+}
+
+#[tokio::test]
+async fn a_key_is_refused_while_its_first_request_runs_and_free_when_that_has_died() {
+    const WAITS: &str = "
+        SELECT COUNT(*) FROM information_schema.processlist
+        WHERE db = DATABASE() AND id <> CONNECTION_ID() AND info LIKE '%FROM products%FOR UPDATE%'";
+    let servers = Servers::start().await;
+    let mut shop = OwnShop::on(&servers).start().await;
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let (key, mut mysql) = (unique(), servers.mysql().await);
+    let order = || user.ordering(&[(product, 1)]).key(&key);
+    let hold = "SELECT id FROM products WHERE id = ? FOR UPDATE";
+    let waits = async || {
+        eventually("it waits for the product", Duration::from_secs(2), async || {
+            (servers.number(WAITS).await == 1).then_some(())
+        })
+        .await
+    };
+
+    let mut held = mysql.begin().await.expect("a transaction");
+    sqlx::query(hold).bind(product).execute(&mut *held).await.expect("a lock");
+    let meanwhile = async {
+        waits().await;
+        let second = order().await;
+        held.rollback().await.expect("undone");
+        second
+    };
+    let (first, second) = join(order().into_future(), meanwhile).await;
+    second.problem(409, "idempotency_in_progress");
+    assert!(second.header("retry-after").is_some(), "{second}");
+    let again = order().await;
+    assert_eq!(first.is(201), again.is(201));
+    assert!(again.replayed() && !first.replayed(), "{again}");
+
+    let key = unique();
+    let mut held = mysql.begin().await.expect("a transaction");
+    sqlx::query(hold).bind(product).execute(&mut *held).await.expect("a lock");
+    let killed = async {
+        waits().await;
+        shop.kill();
+    };
+    let (reply, ()) = join(user.ordering(&[(product, 1)]).key(&key).lenient().attempt(), killed).await;
+    assert!(reply.is_err(), "it was killed");
+    held.rollback().await.expect("undone");
+    let next = OwnShop::on(&servers).start().await;
+    let user = user.at(&next).await;
+    let reply = user.ordering(&[(product, 1)]).key(&key).await;
+    reply.is(201);
+    assert!(!reply.replayed(), "{reply}");
+    assert_eq!(next.stock(product).await.reserved, 2);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::future::{join, join_all};
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
+use sqlx::Connection;
 
 use crate::harness::{OwnShop, Proxy, Servers, Settings, Shop, User, environment, eventually};
 
@@ -318,6 +319,57 @@ async fn a_poison_job_dies_and_holds_up_nobody() {
     })
     .await;
     assert!(jobs(&servers, &["retry", "--queue", "fulfil"]).contains('3'));
+}
+
+#[tokio::test]
+async fn orders_are_shipped_together_and_one_that_fails_holds_up_nobody() {
+    const SHIP: &str = "
+        INSERT INTO jobs (queue, state, due_at, attempts, payload, created_at)
+        SELECT 'fulfil', 'queued', ?, 7, CONCAT('{\"do\":\"ship\",\"order_no\":\"', ?, '\"}'), 0";
+    let servers = Servers::start().await;
+    let by_hand = OwnShop::on(&servers).variable("auto_ship", false).start().await;
+    let (user, product) = (by_hand.user().await, by_hand.product(json!({})).await);
+    let mut orders = Vec::new();
+    for _ in 0..50 {
+        let order = user.order(&[(product, 1)]).await;
+        user.paying(&order).await.is(200);
+        orders.push(order);
+    }
+    eventually("no order waits to be shipped by itself", Duration::from_secs(10), async || {
+        (servers.number("SELECT COUNT(*) FROM jobs WHERE queue = 'fulfil'").await == 0).then_some(())
+    })
+    .await;
+    drop(by_hand);
+
+    // All there at once, and more than one batch. In the second one there is no such order.
+    let mut mysql = servers.mysql().await;
+    let mut tx = mysql.begin().await.expect("a transaction");
+    let unknown = "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned();
+    for (due, order) in (0_i64..).zip(orders.iter().chain([&unknown])) {
+        sqlx::query(SHIP).bind(due).bind(order).execute(&mut *tx).await.expect("a job");
+    }
+    tx.commit().await.expect("committed");
+    let _shop = OwnShop::on(&servers).variable("auto_ship", true).start().await;
+    eventually("all are shipped", Duration::from_secs(10), async || {
+        (servers.number("SELECT COUNT(*) FROM orders WHERE status = 'shipped'").await == 50).then_some(())
+    })
+    .await;
+    eventually("the one that is none is given up", Duration::from_secs(10), async || {
+        (servers.number("SELECT COUNT(*) FROM jobs WHERE state = 'dead'").await == 1).then_some(())
+    })
+    .await;
+    for (count, of) in [
+        (50, "SELECT COUNT(DISTINCT tracking_no) FROM orders WHERE carrier = 'mall'"),
+        (50, "SELECT COUNT(*) FROM order_log WHERE cause = 'shipped' AND from_status = 'paid' AND actor = 'shop'"),
+        (50, "SELECT COUNT(*) FROM jobs WHERE queue = 'fulfil' AND payload LIKE '%complete%'"),
+        (48, "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM orders GROUP BY shipped_at) AS together"),
+    ] {
+        assert_eq!(servers.number(of).await, count, "{of}");
+    }
+    eventually("the buyer hears of each", Duration::from_secs(10), async || {
+        (servers.number("SELECT COUNT(*) FROM messages WHERE kind = 'order_shipped'").await == 50).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

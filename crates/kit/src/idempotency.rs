@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: the same request sent twice has one effect and one reply.
 //!
-//! A key is a row, claimed before the work begins. The reply is written into it in the transaction that does the
-//! work: there is no moment in which the one is there without the other. A claim whose request died is free again
-//! after a minute; should that request still live, it finds its claim gone, and undoes its work.
+//! A key is a row, and the transaction that does the work begins by inserting it and ends by writing the reply into it:
+//! there is no moment in which the one is there without the other, and a request that dies leaves neither. Who comes with
+//! the same key in the meantime finds the row locked.
 
 use axum::{
     extract::{FromRequest, Request},
@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Code, Context, Problem, Result, Timestamp, User, extract, log,
-    mysql::{self, Connection, Transaction},
-    opaque, params, row,
+    mysql::{self, Transaction},
+    params, row,
 };
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -25,19 +25,18 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// What the column for method and path holds, and more than any path of ours has.
 const MAX_PATH: usize = 190;
 const KEPT_SECONDS: i64 = 24 * 60 * 60;
-const CLAIM_SECONDS: i64 = 60;
-/// One claim in so many also clears old keys away.
+/// One key in so many also clears old ones away.
 const SWEEP_EVERY: i64 = 100;
 
 /// A reply that can be kept: status and JSON.
 #[derive(Debug, Clone)]
 pub struct Reply {
     status: StatusCode,
-    body: Kept,
+    body: Body,
 }
 
 #[derive(Debug, Clone)]
-enum Kept {
+enum Body {
     Json(Vec<u8>),
     Problem(Problem),
 }
@@ -45,7 +44,7 @@ enum Kept {
 impl Reply {
     pub fn new(status: StatusCode, body: &impl Serialize) -> Result<Self> {
         match serde_json::to_vec(body) {
-            Ok(json) => Ok(Reply { status, body: Kept::Json(json) }),
+            Ok(json) => Ok(Reply { status, body: Body::Json(json) }),
             Err(error) => {
                 log::error(None, "a reply is not JSON", &error);
                 Err(Problem::internal())
@@ -55,13 +54,13 @@ impl Reply {
 
     /// A refusal whose transaction is committed all the same.
     pub fn refusal(problem: Problem) -> Self {
-        Reply { status: problem.code.meaning().0, body: Kept::Problem(problem) }
+        Reply { status: problem.code.meaning().0, body: Body::Problem(problem) }
     }
 
     fn json(&self, request_id: &str) -> Vec<u8> {
         match &self.body {
-            Kept::Json(json) => json.clone(),
-            Kept::Problem(problem) => serde_json::to_vec(&problem.body(request_id)).unwrap_or_default(),
+            Body::Json(json) => json.clone(),
+            Body::Problem(problem) => serde_json::to_vec(&problem.body(request_id)).unwrap_or_default(),
         }
     }
 }
@@ -69,8 +68,8 @@ impl Reply {
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         match self.body {
-            Kept::Json(json) => json_response(self.status, json),
-            Kept::Problem(problem) => problem.into_response(),
+            Body::Json(json) => json_response(self.status, json),
+            Body::Problem(problem) => problem.into_response(),
         }
     }
 }
@@ -151,49 +150,55 @@ impl<T> Idempotent<T> {
             let reply = mysql::transaction(async |tx| work(&self.body, tx).await).await?;
             return Ok(reply.into_response());
         };
-        let claim = match claim(user_id, key).await? {
-            Claimed::Now(claim) => claim,
-            Claimed::Before(response) => return Ok(response),
-        };
-        let result = mysql::transaction(async |tx| {
-            // First, so that what the work locks is not held for longer than it must.
-            expect_claim(tx, user_id, key, &claim).await?;
-            let reply = work(&self.body, tx).await?;
-            keep(tx, user_id, key, &reply, &self.request_id).await?;
-            Ok(reply)
+        let result = mysql::transaction(async |tx| match claim(tx, user_id, key).await? {
+            Claimed::Before(kept) => kept.replay(key),
+            Claimed::Now => {
+                let reply = work(&self.body, tx).await?;
+                keep(tx, user_id, key, &reply, &self.request_id).await?;
+                Ok(json_reply(&reply, &self.request_id))
+            }
         })
         .await;
+        if Timestamp::now().0 % SWEEP_EVERY == 0 {
+            sweep().await;
+        }
         match result {
-            Ok(reply) => Ok(json_reply(&reply, &self.request_id)),
-            Err(problem) => self.refused(user_id, key, &claim, problem).await,
+            Err(problem) if is_remembered(&problem) => self.refused(user_id, key, problem).await,
+            result => result,
         }
     }
 
-    async fn refused(&self, user_id: i64, key: &Key, claim: &str, problem: Problem) -> Result<Response> {
-        let status = problem.code.meaning().0;
-        let remembered = matches!(status, StatusCode::PAYMENT_REQUIRED | StatusCode::NOT_FOUND | StatusCode::CONFLICT)
-            && problem.code != Code::IdempotencyInProgress;
+    /// Keeps a refusal, whose transaction was undone. Should another request have had the key since, its reply counts.
+    async fn refused(&self, user_id: i64, key: &Key, problem: Problem) -> Result<Response> {
         let reply = Reply::refusal(problem.clone());
-        let settled = mysql::transaction(async |tx| match remembered {
-            true => {
-                expect_claim(tx, user_id, key, claim).await?;
-                keep(tx, user_id, key, &reply, &self.request_id).await
-            }
-            false => Ok(tx.execute(FREE, params![user_id, &key.scope, &key.text, claim]).await?),
+        let settled = mysql::transaction(async |tx| match claim(tx, user_id, key).await? {
+            Claimed::Before(kept) => kept.replay(key).map(Some),
+            Claimed::Now => keep(tx, user_id, key, &reply, &self.request_id).await.map(|()| None),
         })
         .await;
-        // If that fails the key frees itself after a minute; the answer is the refusal all the same.
-        if let Err(error) = settled {
-            log::error(Some(&self.request_id), "an idempotency key could not be settled", &error.detail);
+        match settled {
+            Ok(Some(response)) => Ok(response),
+            Ok(None) => Err(problem),
+            // The answer is the refusal all the same.
+            Err(error) => {
+                log::error(Some(&self.request_id), "a reply could not be kept for its idempotency key", &error.detail);
+                Err(problem)
+            }
         }
-        Err(problem)
     }
+}
+
+/// Whether a refusal is the operation's own, and so the reply to who comes again.
+fn is_remembered(problem: &Problem) -> bool {
+    let status = problem.code.meaning().0;
+    matches!(status, StatusCode::PAYMENT_REQUIRED | StatusCode::NOT_FOUND | StatusCode::CONFLICT)
+        && problem.code != Code::IdempotencyInProgress
 }
 
 fn json_reply(reply: &Reply, request_id: &str) -> Response {
     match &reply.body {
-        Kept::Json(json) => json_response(reply.status, json.clone()),
-        Kept::Problem(_) => problem_response(reply.status, reply.json(request_id)),
+        Body::Json(json) => json_response(reply.status, json.clone()),
+        Body::Problem(_) => problem_response(reply.status, reply.json(request_id)),
     }
 }
 
@@ -204,105 +209,84 @@ fn problem_response(status: StatusCode, json: Vec<u8>) -> Response {
 }
 
 enum Claimed {
-    Now(String),
-    Before(Response),
+    /// The key is this request's.
+    Now,
+    /// It has a reply.
+    Before(Kept),
 }
 
 row! {
-    struct KeptRow { claim: String, body_hash: Vec<u8>, claimed_at: i64, status: Option<i64>, reply: Option<Vec<u8>> }
+    struct Kept { body_hash: Vec<u8>, claimed_at: i64, status: i64, reply: Vec<u8> }
 }
 
-const CLAIM: &str = "
-    INSERT INTO idempotency_keys (user_id, scope, idempotency_key, claim, body_hash, claimed_at)
-    VALUES (?, ?, ?, ?, ?, ?)";
-
-const FIND: &str = "
-    SELECT claim, body_hash, claimed_at, status, reply FROM idempotency_keys
-    WHERE user_id = ? AND scope = ? AND idempotency_key = ? FOR UPDATE";
-
-const TAKE_OVER: &str = "
-    UPDATE idempotency_keys SET claim = ?, body_hash = ?, claimed_at = ?, status = NULL, reply = NULL
-    WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
-
-const KEEP: &str = "
-    UPDATE idempotency_keys SET status = ?, reply = ?
-    WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
-
-const FREE: &str = "
-    DELETE FROM idempotency_keys
-    WHERE user_id = ? AND scope = ? AND idempotency_key = ? AND claim = ? AND status IS NULL";
-
-async fn claim(user_id: i64, key: &Key) -> Result<Claimed> {
-    let claim = opaque::to_base64(&opaque::random::<16>()?);
-    let now = Timestamp::now();
-    let values = params![user_id, &key.scope, &key.text, &claim, key.body_hash.as_slice(), now];
-    let inserted = mysql::connection().await?.execute(CLAIM, values).await;
-    match inserted {
-        Ok(()) => {
-            if now.0 % SWEEP_EVERY == 0 {
-                sweep(now).await;
-            }
-            return Ok(Claimed::Now(claim));
+/// 409 if another request has the key and still runs.
+async fn claim(tx: &mut Transaction, user_id: i64, key: &Key) -> Result<Claimed> {
+    const FIND: &str = "
+        SELECT body_hash, claimed_at, status, reply FROM idempotency_keys
+        WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
+    const CLAIM: &str = "
+        INSERT INTO idempotency_keys (body_hash, claimed_at, user_id, scope, idempotency_key) VALUES (?, ?, ?, ?, ?)";
+    const TAKE_OVER: &str = "
+        UPDATE idempotency_keys SET body_hash = ?, claimed_at = ?
+        WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
+    let (body_hash, now) = (key.body_hash.as_slice(), Timestamp::now());
+    let name = || params![user_id, &key.scope, &key.text];
+    let counts = |kept: &Kept| now.0.saturating_sub(kept.claimed_at) / 1000 < KEPT_SECONDS;
+    let claim = match tx.query_one(&format!("{FIND} FOR UPDATE NOWAIT"), name()).await {
+        Ok(Some(kept)) if counts(&kept) => return Ok(Claimed::Before(kept)),
+        Ok(Some(_)) => TAKE_OVER,
+        Ok(None) => CLAIM,
+        // Locked, by the first request or by others that are sent its reply. If it was the connection instead, the
+        // ROLLBACK that follows says so.
+        Err(mysql::Error::Conflict(_)) => {
+            let kept = tx.query_one(FIND, name()).await?.filter(counts);
+            return kept.map(Claimed::Before).ok_or_else(in_progress);
         }
-        Err(mysql::Error::Duplicate { .. }) => {}
         Err(error) => return Err(error.into()),
+    };
+    match tx.execute(claim, params![body_hash, now, user_id, &key.scope, &key.text]).await {
+        Ok(()) => Ok(Claimed::Now),
+        // Another one was a moment earlier: what has come of it?
+        Err(mysql::Error::Duplicate { .. }) => Err(Problem::conflict()),
+        Err(mysql::Error::Conflict(_)) => Err(in_progress()),
+        Err(error) => Err(error.into()),
     }
-    mysql::transaction(async |tx| look_again(tx, user_id, key, &claim, now).await).await
+}
+
+fn in_progress() -> Problem {
+    Problem::new(Code::IdempotencyInProgress, "The first request with this key still runs").with_retry_after(1)
+}
+
+impl Kept {
+    /// The reply once more; 422 for a request with another body.
+    fn replay(self, key: &Key) -> Result<Response> {
+        if self.body_hash != key.body_hash {
+            return Err(Problem::new(Code::IdempotencyMismatch, "This key came with another body before"));
+        }
+        let status = u16::try_from(self.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let status = status.ok_or_else(Problem::internal)?;
+        let mut response =
+            if status.is_success() { json_response(status, self.reply) } else { problem_response(status, self.reply) };
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        Ok(response)
+    }
+}
+
+/// Writes the reply to the key.
+async fn keep(tx: &mut Transaction, user_id: i64, key: &Key, reply: &Reply, request_id: &str) -> Result<()> {
+    const KEEP: &str = "
+        UPDATE idempotency_keys SET status = ?, reply = ?
+        WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
+    let (status, json) = (i64::from(reply.status.as_u16()), reply.json(request_id));
+    Ok(tx.execute(KEEP, params![status, json.as_slice(), user_id, &key.scope, &key.text]).await?)
 }
 
 /// Deletes some of the keys that count no more. The request does not depend on it; another one tries again.
-async fn sweep(now: Timestamp) {
+async fn sweep() {
     const SWEEP: &str = "DELETE FROM idempotency_keys WHERE claimed_at < ? LIMIT 500";
-    let old = now.plus_seconds(-KEPT_SECONDS);
+    let old = Timestamp::now().plus_seconds(-KEPT_SECONDS);
     if let Ok(mut db) = mysql::connection().await {
         // The log has the reason.
         let _ = db.execute(SWEEP, params![old]).await;
     }
-}
-
-/// The key is there already: a reply, a request that runs, or the remains of one.
-async fn look_again(tx: &mut Connection, user_id: i64, key: &Key, claim: &str, now: Timestamp) -> Result<Claimed> {
-    let Some(kept) = tx.query_one::<KeptRow>(FIND, params![user_id, &key.scope, &key.text]).await? else {
-        return Err(in_progress(1));
-    };
-    let age = now.0.saturating_sub(kept.claimed_at) / 1000;
-    let free = match kept.status {
-        Some(_) => age >= KEPT_SECONDS,
-        None => age >= CLAIM_SECONDS,
-    };
-    if free {
-        let body_hash = key.body_hash.as_slice();
-        tx.execute(TAKE_OVER, params![claim, body_hash, now, user_id, &key.scope, &key.text]).await?;
-        return Ok(Claimed::Now(claim.to_owned()));
-    }
-    if kept.body_hash != key.body_hash {
-        return Err(Problem::new(Code::IdempotencyMismatch, "This key came with another body before"));
-    }
-    let Some(status) = kept.status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok()) else {
-        return Err(in_progress(1));
-    };
-    let json = kept.reply.unwrap_or_default();
-    let mut response = if status.is_success() { json_response(status, json) } else { problem_response(status, json) };
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    Ok(Claimed::Before(response))
-}
-
-fn in_progress(seconds: u64) -> Problem {
-    Problem::new(Code::IdempotencyInProgress, "The first request with this key still runs").with_retry_after(seconds)
-}
-
-/// Locks the claim; 409 if it is no longer ours.
-async fn expect_claim(tx: &mut Connection, user_id: i64, key: &Key, claim: &str) -> Result<()> {
-    let kept = tx.query_one::<KeptRow>(FIND, params![user_id, &key.scope, &key.text]).await?;
-    match kept.is_some_and(|kept| kept.claim == claim) {
-        true => Ok(()),
-        false => Err(in_progress(1)),
-    }
-}
-
-/// Writes the reply into the claim.
-async fn keep(tx: &mut Connection, user_id: i64, key: &Key, reply: &Reply, request_id: &str) -> Result<()> {
-    let (status, json) = (i64::from(reply.status.as_u16()), reply.json(request_id));
-    tx.execute(KEEP, params![status, json.as_slice(), user_id, &key.scope, &key.text]).await?;
-    Ok(())
 }

@@ -72,24 +72,35 @@ const LONGEST_KEY_MS: i64 = 3_600_000;
 /// What has been due for so long was not rung for.
 const OVERDUE_MS: i64 = 3000;
 
-impl Transaction {
-    /// Has a job done from `due` on, if this transaction commits.
-    pub async fn enqueue(&mut self, queue: Queue, payload: &impl Serialize, due: Timestamp) -> Result<()> {
-        self.enqueue_all(queue, std::slice::from_ref(payload), due).await
-    }
+/// A job to be done.
+#[derive(Debug)]
+pub struct NewJob {
+    queue: Queue,
+    payload: String,
+    due: Timestamp,
+}
 
-    /// The same with many.
-    pub async fn enqueue_all(&mut self, queue: Queue, payloads: &[impl Serialize], due: Timestamp) -> Result<()> {
+impl Queue {
+    /// A job for this queue, to be done from `due` on.
+    pub fn job(self, payload: &impl Serialize, due: Timestamp) -> Result<NewJob> {
+        let payload = serde_json::to_string(payload).map_err(|_| Problem::internal())?;
+        Ok(NewJob { queue: self, payload, due })
+    }
+}
+
+impl Transaction {
+    /// Has jobs done, at least one, if this transaction commits.
+    pub async fn enqueue(&mut self, jobs: &[NewJob]) -> Result<()> {
         let now = Timestamp::now();
-        let rows = vec!["(?, 'queued', ?, ?, ?)"; payloads.len()].join(", ");
+        let rows = vec!["(?, 'queued', ?, ?, ?)"; jobs.len()].join(", ");
         let sql = format!("INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES {rows}");
-        let mut values = Vec::new();
-        for payload in payloads {
-            let payload = serde_json::to_string(payload).map_err(|_| Problem::internal())?;
-            values.extend(params![queue.name(), due, payload, now]);
-        }
+        let values = jobs.iter().flat_map(|job| params![job.queue.name(), job.due, &job.payload, now]).collect();
         self.execute(&sql, values).await?;
-        self.bells.push((queue, due));
+        for NewJob { queue, due, .. } in jobs {
+            if !self.bells.contains(&(*queue, *due)) {
+                self.bells.push((*queue, *due));
+            }
+        }
         Ok(())
     }
 }
@@ -224,7 +235,7 @@ row! {
 }
 
 /// A job under lease.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Job {
     pub id: i64,
     /// This one included.
@@ -235,11 +246,11 @@ impl Job {
     /// Ends the job, in the transaction of its effect. An error if its lease has gone to another: then nothing may be
     /// done.
     pub async fn finish(&self, tx: &mut Transaction) -> Result<()> {
-        Self::finish_all(&[self], tx).await
+        Self::finish_all(std::slice::from_ref(self), tx).await
     }
 
     /// The same with many, at least one.
-    pub async fn finish_all(jobs: &[&Job], tx: &mut Transaction) -> Result<()> {
+    pub async fn finish_all(jobs: &[Job], tx: &mut Transaction) -> Result<()> {
         let attempts: BTreeMap<_, _> = jobs.iter().map(|job| (job.id, job.attempts)).collect();
         let (ids, marks): (Vec<_>, _) = (attempts.keys().map(|id| param(*id)).collect(), marks(attempts.len()));
         let lock = format!("SELECT id, attempts FROM jobs WHERE id IN ({marks}) ORDER BY id FOR UPDATE");
@@ -255,15 +266,16 @@ impl Job {
 /// in the transaction of its effect. It may be called twice for a job, also at once with another worker. What it refuses
 /// is tried again later.
 pub async fn work<T: DeserializeOwned>(queue: Queue, handle: impl AsyncFn(&Job, T) -> Result<()>) -> Result<()> {
-    work_together(queue, async |_| Ok(false), handle).await
+    work_together(queue, |_| false, async |_| Ok(()), handle).await
 }
 
-/// Like [`work`], for jobs that are cheaper to do together: `together` does all that it is given in one transaction and
-/// finishes them there ([`Job::finish_all`]), or does nothing and answers `false`, or fails. Then `handle` does them one
-/// by one, so that none holds up others.
+/// Like [`work`], for jobs some of which are cheaper to do together: `together` does all those at once in one transaction
+/// and finishes them there ([`Job::finish_all`]). If it fails, `handle` does them one by one, so that none holds up
+/// others.
 pub async fn work_together<T: DeserializeOwned>(
     queue: Queue,
-    together: impl AsyncFn(&[(Job, T)]) -> Result<bool>,
+    can_join: impl Fn(&T) -> bool,
+    together: impl AsyncFn(&[(Job, T)]) -> Result<()>,
     handle: impl AsyncFn(&Job, T) -> Result<()>,
 ) -> Result<()> {
     let begun = Instant::now();
@@ -274,19 +286,18 @@ pub async fn work_together<T: DeserializeOwned>(
         let jobs = claim(queue).await?;
         let is_last = jobs.len() < BATCH;
         count = count.saturating_add(jobs.len());
-        let (mut read, mut rest) = (Vec::new(), Vec::new());
+        let (mut joint, mut rest) = (Vec::new(), Vec::new());
         for JobRow { id, payload, attempts } in jobs {
             match serde_json::from_str(&payload) {
-                Ok(payload) => read.push((Job { id, attempts }, payload)),
-                Err(error) => rest.push((Job { id, attempts }, Err(error))),
+                Ok(payload) if can_join(&payload) => joint.push((Job { id, attempts }, payload)),
+                read => rest.push((Job { id, attempts }, read)),
             }
         }
-        let done = together(&read).await.unwrap_or_else(|problem| {
+        if !joint.is_empty()
+            && let Err(problem) = together(&joint).await
+        {
             log::warn(&format!("jobs of {} could not be done together", queue.name()), &problem.detail);
-            false
-        });
-        if !done {
-            rest.extend(read.into_iter().map(|(job, payload)| (job, Ok(payload))));
+            rest.extend(joint.into_iter().map(|(job, payload)| (job, Ok(payload))));
         }
         let rest = stream::iter(rest).map(|(job, payload)| attempt(queue, job, payload, &handle));
         let outcomes = rest.buffer_unordered(AT_ONCE);

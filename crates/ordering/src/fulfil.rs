@@ -1,13 +1,20 @@
 //! From a paid order to a completed one.
 
-use kit::{Result, Timestamp, jobs::Queue, mysql::Transaction, params};
+use std::collections::BTreeSet;
+
+use kit::{
+    Result, Timestamp,
+    jobs::{NewJob, Queue},
+    mysql::{Transaction, marks, param},
+    params,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, Event,
-    history::change,
-    notice::{Kind, tell},
-    stock::{Locked, lock_any},
+    Actor, Event, OrderState,
+    history::{change, change_all},
+    notice::{Kind, telling},
+    stock::{Locked, lock_all, lock_any},
 };
 
 /// What the worker `fulfil` does for an order.
@@ -24,18 +31,28 @@ pub enum Task {
     Relate { order_no: String },
 }
 
-/// Has `fulfil` do it.
-pub(crate) async fn enqueue(tx: &mut Transaction, task: &Task, due: Timestamp) -> Result<()> {
-    tx.enqueue(Queue::Fulfil, task, due).await
+impl Task {
+    pub fn order_no(&self) -> &str {
+        match self {
+            Task::Ship { order_no }
+            | Task::Complete { order_no }
+            | Task::Refund { order_no }
+            | Task::Relate { order_no } => order_no,
+        }
+    }
+
+    pub(crate) fn job(&self, due: Timestamp) -> Result<NewJob> {
+        Queue::Fulfil.job(self, due)
+    }
 }
 
-/// Has `fulfil` do what follows when an order of so many lines is paid.
-pub(crate) async fn after_payment(tx: &mut Transaction, order_no: &str, lines: usize, now: Timestamp) -> Result<()> {
+/// What follows when an order of so many lines is paid.
+pub(crate) fn after_payment(order_no: &str, lines: usize, now: Timestamp) -> Result<Vec<NewJob>> {
     let mut tasks = vec![Task::Ship { order_no: order_no.to_owned() }];
     if lines > 1 {
         tasks.push(Task::Relate { order_no: order_no.to_owned() });
     }
-    tx.enqueue_all(Queue::Fulfil, &tasks, now).await
+    tasks.iter().map(|task| task.job(now)).collect()
 }
 
 /// With whom a parcel goes, and under which number.
@@ -54,35 +71,52 @@ pub async fn ship(
     actor: Actor,
 ) -> Result<()> {
     let order = lock_any(tx, order_no).await?;
-    ship_locked(tx, &order, parcel, auto_confirm_seconds, actor).await
+    ship_locked(tx, &[order], parcel.carrier, &[parcel.tracking_no.to_owned()], auto_confirm_seconds, actor).await
 }
 
+/// Ships those of the orders that are still paid, with tracking numbers of our own making.
+pub async fn ship_by_themselves(
+    tx: &mut Transaction,
+    order_nos: &BTreeSet<&str>,
+    auto_confirm_seconds: i64,
+) -> Result<()> {
+    let mut orders = lock_all(tx, order_nos).await?;
+    orders.retain(|order| order.status.after(Event::Ship).is_ok());
+    if orders.is_empty() {
+        return Ok(());
+    }
+    let tracking_nos: Vec<_> = orders.iter().map(|_| ulid::Ulid::generate().to_string()).collect();
+    ship_locked(tx, &orders, "mall", &tracking_nos, auto_confirm_seconds, Actor::Shop).await
+}
+
+/// Each order has its own tracking number.
 async fn ship_locked(
     tx: &mut Transaction,
-    order: &Locked,
-    parcel: Parcel<'_>,
+    orders: &[Locked],
+    carrier: &str,
+    tracking_nos: &[String],
     auto_confirm_seconds: i64,
     actor: Actor,
 ) -> Result<()> {
-    const SHIPPED: &str =
-        "UPDATE orders SET status = ?, shipped_at = ?, carrier = ?, tracking_no = ? WHERE order_no = ?";
-    let next = change(tx, order, Event::Ship, None, actor).await?;
-    let (now, order_no) = (Timestamp::now(), order.order_no.as_str());
-    tx.execute(SHIPPED, params![next.name(), now, parcel.carrier, parcel.tracking_no, order_no]).await?;
-    let complete = Task::Complete { order_no: order_no.to_owned() };
-    enqueue(tx, &complete, now.plus_seconds(auto_confirm_seconds)).await?;
-    tell(tx, order, Kind::Shipped).await
-}
+    change_all(tx, orders, Event::Ship, None, actor).await?;
+    let sql = format!(
+        "UPDATE orders SET status = ?, shipped_at = ?, carrier = ?, tracking_no = CASE order_no {}END
+         WHERE order_no IN ({})",
+        "WHEN ? THEN ? ".repeat(orders.len()),
+        marks(orders.len())
+    );
+    let now = Timestamp::now();
+    let mut values = params![OrderState::Shipped.name(), now, carrier];
+    values.extend(orders.iter().zip(tracking_nos).flat_map(|(order, number)| params![&order.order_no, number]));
+    values.extend(orders.iter().map(|order| param(&order.order_no)));
+    tx.execute(&sql, values).await?;
 
-/// Ships an order with a tracking number of our own making, if it is still paid.
-pub async fn ship_by_itself(tx: &mut Transaction, order_no: &str, auto_confirm_seconds: i64) -> Result<()> {
-    let order = lock_any(tx, order_no).await?;
-    if order.status.after(Event::Ship).is_err() {
-        return Ok(());
+    let mut jobs = Vec::new();
+    for order in orders {
+        let complete = Task::Complete { order_no: order.order_no.clone() };
+        jobs.extend([complete.job(now.plus_seconds(auto_confirm_seconds))?, telling(order, Kind::Shipped)?]);
     }
-    let tracking_no = ulid::Ulid::generate().to_string();
-    let parcel = Parcel { carrier: "mall", tracking_no: &tracking_no };
-    ship_locked(tx, &order, parcel, auto_confirm_seconds, Actor::Shop).await
+    tx.enqueue(&jobs).await
 }
 
 /// Completes a user's shipped order, because the user says so. 404 if it is somebody else's.

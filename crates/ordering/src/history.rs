@@ -52,9 +52,17 @@ row! {
     }
 }
 
-/// Notes how the order began.
-pub(crate) async fn begun(tx: &mut Transaction, user_id: i64, order_no: &str) -> Result<()> {
-    insert(tx, order_no, None, OrderState::Pending, "placed", None, Actor::User(user_id)).await
+/// Notes how orders began, at least one: their numbers, and who placed them.
+pub(crate) async fn begun(tx: &mut Transaction, orders: &[(&str, i64)]) -> Result<()> {
+    let entries = orders.iter().map(|(order_no, user_id)| Entry {
+        order_no,
+        from: None,
+        to: OrderState::Pending,
+        cause: "placed",
+        reason: None,
+        actor: Actor::User(*user_id),
+    });
+    insert(tx, entries.collect()).await
 }
 
 /// The state that a locked order is in after the event, which is noted; 409 `order_state` if it can't happen now.
@@ -65,26 +73,45 @@ pub(crate) async fn change(
     reason: Option<&str>,
     actor: Actor,
 ) -> Result<OrderState> {
-    let next = order.status.after(event)?;
-    insert(tx, &order.order_no, Some(order.status), next, event.cause(), reason, actor).await?;
-    Ok(next)
+    change_all(tx, std::slice::from_ref(order), event, reason, actor).await?;
+    order.status.after(event)
 }
 
-async fn insert(
+/// Notes the event for all of some locked orders, at least one; 409 `order_state` if it can't happen to one of them.
+pub(crate) async fn change_all(
     tx: &mut Transaction,
-    order_no: &str,
-    from: Option<OrderState>,
-    to: OrderState,
-    cause: &str,
+    orders: &[Locked],
+    event: Event,
     reason: Option<&str>,
     actor: Actor,
 ) -> Result<()> {
-    const INSERT: &str = "
-        INSERT INTO order_log (order_no, from_status, to_status, cause, reason, actor, user_id, created_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-    let (actor, user_id) = actor.columns();
-    let from = from.map(OrderState::name);
-    Ok(tx.execute(INSERT, params![order_no, from, to.name(), cause, reason, actor, user_id, Timestamp::now()]).await?)
+    let entries = orders.iter().map(|order| {
+        let (order_no, from, to) = (&order.order_no, Some(order.status), order.status.after(event)?);
+        Ok(Entry { order_no, from, to, cause: event.cause(), reason, actor })
+    });
+    insert(tx, entries.collect::<Result<_>>()?).await
+}
+
+struct Entry<'a> {
+    order_no: &'a str,
+    from: Option<OrderState>,
+    to: OrderState,
+    cause: &'static str,
+    reason: Option<&'a str>,
+    actor: Actor,
+}
+
+async fn insert(tx: &mut Transaction, entries: Vec<Entry<'_>>) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO order_log (order_no, from_status, to_status, cause, reason, actor, user_id, created_at) VALUES {}",
+        vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; entries.len()].join(", ")
+    );
+    let now = Timestamp::now();
+    let values = entries.into_iter().flat_map(|Entry { order_no, from, to, cause, reason, actor }| {
+        let (actor, user_id) = actor.columns();
+        params![order_no, from.map(OrderState::name), to.name(), cause, reason, actor, user_id, now]
+    });
+    Ok(tx.execute(&sql, values.collect()).await?)
 }
 
 /// A page of an order's changes, the first one first.

@@ -1,6 +1,9 @@
 //! What a user is told of an order. `notify` makes a message of it.
 
-use kit::{Result, Timestamp, jobs::Queue, mysql::Transaction};
+use kit::{
+    Result, Timestamp,
+    jobs::{NewJob, Queue},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::stock::Locked;
@@ -26,8 +29,8 @@ pub struct Notice {
     pub kind: Kind,
 }
 
-/// Has the order's user told.
-pub(crate) async fn tell(tx: &mut Transaction, order: &Locked, kind: Kind) -> Result<()> {
+/// The job of telling the order's user.
+pub(crate) fn telling(order: &Locked, kind: Kind) -> Result<NewJob> {
     let notice = Notice { user_id: order.user_id, order_no: order.order_no.clone(), kind };
-    tx.enqueue(Queue::Notify, &notice, Timestamp::now()).await
+    Queue::Notify.job(&notice, Timestamp::now())
 }

@@ -8,7 +8,7 @@ use crate::{
     Actor, Cents, Event,
     fulfil::after_payment,
     history::change,
-    notice::{Kind, tell},
+    notice::{Kind, telling},
     state::refused,
     stock::{held, lock, sell},
 };
@@ -109,8 +109,9 @@ pub async fn pay(tx: &mut Transaction, user_id: i64, order_no: &str, provider: P
         change(tx, &order, Event::Pay, None, Actor::User(user_id)).await?;
         tx.execute(PAID, params![next.name(), now, order_no]).await?;
         let lines = held(tx, order_no).await?;
-        after_payment(tx, order_no, lines.len(), now).await?;
-        tell(tx, &order, Kind::Paid).await?;
+        let mut jobs = after_payment(order_no, lines.len(), now)?;
+        jobs.push(telling(&order, Kind::Paid)?);
+        tx.enqueue(&jobs).await?;
         sell(tx, &lines).await?;
     }
     let (order_no, provider) = (order_no.to_owned(), provider.name());

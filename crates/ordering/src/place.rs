@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use kit::{
     Code, FieldError, Problem, Result, Timestamp,
     check::Checks,
-    jobs::Queue,
     mysql::{Connection, Transaction, marks, param},
     params, row,
 };
@@ -120,9 +119,9 @@ pub async fn place(tx: &mut Transaction, purchase: &Purchase<'_>) -> Result<Orde
         refund: None,
     };
     insert(tx, purchase.user_id, &order).await?;
-    history::begun(tx, purchase.user_id, &order.order_no).await?;
+    history::begun(tx, &[(&order.order_no, purchase.user_id)]).await?;
     let expiry = stock::Expiry { order_no: order.order_no.clone() };
-    tx.enqueue(Queue::Timer, &expiry, order.expires_at).await?;
+    tx.enqueue(&[expiry.job(order.expires_at)?]).await?;
     if let Some(coupon) = &coupon {
         coupon::take(tx, purchase.user_id, coupon, &order.order_no).await?;
     }

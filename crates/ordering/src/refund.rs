@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 
 use crate::{
     Actor, Cents, Event, Line, OrderState, Provider,
-    fulfil::{Task, enqueue},
+    fulfil::Task,
     history::change,
-    notice::{Kind, tell},
+    notice::{Kind, telling},
     state::refused,
     stock::{Locked, lock, lock_any, take_back},
 };
@@ -82,7 +82,7 @@ pub async fn request(tx: &mut Transaction, user_id: i64, order_no: &str, reason:
     tx.execute(INSERT, values).await?;
     tx.execute(REFUNDING, params![next.name(), &refund_no, order_no]).await?;
     if status == RefundStatus::Approved {
-        enqueue(tx, &Task::Refund { order_no: order_no.to_owned() }, now).await?;
+        tx.enqueue(&[Task::Refund { order_no: order_no.to_owned() }.job(now)?]).await?;
     }
     Ok(())
 }
@@ -92,7 +92,7 @@ pub async fn approve(tx: &mut Transaction, order_no: &str) -> Result<()> {
     const APPROVED: &str = "UPDATE refunds SET status = ? WHERE refund_no = ?";
     let (_, refund) = waiting(tx, order_no).await?;
     tx.execute(APPROVED, params![RefundStatus::Approved.name(), &refund.refund_no]).await?;
-    enqueue(tx, &Task::Refund { order_no: order_no.to_owned() }, Timestamp::now()).await
+    tx.enqueue(&[Task::Refund { order_no: order_no.to_owned() }.job(Timestamp::now())?]).await
 }
 
 /// Leaves the order shipped, to complete by itself after so many seconds from then. 409 `order_state` unless a refund
@@ -113,8 +113,8 @@ pub async fn reject(
     tx.execute(BACK, params![next.name(), order_no]).await?;
     // The job that waited for this may have come while there was nothing to complete.
     let due = order.shipped_at.unwrap_or(now).plus_seconds(auto_confirm_seconds).max(now);
-    enqueue(tx, &Task::Complete { order_no: order_no.to_owned() }, due).await?;
-    tell(tx, &order, Kind::RefundRejected).await
+    let complete = Task::Complete { order_no: order_no.to_owned() };
+    tx.enqueue(&[complete.job(due)?, telling(&order, Kind::RefundRejected)?]).await
 }
 
 /// Gives money and stock back, if that is still to be done; the products whose stock changed. The provider recognises a
@@ -132,7 +132,7 @@ pub async fn settle(tx: &mut Transaction, order_no: &str) -> Result<Vec<Line>> {
     let next = change(tx, &order, Event::Refund, None, Actor::Shop).await?;
     tx.execute(SETTLED, params![RefundStatus::Succeeded.name(), Timestamp::now(), &refund.refund_no]).await?;
     tx.execute(REFUNDED, params![next.name(), order_no]).await?;
-    tell(tx, &order, Kind::Refunded).await?;
+    tx.enqueue(&[telling(&order, Kind::Refunded)?]).await?;
     take_back(tx, &order).await
 }
 

@@ -100,8 +100,8 @@ pub async fn init(tx: &mut Transaction, new: &NewActivity) -> Result<Activity> {
     tx.execute(INSERT, values).await?;
     let activity_id = tx.last_insert_id().await?;
     tx.execute(SET_ASIDE, params![new.stock, new.stock, new.product_id]).await?;
-    tx.enqueue(Queue::Drain, &Task::Watch { activity_id }, now).await?;
-    tx.enqueue(Queue::Drain, &Task::Close { activity_id }, new.ends_at).await?;
+    let (watch, close) = (Task::Watch { activity_id }, Task::Close { activity_id });
+    tx.enqueue(&[Queue::Drain.job(&watch, now)?, Queue::Drain.job(&close, new.ends_at)?]).await?;
     find(tx, activity_id).await
 }
 
@@ -171,7 +171,7 @@ pub(crate) async fn let_go(tx: &mut Transaction, ticket: &str) -> Result<&'stati
     tx.execute(UNIT_BACK, params![activity_id]).await?;
     // Also after the sale: then it makes the user's ticket forgotten.
     let task = Task::GiveBack { activity_id, ticket: ticket.to_owned() };
-    tx.enqueue(Queue::Drain, &task, Timestamp::now()).await?;
+    tx.enqueue(&[Queue::Drain.job(&task, Timestamp::now())?]).await?;
     Ok(if activity.closed_at.is_none() { "reserved" } else { "available" })
 }
 

@@ -1,7 +1,10 @@
 //! What becomes of the stock that an order holds, and of an order that nobody pays.
 
+use std::collections::BTreeSet;
+
 use kit::{
     Problem, Result, Timestamp,
+    jobs::{NewJob, Queue},
     mysql::{Transaction, marks, param},
     params, row,
 };
@@ -10,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Actor, Cents, Event, Line, OrderState, coupon,
     history::change,
-    notice::{Kind, tell},
+    notice::{Kind, telling},
     sale,
 };
 
@@ -24,13 +27,20 @@ row! {
     }
 }
 
-const LOCK: &str = "
-    SELECT order_no, user_id, status, total_cents, currency, expires_at, shipped_at, refund_no, ticket
-    FROM orders WHERE order_no = ? FOR UPDATE";
+const SELECT: &str =
+    "SELECT order_no, user_id, status, total_cents, currency, expires_at, shipped_at, refund_no, ticket FROM orders";
+
+/// Locks orders, whoever's they are, in the order of their numbers; 404 if one of them is none.
+pub(crate) async fn lock_all(tx: &mut Transaction, order_nos: &BTreeSet<&str>) -> Result<Vec<Locked>> {
+    let sql = format!("{SELECT} WHERE order_no IN ({}) ORDER BY order_no FOR UPDATE", marks(order_nos.len()));
+    let orders = tx.query::<Locked>(&sql, order_nos.iter().copied().map(param).collect()).await?;
+    if orders.len() == order_nos.len() { Ok(orders) } else { Err(Problem::not_found("order")) }
+}
 
 /// Locks an order, whoever's it is; 404 if there is none.
 pub(crate) async fn lock_any(tx: &mut Transaction, order_no: &str) -> Result<Locked> {
-    tx.query_one(LOCK, params![order_no]).await?.ok_or_else(|| Problem::not_found("order"))
+    let mut orders = lock_all(tx, &BTreeSet::from([order_no])).await?;
+    orders.pop().ok_or_else(|| Problem::not_found("order"))
 }
 
 /// Locks a user's order; 404 if it is somebody else's.
@@ -43,6 +53,12 @@ pub(crate) async fn lock(tx: &mut Transaction, user_id: i64, order_no: &str) -> 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Expiry {
     pub order_no: String,
+}
+
+impl Expiry {
+    pub(crate) fn job(&self, due: Timestamp) -> Result<NewJob> {
+        Queue::Timer.job(self, due)
+    }
 }
 
 /// Cancels a user's order while it is pending, and gives its stock and coupon back. The ticket, if it came from a flash
@@ -78,7 +94,7 @@ async fn end(
     let next = change(tx, order, event, reason, actor).await?;
     tx.execute(CANCEL, params![next.name(), Timestamp::now(), reason, &order.order_no]).await?;
     let kind = if event == Event::Expire { Kind::Expired } else { Kind::Cancelled };
-    tell(tx, order, kind).await?;
+    tx.enqueue(&[telling(order, kind)?]).await?;
     coupon::give_back(tx, &order.order_no).await?;
     let back = back_to(tx, order).await?;
     move_held(tx, &order.order_no, "reserved", back).await

@@ -99,7 +99,7 @@ pub async fn forgot(headers: HeaderMap, Json(given): Json<Forgotten>) -> Result<
     let Some((user_id,)) = user else { return Ok(StatusCode::ACCEPTED) };
     if MAILS.take(&format!("reset:{name}")).await? {
         let reset = Reset { reset_password_of: user_id };
-        mysql::transaction(async |tx| tx.enqueue(Queue::Notify, &reset, Timestamp::now()).await).await?;
+        mysql::transaction(async |tx| tx.enqueue(&[Queue::Notify.job(&reset, Timestamp::now())?]).await).await?;
     }
     Ok(StatusCode::ACCEPTED)
 }

@@ -98,7 +98,7 @@ async fn watch(job: &Job, activity_id: i64) -> Result<()> {
             Some(_) => Ok(()),
             None => {
                 let next = Timestamp(Timestamp::now().0.saturating_add(WATCH_MS));
-                tx.enqueue(Queue::Drain, &Task::Watch { activity_id }, next).await
+                tx.enqueue(&[Queue::Drain.job(&Task::Watch { activity_id }, next)?]).await
             }
         }
     })

@@ -7,25 +7,16 @@ use kit::{
 };
 use ordering::{
     facts,
-    fulfil::{Task, complete_by_itself, ship_by_itself},
+    fulfil::{Task, complete_by_itself, ship_by_themselves},
     refund, related,
 };
 
 kit::worker!(work);
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
-    let auto_ship = config::flag("auto_ship").await?;
-    let auto_confirm_seconds = config::auto_confirm_seconds().await?;
-    jobs::work(Queue::Fulfil, async |job, task| match task {
-        // An admin ships.
-        Task::Ship { .. } if !auto_ship => mysql::transaction(async |tx| job.finish(tx).await).await,
-        Task::Ship { order_no } => {
-            let work = async |tx: &mut mysql::Transaction| {
-                job.finish(tx).await?;
-                ship_by_itself(tx, &order_no, auto_confirm_seconds).await
-            };
-            mysql::transaction(work).await
-        }
+    let to_ship = |task: &Task| matches!(task, Task::Ship { .. });
+    jobs::work_together(Queue::Fulfil, to_ship, ship, async |job, task| match task {
+        Task::Ship { .. } => ship(&[(*job, task)]).await,
         Task::Complete { order_no } => {
             let work = async |tx: &mut mysql::Transaction| {
                 job.finish(tx).await?;
@@ -40,6 +31,21 @@ pub async fn work(_: Vec<u8>) -> Result<()> {
                 related::count(tx, &order_no).await
             };
             mysql::transaction(work).await
+        }
+    })
+    .await
+}
+
+/// Ships orders, unless an admin does.
+async fn ship(tasks: &[(Job, Task)]) -> Result<()> {
+    let auto_ship = config::flag("auto_ship").await?;
+    let auto_confirm_seconds = config::auto_confirm_seconds().await?;
+    let (jobs, order_nos): (Vec<_>, _) = tasks.iter().map(|(job, task)| (*job, task.order_no())).unzip();
+    mysql::transaction(async |tx| {
+        Job::finish_all(&jobs, tx).await?;
+        match auto_ship {
+            true => ship_by_themselves(tx, &order_nos, auto_confirm_seconds).await,
+            false => Ok(()),
         }
     })
     .await

@@ -19,7 +19,10 @@ use serde::Deserialize;
 kit::worker!(work);
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
-    jobs::work_together(Queue::Notify, tell_all, async |job, letter| match letter {
+    let mails = mail::Service::configured().await?.is_some();
+    // Where nothing is to be mailed: a handful of statements for all messages, and not for each.
+    let to_write = |letter: &Letter| !mails && matches!(letter, Letter::Notice(_));
+    jobs::work_together(Queue::Notify, to_write, tell_all, async |job, letter| match letter {
         Letter::Notice(notice) => tell(job, notice).await,
         Letter::Reset(reset) => mail_token(job, reset).await,
     })
@@ -68,22 +71,20 @@ async fn mail_token(job: &Job, reset: Reset) -> Result<()> {
     mysql::transaction(async |tx| job.finish(tx).await).await
 }
 
-/// Where nothing is to be mailed: a handful of statements for all messages, and not for each.
-async fn tell_all(letters: &[(Job, Letter)]) -> Result<bool> {
-    let mut notices = Vec::new();
-    for (job, letter) in letters {
-        let Letter::Notice(notice) = letter else { return Ok(false) };
-        notices.push((job, notice));
-    }
-    if notices.is_empty() || mail::Service::configured().await?.is_some() {
-        return Ok(false);
-    }
+/// Writes messages.
+async fn tell_all(letters: &[(Job, Letter)]) -> Result<()> {
     mysql::transaction(async |tx| {
-        Job::finish_all(&notices.iter().map(|(job, _)| *job).collect::<Vec<_>>(), tx).await?;
-        let users: BTreeSet<_> = notices.iter().map(|(_, notice)| notice.user_id).collect();
+        Job::finish_all(&letters.iter().map(|(job, _)| *job).collect::<Vec<_>>(), tx).await?;
+        let notices = || {
+            letters.iter().filter_map(|(job, letter)| match letter {
+                Letter::Notice(notice) => Some((job, notice)),
+                Letter::Reset(_) => None,
+            })
+        };
+        let users: BTreeSet<_> = notices().map(|(_, notice)| notice.user_id).collect();
         let sql = format!("SELECT id FROM users WHERE id IN ({})", marks(users.len()));
         let users = tx.query::<(i64,)>(&sql, users.into_iter().map(param).collect()).await?;
-        let to_somebody = notices.iter().filter(|(_, notice)| users.contains(&(notice.user_id,)));
+        let to_somebody = notices().filter(|(_, notice)| users.contains(&(notice.user_id,)));
         let messages: Vec<_> = to_somebody.map(|(job, notice)| message(job, notice)).collect();
         if messages.is_empty() {
             return Ok(());
@@ -91,8 +92,7 @@ async fn tell_all(letters: &[(Job, Letter)]) -> Result<bool> {
         let sql = format!("{KEEP}{}", vec![", (?, ?, ?, ?, ?, ?, ?)"; messages.len().saturating_sub(1)].concat());
         Ok(tx.execute(&sql, messages.concat()).await?)
     })
-    .await?;
-    Ok(true)
+    .await
 }
 
 async fn tell(job: &Job, notice: Notice) -> Result<()> {

@@ -18,6 +18,9 @@ use crate::{Problem, Result, config};
 /// while MySQL takes 151 connections unless told otherwise.
 const MAX_CONNECTIONS: usize = 8;
 
+/// Waiting longer for a lock is of no use: see [`super::LIFETIME`].
+const LOCK_WAIT_SECONDS: u64 = super::LIFETIME.as_secs();
+
 /// What a connection was last set to do. It stays so, to save the two statements that would set it to and fro.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -150,7 +153,10 @@ impl Connection {
         }
         match mode {
             _ if mode == current => {}
-            Mode::Transaction => self.execute("SET autocommit=0", vec![]).await?,
+            Mode::Transaction => {
+                self.execute(&format!("SET autocommit=0, innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}"), vec![])
+                    .await?;
+            }
             Mode::Autocommit => self.execute("SET autocommit=1", vec![]).await?,
         }
         if let Some(link) = &mut self.link {

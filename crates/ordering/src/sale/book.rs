@@ -4,15 +4,13 @@
 use std::collections::BTreeSet;
 
 use kit::{
-    Code, Problem, Result, Timestamp, config,
-    jobs::Queue,
-    log,
+    Code, Problem, Result, Timestamp, config, log,
     mysql::{self, Transaction, marks, param},
     params, row,
 };
 
 use super::{Activity, gate, gate::Entry, lock};
-use crate::{Expiry, OrderState};
+use crate::{Expiry, OrderState, history};
 
 /// How the orders of a sale are made.
 #[derive(Debug, Clone)]
@@ -151,15 +149,9 @@ async fn insert_orders(
     });
     tx.execute(&sql, values.collect()).await?;
 
-    let sql = format!(
-        "INSERT INTO order_log (order_no, to_status, cause, actor, user_id, created_at) VALUES {}",
-        rows("(?, ?, 'placed', 'user', ?, ?)", orders.len())
-    );
-    let values = numbered().flat_map(|(entry, order_no)| params![order_no, pending, entry.user_id, now]);
-    tx.execute(&sql, values.collect()).await?;
-
-    let expiries: Vec<_> = numbered().map(|(_, order_no)| Expiry { order_no: order_no.to_owned() }).collect();
-    tx.enqueue_all(Queue::Timer, &expiries, expires_at).await
+    history::begun(tx, &numbered().map(|(entry, order_no)| (order_no, entry.user_id)).collect::<Vec<_>>()).await?;
+    let expiries = numbered().map(|(_, order_no)| Expiry { order_no: order_no.to_owned() }.job(expires_at));
+    tx.enqueue(&expiries.collect::<Result<Vec<_>>>()?).await
 }
 
 async fn insert_tickets(tx: &mut Transaction, activity: &Activity, tickets: &[Numbered<'_>]) -> Result<()> {
