@@ -162,11 +162,8 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
             drop(step);
         }
     }
-    let rows: Vec<_> = works
-        .iter()
-        .zip(&rounds)
-        .map(|((title, _), rounds)| Row { name: (*title).to_owned(), outcome: Outcome::of_rounds(rounds) })
-        .collect();
+    let rows: Vec<_> =
+        works.iter().zip(rounds).map(|((title, _), rounds)| Row { name: (*title).to_owned(), rounds }).collect();
     println!(
         "\n{} products, {CONNECTIONS} connections, {} × {} s each, interleaved; p99 of a search: at most 50 ms",
         ids.len(),
@@ -176,14 +173,7 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
     table::print(&rows);
     println!();
     for kind in ["a common pair", "a rare word", "two words"] {
-        let rate = |what: &str| {
-            rows.iter().find(|row| row.name.starts_with(&format!("{what} {kind}"))).map(|row| row.outcome.per_second)
-        };
-        if let (Some(search), Some(like)) = (rate("search:"), rate("yardstick: LIKE,"))
-            && like > 0.0
-        {
-            println!("search for {kind} is {:.1} times as fast as LIKE", search / like);
-        }
+        table::compare(&rows, &format!("search: {kind}"), &format!("yardstick: LIKE, {kind}"), "no target");
     }
     shop.stop();
     Ok(())

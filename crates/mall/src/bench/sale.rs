@@ -186,16 +186,12 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
     let both = Load::start(&plan(ask(&shop, sale, 202), Duration::ZERO))?.finish().await?;
     rows.push(("accepted, while others become orders", vec![both]));
 
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|(name, rounds)| Row { name: (*name).to_owned(), outcome: Outcome::of_rounds(rounds) })
-        .collect();
+    let rows: Vec<_> = rows.into_iter().map(|(name, rounds)| Row { name: name.to_owned(), rounds }).collect();
     println!(
         "\nflash sale, {connections} connections, {} × {} s each, interleaved",
         arguments.rounds, arguments.seconds
     );
     table::print(&rows);
-    let rate = |name: &str| rows.iter().find(|row| row.name == name).map(|row| row.outcome.per_second);
     println!();
     for (name, of, target) in [
         ("accepted", "yardstick: native axum, the script", "at least 60 %"),
@@ -203,9 +199,7 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
         ("sold out", "GET /health", "at least 70 %"),
         ("spin up: accepted", "spin up: GET /health", "at least 50 %"),
     ] {
-        if let (Some(a), Some(b)) = (rate(name), rate(of)) {
-            println!("{name} is {:.0} % of {of} ({target})", a / b * 100.0);
-        }
+        table::compare(&rows, name, of, target);
     }
     let sale = make(&mut client, &admin, product, PLENTY).await?;
     booking(scratch, &mut mysql, &mut redis, sale, first).await?;

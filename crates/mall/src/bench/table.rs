@@ -1,29 +1,74 @@
-//! Figures in columns.
+//! Figures in columns, and what one is of another.
 
 use std::time::Duration;
 
-use super::plan::Outcome;
+use super::plan::{Outcome, median};
 
 pub struct Row {
     pub name: String,
-    pub outcome: Outcome,
+    pub rounds: Vec<Outcome>,
 }
 
 pub fn print(rows: &[Row]) {
     let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default().max(4);
     println!("{:<width$} {:>10} {:>9} {:>9} {:>9} {:>8}", "name", "per second", "p50 ms", "p99 ms", "max ms", "errors");
-    for Row { name, outcome } in rows {
-        let Outcome { per_second, p50, p99, max, errors, .. } = outcome;
-        let (p50, p99, max) = (ms(*p50), ms(*p99), ms(*max));
+    for Row { name, rounds } in rows {
+        let Outcome { per_second, p50, p99, max, errors, .. } = Outcome::of_rounds(rounds);
+        let (p50, p99, max) = (ms(p50), ms(p99), ms(max));
         println!("{name:<width$} {per_second:>10.0} {p50:>9} {p99:>9} {max:>9} {errors:>8}");
     }
-    for Row { name, outcome } in rows {
-        if let Some(error) = &outcome.first_error {
+    for Row { name, rounds } in rows {
+        if let Some(error) = rounds.iter().find_map(|round| round.first_error.as_ref()) {
             println!("  {name}: the first error was {error}");
         }
     }
 }
 
+/// Prints what the row that begins with `name` does in a second, in per cent of what the one that begins with `of` does;
+/// nothing if there is no such row.
+pub fn compare(rows: &[Row], name: &str, of: &str, target: &str) {
+    let find = |name: &str| rows.iter().find(|row| row.name.starts_with(name));
+    let (Some(a), Some(b)) = (find(name), find(of)) else { return };
+    if let Some(Ratio { middle, least, most }) = Ratio::of(&a.rounds, &b.rounds) {
+        println!(
+            "{name} is {:.0} % of {of} ({target}); round by round {:.0} to {:.0} %",
+            middle * 100.0,
+            least * 100.0,
+            most * 100.0
+        );
+    }
+}
+
+/// Of two rates, compared within each round: the machine is not as fast in one as in the next.
+#[derive(Debug, PartialEq)]
+struct Ratio {
+    middle: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Ratio {
+    fn of(a: &[Outcome], b: &[Outcome]) -> Option<Self> {
+        let pairs = a.iter().zip(b).filter(|(_, b)| b.per_second > 0.0);
+        let ratios: Vec<_> = pairs.map(|(a, b)| a.per_second / b.per_second).collect();
+        let (least, most) = (ratios.iter().copied().reduce(f64::min)?, ratios.iter().copied().reduce(f64::max)?);
+        Some(Self { middle: median(ratios), least, most })
+    }
+}
+
 pub fn ms(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_compared_round_by_round() {
+        let rounds = |rates: [f64; 3]| rates.map(|per_second| Outcome { per_second, ..Outcome::default() });
+        let ratio = Ratio::of(&rounds([90.0, 40.0, 20.0]), &rounds([100.0, 50.0, 10.0]));
+        assert_eq!(ratio, Some(Ratio { middle: 0.9, least: 0.8, most: 2.0 }));
+        assert_eq!(Ratio::of(&rounds([1.0; 3]), &rounds([0.0; 3])), None);
+    }
 }
