@@ -217,6 +217,50 @@ async fn a_storm_of_one_key_is_one_order() {
 }
 
 #[tokio::test]
+async fn a_storm_that_is_refused_has_one_refusal() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let product = shop.product(json!({ "stock": 1 })).await;
+    for _ in 0..5 {
+        let key = unique();
+        let order = || user.ordering(&[(product, 2)]).key(&key);
+        let replies = join_all((0..30).map(|_| order().into_future())).await;
+        let late = order().await;
+        late.problem(409, "out_of_stock");
+        assert!(late.replayed(), "{late}");
+        let refused: Vec<_> = replies.iter().filter(|reply| reply.json()["code"] == "out_of_stock").collect();
+        for reply in &refused {
+            assert_eq!(reply.body, late.body);
+        }
+        assert_eq!(refused.iter().filter(|reply| !reply.replayed()).count(), 1);
+        for reply in replies.iter().filter(|reply| reply.json()["code"] != "out_of_stock") {
+            reply.problem(409, "idempotency_in_progress");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_free_again_after_a_day() {
+    const AGE: &str = "UPDATE idempotency_keys SET claimed_at = claimed_at - ?";
+    let servers = Servers::start().await;
+    let shop = OwnShop::on(&servers).start().await;
+    let (user, product) = (shop.user().await, shop.product(json!({ "stock": 10 })).await);
+    let (key, mut mysql) = (unique(), servers.mysql().await);
+    let order = |quantity| user.ordering(&[(product, quantity)]).key(&key);
+    let first = order(1).await.is(201);
+    sqlx::query(AGE).bind(86_300_000_i64).execute(&mut mysql).await.expect("older");
+    order(2).await.problem(422, "idempotency_mismatch");
+    sqlx::query(AGE).bind(200_000_i64).execute(&mut mysql).await.expect("older still");
+    let second = order(2).await;
+    assert!(!second.replayed(), "{second}");
+    assert_ne!(order_no(&second.is(201)), order_no(&first));
+    let again = order(2).await;
+    assert_eq!(again.is(201), second.json());
+    assert!(again.replayed(), "{again}");
+    assert_eq!(shop.stock(product).await.reserved, 3);
+}
+
+#[tokio::test]
 async fn a_storm_of_one_key_is_one_checkout() {
     let shop = Shop::running();
     let user = shop.user().await;

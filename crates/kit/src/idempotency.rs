@@ -2,7 +2,7 @@
 //!
 //! A key is a row, and the transaction that does the work begins by inserting it and ends by writing the reply into it:
 //! there is no moment in which the one is there without the other, and a request that dies leaves neither. Who comes with
-//! the same key in the meantime finds the row locked.
+//! the same key in the meantime finds the row locked. A refusal undoes its transaction, and is kept by another.
 
 use axum::{
     extract::{FromRequest, Request},
@@ -159,16 +159,18 @@ impl<T> Idempotent<T> {
             }
         })
         .await;
+        let result = match result {
+            Err(problem) if is_remembered(&problem) => self.refused(user_id, key, problem).await,
+            result => result,
+        };
         if Timestamp::now().0 % SWEEP_EVERY == 0 {
             sweep().await;
         }
-        match result {
-            Err(problem) if is_remembered(&problem) => self.refused(user_id, key, problem).await,
-            result => result,
-        }
+        result
     }
 
-    /// Keeps a refusal, whose transaction was undone. Should another request have had the key since, its reply counts.
+    /// Keeps a refusal, whose transaction was undone. Should another request have had the key since, its reply counts:
+    /// the one that it has had, or will have.
     async fn refused(&self, user_id: i64, key: &Key, problem: Problem) -> Result<Response> {
         let reply = Reply::refusal(problem.clone());
         let settled = mysql::transaction(async |tx| match claim(tx, user_id, key).await? {
@@ -179,6 +181,7 @@ impl<T> Idempotent<T> {
         match settled {
             Ok(Some(response)) => Ok(response),
             Ok(None) => Err(problem),
+            Err(error) if error.code == Code::IdempotencyInProgress => Err(error),
             // The answer is the refusal all the same.
             Err(error) => {
                 log::error(Some(&self.request_id), "a reply could not be kept for its idempotency key", &error.detail);

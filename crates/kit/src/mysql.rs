@@ -183,7 +183,7 @@ async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>, sta
     // the connection is closed, and the server undoes what was done.
     transaction.set_busy(true);
     let mut result = work(&mut transaction).await;
-    if started.elapsed() > LIFETIME {
+    if result.is_ok() && started.elapsed() > LIFETIME {
         result = Err(Error::Unavailable("the transaction took too long".to_owned()).into());
     }
     let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };

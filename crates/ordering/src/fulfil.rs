@@ -11,7 +11,7 @@ use kit::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, Event, OrderState,
+    Actor, Event,
     history::{change, change_all},
     notice::{Kind, telling},
     stock::{Locked, lock_all, lock_any},
@@ -98,7 +98,7 @@ async fn ship_locked(
     auto_confirm_seconds: i64,
     actor: Actor,
 ) -> Result<()> {
-    change_all(tx, orders, Event::Ship, None, actor).await?;
+    let next = change_all(tx, orders, Event::Ship, None, actor).await?;
     let sql = format!(
         "UPDATE orders SET status = ?, shipped_at = ?, carrier = ?, tracking_no = CASE order_no {}END
          WHERE order_no IN ({})",
@@ -106,7 +106,7 @@ async fn ship_locked(
         marks(orders.len())
     );
     let now = Timestamp::now();
-    let mut values = params![OrderState::Shipped.name(), now, carrier];
+    let mut values = params![next.name(), now, carrier];
     values.extend(orders.iter().zip(tracking_nos).flat_map(|(order, number)| params![&order.order_no, number]));
     values.extend(orders.iter().map(|order| param(&order.order_no)));
     tx.execute(&sql, values).await?;

@@ -1,7 +1,7 @@
 //! How an order came to its state: every change is kept.
 
 use kit::{
-    Result, Timestamp,
+    Problem, Result, Timestamp,
     mysql::{Connection, Transaction},
     page::{Page, PageQuery},
     params, row,
@@ -73,23 +73,27 @@ pub(crate) async fn change(
     reason: Option<&str>,
     actor: Actor,
 ) -> Result<OrderState> {
-    change_all(tx, std::slice::from_ref(order), event, reason, actor).await?;
-    order.status.after(event)
+    change_all(tx, std::slice::from_ref(order), event, reason, actor).await
 }
 
-/// Notes the event for all of some locked orders, at least one; 409 `order_state` if it can't happen to one of them.
+/// The same for some orders, at least one: an event leads all to one state.
 pub(crate) async fn change_all(
     tx: &mut Transaction,
     orders: &[Locked],
     event: Event,
     reason: Option<&str>,
     actor: Actor,
-) -> Result<()> {
-    let entries = orders.iter().map(|order| {
-        let (order_no, from, to) = (&order.order_no, Some(order.status), order.status.after(event)?);
-        Ok(Entry { order_no, from, to, cause: event.cause(), reason, actor })
-    });
-    insert(tx, entries.collect::<Result<_>>()?).await
+) -> Result<OrderState> {
+    let mut next = Err(Problem::internal());
+    let mut entries = Vec::new();
+    for order in orders {
+        let to = order.status.after(event)?;
+        next = Ok(to);
+        let (order_no, from) = (&order.order_no, Some(order.status));
+        entries.push(Entry { order_no, from, to, cause: event.cause(), reason, actor });
+    }
+    insert(tx, entries).await?;
+    next
 }
 
 struct Entry<'a> {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use kit::{
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 
 /// A reply may have been in Redis for as long before it came to an instance: together less than the second that the
 /// contract allows, for the time that reading and answering take.
@@ -84,35 +85,36 @@ fn matches(tags: &HeaderValue, etag: &HeaderValue) -> bool {
 }
 
 /// The instance's replies, by what was asked.
-pub struct Shelf<K>(Mutex<Option<HashMap<K, (Instant, Fresh)>>>);
+pub struct Shelf<K>(Mutex<Option<HashMap<K, Entry>>>);
 
-impl<K: Eq + std::hash::Hash + Clone> Shelf<K> {
+/// The age counts from before it was read.
+type Entry = (Instant, Arc<OnceCell<Fresh>>);
+
+impl<K: Eq + std::hash::Hash> Shelf<K> {
     pub const fn new() -> Self {
         Shelf(Mutex::new(None))
     }
 
-    /// The reply kept for `key`, or what `read` makes, which is then kept.
+    /// The reply kept for `key`, or what `read` makes, which is then kept. Who comes in the meantime waits for that: an
+    /// instance begins with many requests at once.
     pub async fn get(&self, key: K, read: impl AsyncFnOnce() -> Result<Fresh>) -> Result<Fresh> {
-        // Its age counts from before it was read.
-        let now = Instant::now();
-        if let Some(fresh) = self.find(&key, now) {
-            return Ok(fresh);
-        }
-        let fresh = read().await?;
-        if let Ok(mut shelf) = self.0.lock() {
-            let entries = shelf.get_or_insert_default();
-            if entries.len() >= MAX_ENTRIES {
-                entries.clear();
-            }
-            entries.insert(key, (now, fresh.clone()));
-        }
-        Ok(fresh)
+        self.place(key)?.get_or_try_init(|| read()).await.cloned()
     }
 
-    fn find(&self, key: &K, now: Instant) -> Option<Fresh> {
-        let shelf = self.0.lock().ok()?;
-        let (read_at, fresh) = shelf.as_ref()?.get(key)?;
-        (now.duration_since(*read_at) < LIFE).then(|| fresh.clone())
+    fn place(&self, key: K) -> Result<Arc<OnceCell<Fresh>>> {
+        let mut shelf = self.0.lock().map_err(|_| Problem::internal())?;
+        let (entries, now) = (shelf.get_or_insert_default(), Instant::now());
+        match entries.get(&key) {
+            Some((since, place)) if now.duration_since(*since) < LIFE => Ok(place.clone()),
+            _ => {
+                if entries.len() >= MAX_ENTRIES {
+                    entries.clear();
+                }
+                let place = Arc::default();
+                entries.insert(key, (now, Arc::clone(&place)));
+                Ok(place)
+            }
+        }
     }
 }
 

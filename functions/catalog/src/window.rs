@@ -67,9 +67,9 @@ fn after(time: Instant, ms: i64) -> Option<Instant> {
     time.checked_add(Duration::from_millis(u64::try_from(ms).ok()?))
 }
 
-/// From the instance's copy, which is made anew when it is too old. Nobody waits for another request to do that.
+/// From the instance's copy, which is made anew when it is too old. Who comes in the meantime waits for that.
 async fn from_copy(product_id: i64) -> Option<Fresh> {
-    let mut window = WINDOW.try_lock().ok()?;
+    let mut window = WINDOW.lock().await;
     let now = Instant::now();
     let window = match &mut *window {
         Some(window) if now < window.until => window,

@@ -14,6 +14,20 @@ use ordering::{
 kit::worker!(work);
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
+    let auto_ship = config::flag("auto_ship").await?;
+    let auto_confirm_seconds = config::auto_confirm_seconds().await?;
+    let ship = async |tasks: &[(Job, Task)]| {
+        let (jobs, order_nos): (Vec<_>, _) = tasks.iter().map(|(job, task)| (*job, task.order_no())).unzip();
+        mysql::transaction(async |tx| {
+            Job::finish_all(&jobs, tx).await?;
+            match auto_ship {
+                true => ship_by_themselves(tx, &order_nos, auto_confirm_seconds).await,
+                // An admin ships.
+                false => Ok(()),
+            }
+        })
+        .await
+    };
     let to_ship = |task: &Task| matches!(task, Task::Ship { .. });
     jobs::work_together(Queue::Fulfil, to_ship, ship, async |job, task| match task {
         Task::Ship { .. } => ship(&[(*job, task)]).await,
@@ -31,21 +45,6 @@ pub async fn work(_: Vec<u8>) -> Result<()> {
                 related::count(tx, &order_no).await
             };
             mysql::transaction(work).await
-        }
-    })
-    .await
-}
-
-/// Ships orders, unless an admin does.
-async fn ship(tasks: &[(Job, Task)]) -> Result<()> {
-    let auto_ship = config::flag("auto_ship").await?;
-    let auto_confirm_seconds = config::auto_confirm_seconds().await?;
-    let (jobs, order_nos): (Vec<_>, _) = tasks.iter().map(|(job, task)| (*job, task.order_no())).unzip();
-    mysql::transaction(async |tx| {
-        Job::finish_all(&jobs, tx).await?;
-        match auto_ship {
-            true => ship_by_themselves(tx, &order_nos, auto_confirm_seconds).await,
-            false => Ok(()),
         }
     })
     .await

@@ -192,8 +192,9 @@ fn classify(error: &mysql::Error, sql: &str) -> Error {
     let at = || format!("{text} in {}", sql.split_whitespace().take(4).collect::<Vec<_>>().join(" "));
     match code {
         Some(1062) => Error::Duplicate { key: duplicate_key(&text) },
-        // Lock wait timeout; deadlock; record changed since last read (MariaDB's snapshot isolation).
-        Some(1205 | 1213 | 1020) => Error::Conflict(at()),
+        // Lock wait timeout; deadlock; record changed since last read (MariaDB's snapshot isolation); locked, and NOWAIT
+        // (MySQL).
+        Some(1205 | 1213 | 1020 | 3572) => Error::Conflict(at()),
         // Server shutdown; too many connections; connection killed; read-only while failing over.
         Some(1053 | 1040 | 1317 | 1290 | 1927) => Error::Unavailable(text),
         Some(_) => Error::Statement(at()),
@@ -248,6 +249,8 @@ mod tests {
         assert!(matches!(classify(&other(mariadb), ""), Error::Duplicate { key } if key == "uq_username"));
         let deadlock = r#"Server(ServerError { code: 1213, message: "Deadlock found", state: "40001" })"#;
         assert!(matches!(classify(&other(deadlock), ""), Error::Conflict(_)));
+        let nowait = r#"Server(ServerError { code: 3572, message: "NOWAIT is set.", state: "HY000" })"#;
+        assert!(matches!(classify(&other(nowait), ""), Error::Conflict(_)));
         assert!(matches!(classify(&other("async error: channel closed"), ""), Error::Conflict(_)));
         let full = r#"Server(ServerError { code: 1040, message: "Too many connections", state: "08004" })"#;
         assert!(matches!(classify(&other(full), ""), Error::Unavailable(_)));
