@@ -23,7 +23,7 @@ const LARGE_FROM: usize = 4096;
 /// Where there are more small ones, instances ask for each.
 const MAX_PRODUCTS: i64 = 200;
 /// How long there is one hash, in milliseconds.
-const OPEN_MS: i64 = 700;
+const OPEN_MS: i64 = 850;
 /// A reply is put in a hash if it will be younger than that when the hash ends: the second that the contract allows, less
 /// the time that answering takes.
 const LIFE_MS: i64 = 900;

@@ -30,13 +30,13 @@ pub fn compare(rows: &[Row], name: &str, of: &str, target: &str) {
     let find = |name: &str| rows.iter().find(|row| row.name.starts_with(name));
     let (Some(a), Some(b)) = (find(name), find(of)) else { return };
     if let Some(Ratio { middle, least, most }) = Ratio::of(&a.rounds, &b.rounds) {
-        println!(
-            "{name} is {:.0} % of {of} ({target}); round by round {:.0} to {:.0} %",
-            middle * 100.0,
-            least * 100.0,
-            most * 100.0
-        );
+        let (middle, least, most) = (share(middle), share(least), share(most));
+        println!("{name}: {middle} of {of} ({target}); round by round {least} to {most}");
     }
+}
+
+fn share(ratio: f64) -> String {
+    if ratio < 10.0 { format!("{:.0} %", ratio * 100.0) } else { format!("{ratio:.0} times") }
 }
 
 /// Of two rates, compared within each round: the machine is not as fast in one as in the next.
@@ -70,5 +70,6 @@ mod tests {
         let ratio = Ratio::of(&rounds([90.0, 40.0, 20.0]), &rounds([100.0, 50.0, 10.0]));
         assert_eq!(ratio, Some(Ratio { middle: 0.9, least: 0.8, most: 2.0 }));
         assert_eq!(Ratio::of(&rounds([1.0; 3]), &rounds([0.0; 3])), None);
+        assert_eq!((share(0.664), share(339.8)), ("66 %".to_owned(), "340 times".to_owned()));
     }
 }
