@@ -122,6 +122,23 @@ impl<K: Eq + std::hash::Hash> Shelf<K> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn who_asks_while_it_is_read_gets_what_is_read() {
+        let (shelf, reads) = (Shelf::new(), Mutex::new(0));
+        let ask = |works: bool| {
+            let reads = &reads;
+            shelf.get("key", async move || {
+                *reads.lock().unwrap() += 1;
+                tokio::task::yield_now().await;
+                if works { Fresh::new(&1) } else { Err(Problem::unavailable()) }
+            })
+        };
+        // Who fails has its own error; the next one reads.
+        let (first, second, third) = tokio::join!(ask(false), ask(true), ask(true));
+        assert!(first.is_err() && second.is_ok() && third.is_ok());
+        assert_eq!(*reads.lock().unwrap(), 2);
+    }
+
     #[test]
     fn a_tag_matches_in_lists_weakly_and_by_star() {
         let etag = HeaderValue::from_static("\"abc\"");
