@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use host::{App, Error, Limits, Options};
+use runtime::{App, Error, Limits, Options};
 
 /// The components of `tests/guests`, built once, and one in WebAssembly text.
 pub fn components() -> &'static Path {
@@ -62,12 +62,12 @@ pub async fn start_with(manifest: &str, limits: Limits) -> App {
     // What the runtime says is part of a failed test's story.
     let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::WARN).try_init();
     let folder = folder();
-    host::start_with(options(&folder, manifest), limits).await.expect("it starts")
+    runtime::start_with(options(&folder, manifest), limits).await.expect("it starts")
 }
 
 pub async fn failure(manifest: &str) -> String {
     let folder = folder();
-    let error: Error = match host::start(options(&folder, manifest)).await {
+    let error: Error = match runtime::start(options(&folder, manifest)).await {
         Ok(_) => panic!("it starts"),
         Err(error) => error,
     };

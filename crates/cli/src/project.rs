@@ -28,7 +28,7 @@ impl Project {
         let here = std::env::current_dir().context("the current folder can't be read")?;
         let root = here
             .ancestors()
-            .find(|folder| folder.join("spin.toml").is_file() && folder.join("crates/mall").is_dir())
+            .find(|folder| folder.join("spin.toml").is_file() && folder.join("crates/cli").is_dir())
             .map(Path::to_path_buf)
             .or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_path_buf))
             .filter(|root| root.join("spin.toml").is_file())

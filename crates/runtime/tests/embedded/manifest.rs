@@ -26,7 +26,7 @@ async fn a_component_sees_its_variables_and_no_others() {
     let folder = folder();
     let mut options = options(&folder, &with_variables());
     options.variables.insert("token".into(), "secret".into());
-    let app = host::start(options).await.unwrap();
+    let app = runtime::start(options).await.unwrap();
     assert_eq!(get(&app, "/variable/greeting").await.body, "Ok(\"hello, secret!\")");
     assert_eq!(get(&app, "/variable/empty").await.body, "Ok(\"\")");
     let undefined = get(&app, "/variable/token").await.body;
@@ -100,7 +100,7 @@ async fn a_port_that_is_taken_is_named() {
     let folder = folder();
     let mut options = options(&folder, &web(""));
     options.listen = app.local_addr();
-    let error = host::start(options).await.err().unwrap().to_string();
+    let error = runtime::start(options).await.err().unwrap().to_string();
     assert!(error.starts_with(&format!("can't listen on {}", app.local_addr())), "{error}");
 }
 
@@ -110,13 +110,13 @@ async fn compiled_components_are_kept_for_this_user_alone() {
     let mut options = options(&folder, &web(""));
     let cache = folder.0.path().join("compiled");
     options.cache = Some(cache.clone());
-    host::start(options.clone()).await.unwrap().stop().await;
+    runtime::start(options.clone()).await.unwrap().stop().await;
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     let files: Vec<_> = cache.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!((files.len(), mode(&cache), mode(&files[0])), (1, 0o700, 0o600));
 
     let begun = Instant::now();
-    let app = host::start(options.clone()).await.unwrap();
+    let app = runtime::start(options.clone()).await.unwrap();
     assert!(begun.elapsed().as_millis() < 500, "{:?}", begun.elapsed());
     assert_eq!(get(&app, "/add/1").await.body, "2");
     app.stop().await;
@@ -124,6 +124,6 @@ async fn compiled_components_are_kept_for_this_user_alone() {
     // One that is damaged is made again. Another file: what is mapped of the first one must stay as it is.
     std::fs::remove_file(&files[0]).unwrap();
     std::fs::write(&files[0], "nonsense").unwrap();
-    let app = host::start(options).await.unwrap();
+    let app = runtime::start(options).await.unwrap();
     assert_eq!(get(&app, "/add/1").await.body, "2");
 }

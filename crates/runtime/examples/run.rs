@@ -1,6 +1,6 @@
 //! Runs a manifest until Ctrl-C: `cargo run --profile tools -p host --example run -- spin.toml 127.0.0.1:3000 [CACHE]`.
 
-use host::Options;
+use runtime::Options;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listen = args.next().as_deref().unwrap_or("127.0.0.1:3000").parse()?;
     let cache = args.next().map(Into::into);
     let begun = std::time::Instant::now();
-    let app = host::start(Options { manifest, listen, variables: Default::default(), cache }).await?;
+    let app = runtime::start(Options { manifest, listen, variables: Default::default(), cache }).await?;
     eprintln!("http://{} after {:?}", app.local_addr(), begun.elapsed());
     tokio::signal::ctrl_c().await?;
     app.stop().await;

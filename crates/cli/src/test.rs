@@ -31,11 +31,11 @@ pub struct Arguments {
 /// The profile of this command itself, so that what both need is compiled once. For the same reason the tools and the
 /// shop are two groups: together they would ask for more features of what both stand on, the WebAssembly engine among
 /// it, which would then be compiled again.
-const TOOLS: [&str; 7] = ["--profile", "tools", "--package", "mall", "--package", "host", "--all-targets"];
+const TOOLS: [&str; 7] = ["--profile", "tools", "--package", "cli", "--package", "runtime", "--all-targets"];
 const SHOP: [&str; 8] =
-    ["--profile", "tools", "--workspace", "--exclude", "mall", "--exclude", "host", "--all-targets"];
+    ["--profile", "tools", "--workspace", "--exclude", "cli", "--exclude", "runtime", "--all-targets"];
 const END_TO_END: [&str; 9] =
-    ["--profile", "tools", "--workspace", "--exclude", "mall", "--exclude", "host", "--test", "e2e"];
+    ["--profile", "tools", "--workspace", "--exclude", "cli", "--exclude", "runtime", "--test", "e2e"];
 
 const WANTED: Wanted = Wanted {
     what: "test",

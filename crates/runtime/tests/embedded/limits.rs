@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::Limits;
+use runtime::Limits;
 
 use crate::support::*;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::App;
+use runtime::App;
 
 use crate::support::*;
 

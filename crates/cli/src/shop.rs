@@ -25,7 +25,7 @@ pub enum Runtime {
 }
 
 pub enum Shop {
-    Embedded(host::App),
+    Embedded(runtime::App),
     Spin(Spin),
 }
 
@@ -39,8 +39,8 @@ impl Shop {
         Ok(match runtime {
             Runtime::Embedded => {
                 let options =
-                    host::Options { manifest: project.manifest(), listen, variables, cache: Some(project.cache()) };
-                let app = host::start(options).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+                    runtime::Options { manifest: project.manifest(), listen, variables, cache: Some(project.cache()) };
+                let app = runtime::start(options).await.map_err(|error| anyhow::anyhow!("{error}"))?;
                 Self::Embedded(app)
             }
             Runtime::Spin => {
