@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
     time::Duration,
 };
 
@@ -53,6 +53,7 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
 
 async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     check(project, "Checking the format", &["fmt", "--all", "--check"], &[]).await.context("run `cargo fmt --all`")?;
+    check_dependencies(project).await?;
     functions::add_target(project)?;
     check(project, "Checking the lints of the tools", &[&["clippy"], &TOOLS[..]].concat(), &[]).await?;
     check(project, "Checking the lints of the shop", &[&["clippy"], &SHOP[..]].concat(), &[]).await?;
@@ -117,6 +118,32 @@ async fn check(project: &Project, what: &str, arguments: &[&str], packages: &[&s
         bail!("`cargo {}` failed", arguments.join(" "));
     }
     Ok(())
+}
+
+/// Checks the dependencies against `deny.toml`, as far as this machine can: cargo-deny is not part of Rust, and the
+/// database of advisories is a git repository elsewhere.
+async fn check_dependencies(project: &Project) -> anyhow::Result<()> {
+    const FETCH_LIMIT: Duration = Duration::from_secs(60);
+    if !succeeds(project, &["deny", "--version"]).await? {
+        eprintln!("Skipping the check of the dependencies: `cargo install --locked cargo-deny` adds what it needs");
+        return Ok(());
+    }
+    let fetch = tokio::time::timeout(FETCH_LIMIT, succeeds(project, &["deny", "fetch", "db"]));
+    // Not fetched in time counts as not reachable.
+    let checks: &[&str] = if fetch.await.unwrap_or(Ok(false))? {
+        &["advisories", "bans", "licenses", "sources"]
+    } else {
+        eprintln!("Skipping the check for security advisories: their database can't be fetched");
+        &["bans", "licenses", "sources"]
+    };
+    check(project, "Checking the dependencies", &["deny", "--locked", "check"], checks).await
+}
+
+/// Whether `cargo` with these arguments succeeds. What it prints is not shown.
+async fn succeeds(project: &Project, arguments: &[&str]) -> anyhow::Result<bool> {
+    let mut command = functions::cargo(project);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(Guarded::spawn("cargo", &mut command, Duration::from_secs(5))?.wait().await.success())
 }
 
 fn cargo_test(project: &Project, which: &[&str], base_url: &str) -> anyhow::Result<Command> {
