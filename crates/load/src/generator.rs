@@ -16,7 +16,7 @@ use crate::{
     connect_redis, flash_sale,
     http::{Body, Client, request},
     mysql_options,
-    plan::{Flow, Outcome, Plan, Work},
+    plan::{Account, Flow, Outcome, Plan, Work},
 };
 
 pub async fn run() -> anyhow::Result<ExitCode> {
@@ -94,6 +94,7 @@ struct Worker {
 enum Target {
     Shop { client: Client, flow: Flow, token: Option<String>, shoppers: Arc<[String]>, products: Vec<i64>, key: String },
     Paths { client: Client, paths: Vec<String> },
+    Login { client: Client, accounts: Vec<Account> },
     Like { connection: Box<MySqlConnection>, patterns: Vec<Vec<String>> },
     Redis { connection: redis::aio::MultiplexedConnection, script: Option<String> },
     Buy { connection: redis::aio::MultiplexedConnection, script: String, activity: i64 },
@@ -131,6 +132,9 @@ impl Worker {
             Work::Paths { address, paths } => {
                 Target::Paths { client: Client::connect(*address).await?, paths: paths.clone() }
             }
+            Work::Login { address, accounts } => {
+                Target::Login { client: Client::connect(*address).await?, accounts: accounts.clone() }
+            }
             Work::Like { url, patterns } => {
                 // That they are slow is what is measured.
                 let options = mysql_options(url)?.disable_statement_logging();
@@ -150,12 +154,13 @@ impl Worker {
                 Target::Redis { connection, script: Some(sha) }
             }
         };
-        // Those who buy in a flash sale take turns: no two connections are the same shopper at once. Nor do two ask for
-        // the same path.
+        // Those who buy in a flash sale or sign in take turns: no two connections are the same user at once. Nor do two
+        // ask for the same path.
         let step = match target {
-            Target::Shop { flow: Flow::Seckill { .. }, .. } | Target::Paths { .. } | Target::Like { .. } => {
-                plan.connections
-            }
+            Target::Shop { flow: Flow::Seckill { .. }, .. }
+            | Target::Paths { .. }
+            | Target::Login { .. }
+            | Target::Like { .. } => plan.connections,
             _ => 1,
         };
         let turn = if step > 1 { number } else { number * 1_000_003 };
@@ -197,6 +202,17 @@ impl Worker {
                 self.note(begun);
                 reply.and_then(|(status, _)| {
                     ensure!(status == StatusCode::OK, "{status}");
+                    Ok(())
+                })
+            }
+            Target::Login { client, accounts } => {
+                let account = accounts.get(self.turn % accounts.len().max(1)).map(|account| json!(account));
+                let request: Request<Body> = request(Method::POST, "/api/user/login", None, account.as_ref());
+                let begun = Instant::now();
+                let reply = client.send(request).await;
+                self.note(begun);
+                reply.and_then(|(status, reply)| {
+                    ensure!(status == StatusCode::OK, "login: {status} {}", String::from_utf8_lossy(&reply));
                     Ok(())
                 })
             }

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::statistics::median;
+
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Plan {
     pub work: Work,
@@ -29,6 +31,11 @@ pub enum Work {
         address: SocketAddr,
         paths: Vec<String>,
     },
+    /// Logins with a name and a password, one account after the other.
+    Login {
+        address: SocketAddr,
+        accounts: Vec<Account>,
+    },
     /// The products whose names have all of some patterns, by a native client.
     Like {
         url: String,
@@ -45,6 +52,12 @@ pub enum Work {
         url: String,
         activity: i64,
     },
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Account {
+    pub username: String,
+    pub password: String,
 }
 
 /// What one connection does again and again.
@@ -81,21 +94,17 @@ pub struct Outcome {
 impl Outcome {
     /// The middle of several rounds; the worst of what must never be.
     pub fn of_rounds(rounds: &[Self]) -> Self {
+        let middle = |of: fn(&Self) -> f64| median(rounds.iter().map(of).collect());
         Self {
-            per_second: median(rounds.iter().map(|round| round.per_second).collect()),
+            per_second: middle(|round| round.per_second),
             requests: rounds.iter().map(|round| round.requests).sum(),
             errors: rounds.iter().map(|round| round.errors).sum(),
-            p50: median(rounds.iter().map(|round| round.p50).collect()),
-            p99: median(rounds.iter().map(|round| round.p99).collect()),
+            p50: Duration::from_secs_f64(middle(|round| round.p50.as_secs_f64())),
+            p99: Duration::from_secs_f64(middle(|round| round.p99.as_secs_f64())),
             max: rounds.iter().map(|round| round.max).max().unwrap_or_default(),
             first_error: rounds.iter().find_map(|round| round.first_error.clone()),
         }
     }
-}
-
-pub fn median<T: PartialOrd + Copy + Default>(mut values: Vec<T>) -> T {
-    values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -112,6 +121,5 @@ mod tests {
         };
         let all = Outcome::of_rounds(&[round(300.0, 0, 5), round(100.0, 2, 9), round(200.0, 1, 1)]);
         assert_eq!((all.per_second, all.errors, all.max), (200.0, 3, Duration::from_millis(9)));
-        assert_eq!(median::<u8>(Vec::new()), 0);
     }
 }

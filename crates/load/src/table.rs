@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Outcome, median};
+use crate::{plan::Outcome, statistics::median};
 
 pub struct Row {
     pub name: String,

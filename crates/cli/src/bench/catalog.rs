@@ -74,7 +74,7 @@ const KINDS: [&str; 12] =
 const COLOURS: [&str; 8] = ["曜石黑", "云雾白", "远峰蓝", "青山绿", "樱花粉", "星光色", "Black", "Silver"];
 
 /// Each product has a number of its own in its name.
-fn name(n: usize) -> String {
+pub fn name(n: usize) -> String {
     // Numbers without a common pattern, the same in every run.
     let pick = |of: &[&'static str], salt: usize| of[(n.wrapping_mul(2_654_435_761) >> salt) % of.len()];
     let (brand, thing) = (pick(&BRANDS, 3), pick(&THINGS, 9));
@@ -150,9 +150,9 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
         ("yardstick: LIKE, two words", like(&|n| two(n).to_vec())),
     ];
     let mut rounds: Vec<Vec<Outcome>> = works.iter().map(|_| Vec::new()).collect();
-    for round in 1..=arguments.rounds {
+    for round in 1..=arguments.rounds() {
         for ((title, work), outcomes) in works.iter().zip(&mut rounds) {
-            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds));
+            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds()));
             let plan = Plan {
                 work: work.clone(),
                 connections: CONNECTIONS,
@@ -169,7 +169,7 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
     println!(
         "\n{} products, {CONNECTIONS} connections, {} × {} s each, interleaved; p99 of a search: at most 50 ms",
         ids.len(),
-        arguments.rounds,
+        arguments.rounds(),
         arguments.seconds
     );
     table::print(&rows);

@@ -1,6 +1,8 @@
 //! `cargo mall bench`: what the shop does in a second on this machine, and how that compares.
 
+mod against;
 mod catalog;
+mod checkout;
 mod sale;
 mod shoppers;
 mod soak;
@@ -8,7 +10,7 @@ mod start;
 mod subject;
 mod workers;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::ensure;
 use load::{
@@ -35,9 +37,9 @@ pub struct Arguments {
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
 
-    /// Measurements of each, interleaved with the others
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
+    /// Measurements of each, interleaved with the others; 7, or 15 with --against
+    #[arg(long)]
+    rounds: Option<usize>,
 
     /// Connections at once
     #[arg(long, default_value_t = 32)]
@@ -46,12 +48,29 @@ pub struct Arguments {
     /// Minutes of the soak
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
+
+    /// Compare with another checkout of this repository, such as a git worktree of an earlier commit
+    ///
+    /// Both checkouts are built and run by their own `cargo mall up`, each with its own databases and the same data. In
+    /// each round each subject is measured of one and then of the other, in alternating order; only one is under load
+    /// at a time. Printed are the throughput of both, the median of the rounds' ratios this/that, and its 95 %
+    /// interval. What has its whole interval below 0.97 is slower; the exit code is 0 all the same.
+    ///
+    /// NAME is one of health, detail, list, search, cart, buy, mixed, login, seckill; all unless given.
+    #[arg(long, value_name = "PATH")]
+    against: Option<PathBuf>,
 }
 
 const NAMES: [&str; 14] = [
     "start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "seckill",
     "catalog", "soak",
 ];
+
+impl Arguments {
+    fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.against.is_some() { 15 } else { 7 })
+    }
+}
 
 const SHOP: Wanted = Wanted {
     what: "bench",
@@ -65,15 +84,21 @@ const SHOP: Wanted = Wanted {
 };
 
 pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    if let Some(name) = &arguments.name {
+    if let Some(name) = arguments.name.as_ref().filter(|_| arguments.against.is_none()) {
         ensure!(NAMES.contains(&name.as_str()), "there is no bench `{name}`: choose one of {}", NAMES.join(", "));
     }
     ensure!(arguments.seconds > 0.0 && arguments.minutes > 0.0, "a measurement takes time");
     ensure!(
-        arguments.rounds > 0 && (1..=400).contains(&arguments.connections),
+        arguments.rounds() > 0 && (1..=400).contains(&arguments.connections),
         "1 to 400 connections, at least 1 round"
     );
-    interrupt.unless(measure(project, &arguments)).await
+    match &arguments.against {
+        Some(path) => {
+            against::check(&arguments)?;
+            interrupt.unless(against::run(project, &arguments, path)).await
+        }
+        None => interrupt.unless(measure(project, &arguments)).await,
+    }
 }
 
 async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -148,9 +173,9 @@ async fn throughput(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<
     works.retain(|(name, ..)| wanted(arguments, name));
 
     let mut rounds: Vec<Vec<Outcome>> = works.iter().map(|_| Vec::new()).collect();
-    for round in 1..=arguments.rounds {
+    for round in 1..=arguments.rounds() {
         for ((_, title, work), outcomes) in works.iter().zip(&mut rounds) {
-            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds));
+            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds()));
             let plan = Plan {
                 work: work.clone(),
                 connections: arguments.connections,
@@ -166,7 +191,9 @@ async fn throughput(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<
         works.iter().zip(rounds).map(|((_, title, _), rounds)| Row { name: (*title).to_owned(), rounds }).collect();
     println!(
         "\n{} connections, {} × {} s each, interleaved; latencies are of single requests",
-        arguments.connections, arguments.rounds, arguments.seconds
+        arguments.connections,
+        arguments.rounds(),
+        arguments.seconds
     );
     table::print(&rows);
     println!();

@@ -37,7 +37,7 @@ async fn insert_shoppers(mysql: &mut MySqlConnection) -> anyhow::Result<i64> {
 }
 
 /// A sale that runs for an hour, made by an admin as admins do.
-async fn make(client: &mut Client, admin: &str, product: i64, stock: i64) -> anyhow::Result<i64> {
+pub async fn make(client: &mut Client, admin: &str, product: i64, stock: i64) -> anyhow::Result<i64> {
     const HOUR: Duration = Duration::from_secs(3600);
     let time = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
     let now = SystemTime::now();
@@ -107,7 +107,7 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
         ))
         .await?;
     let mut accepted = Outcome::default();
-    for round in 0..arguments.rounds {
+    for round in 0..arguments.rounds() {
         let sale = pretended.next().context("no number")?;
         pretend(&mut redis, sale).await?;
         let mut outcomes = vec![
@@ -158,7 +158,8 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
     let rows: Vec<_> = rows.into_iter().map(|(name, rounds)| Row { name: name.to_owned(), rounds }).collect();
     println!(
         "\nflash sale, {connections} connections, {} × {} s each, interleaved",
-        arguments.rounds, arguments.seconds
+        arguments.rounds(),
+        arguments.seconds
     );
     table::print(&rows);
     println!();

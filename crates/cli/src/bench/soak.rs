@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::bail;
 use load::{
-    plan::{Flow, Plan, Work, median},
+    plan::{Flow, Plan, Work},
+    statistics::median,
     table,
 };
 use redis::InfoDict;

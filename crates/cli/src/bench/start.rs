@@ -8,7 +8,7 @@ use std::{
 use hyper::Method;
 use load::{
     http::{Client, request},
-    plan::median,
+    statistics::median,
     table::ms,
 };
 use serde_json::json;
@@ -30,10 +30,10 @@ pub async fn run(scratch: &Scratch, functions: &[Function]) -> anyhow::Result<()
     let mut restarts = Vec::new();
     for _ in 0..3 {
         let shop = Subject::shop(scratch).await?;
-        restarts.push(shop.ready_after);
+        restarts.push(shop.ready_after.as_secs_f64());
         shop.stop();
     }
-    println!("warm restart to ready: {} ms (at most 3000)", ms(median(restarts)));
+    println!("warm restart to ready: {} ms (at most 3000)", ms(Duration::from_secs_f64(median(restarts))));
 
     let shop = Subject::shop(scratch).await?;
     let idle = |shop: &Subject| shop.memory().map_or_else(|| "unknown".to_owned(), |memory| format!("{memory:.0} MiB"));
