@@ -1,14 +1,14 @@
-//! Two builds measured in turn: what one does of what the other does.
+//! Two builds measured in turn, and their ratio.
 
 use crate::{
     plan::Outcome,
     statistics::{Median, median},
 };
 
-/// Slower is whoever does less than this share of what the other does.
+/// A ratio of throughputs below this counts as slower.
 const SLOWER: f64 = 0.97;
 
-/// One thing, measured of both builds in each round.
+/// One subject's outcomes, of both builds, round by round.
 #[derive(Default)]
 pub struct Comparison {
     pub name: String,
@@ -17,13 +17,14 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Throughput of this by that. Of each round by itself: the machine is not as fast in one as in the next.
+    /// The throughput of this divided by that, taken within each round, since the machine's speed changes from round to
+    /// round.
     fn ratio(&self) -> Option<Median> {
         let pairs = self.this.iter().zip(&self.that).filter(|(_, that)| that.per_second > 0.0);
         Median::of(pairs.map(|(this, that)| this.per_second / that.per_second).collect())
     }
 
-    /// Beyond doubt: the whole interval lies below.
+    /// Whether the whole interval lies below.
     fn is_slower(&self) -> bool {
         self.ratio().is_some_and(|ratio| ratio.high < SLOWER)
     }
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_changes_its_speed_changes_no_ratio() {
+    fn a_change_of_the_machines_speed_changes_no_ratio() {
         let speed = [100.0, 50.0, 200.0, 80.0, 120.0, 10.0];
         let same = comparison("same", speed, speed);
         assert_eq!(same.ratio(), Some(Median { value: 1.0, low: 1.0, high: 1.0 }));
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn slower_is_what_is_slower_beyond_doubt() {
+    fn slower_is_what_has_its_whole_interval_below() {
         let that = [100.0; 6];
         let doubtful = comparison("doubtful", [90.0, 91.0, 92.0, 93.0, 94.0, 99.0], that);
         let slower = comparison("slower", [90.0, 91.0, 92.0, 93.0, 94.0, 96.0], that);

@@ -1,5 +1,5 @@
-//! What `cargo mall bench` measures with: the load generator, figures in tables, and the native service that the shop is
-//! compared with. What is measured, and on which data, is the command's matter.
+//! The tools of `cargo mall bench`: a load generator, statistics, tables, and a native service to compare the shop with.
+//! What is measured, and with which data, is up to the command.
 
 pub mod comparison;
 pub mod flash_sale;

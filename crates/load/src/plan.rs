@@ -1,5 +1,5 @@
-//! What a load generator is told, and what it tells. Lines of JSON between two processes, so that the generator
-//! shares no executor with what it measures.
+//! What the load generator is told to do, and what it reports: JSON between two processes, so that the generator shares no
+//! executor with what it measures.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,7 +14,7 @@ pub struct Plan {
     /// Before this, nothing is counted.
     pub warm_up: Duration,
     pub duration: Duration,
-    /// Between one round of a connection and its next.
+    /// Between two rounds of a connection.
     pub pause: Duration,
 }
 
@@ -26,7 +26,7 @@ pub enum Work {
         shoppers: Vec<String>,
         products: Vec<i64>,
     },
-    /// One path after the other.
+    /// GET requests, one path after the other.
     Paths {
         address: SocketAddr,
         paths: Vec<String>,
@@ -36,7 +36,7 @@ pub enum Work {
         address: SocketAddr,
         accounts: Vec<Account>,
     },
-    /// The products whose names have all of some patterns, by a native client.
+    /// Selects the products whose names match all of some patterns, from a native client.
     Like {
         url: String,
         patterns: Vec<Vec<String>>,
@@ -47,7 +47,7 @@ pub enum Work {
     RedisScript {
         url: String,
     },
-    /// The purchase of a flash sale, by a native client.
+    /// The script of a flash-sale purchase, from a native client.
     RedisBuy {
         url: String,
         activity: i64,
@@ -60,7 +60,7 @@ pub struct Account {
     pub password: String,
 }
 
-/// What one connection does again and again.
+/// What one connection does over and over.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Flow {
     Health,
@@ -69,8 +69,8 @@ pub enum Flow {
     CartAdd,
     /// Cart add, checkout, pay.
     Buy,
-    /// A purchase in a flash sale, each time by another shopper, and the status that it is answered with.
-    Seckill {
+    /// A purchase in a flash sale, each time by another shopper, and the status that is expected.
+    FlashSale {
         activity: i64,
         status: u16,
     },
@@ -80,7 +80,7 @@ pub enum Flow {
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Flows that were gone through a second.
+    /// Completed flows per second.
     pub per_second: f64,
     pub requests: u64,
     pub errors: u64,
@@ -92,15 +92,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The middle of several rounds; the worst of what must never be.
+    /// The median of several rounds; of maxima the largest, of errors the sum.
     pub fn of_rounds(rounds: &[Self]) -> Self {
-        let middle = |of: fn(&Self) -> f64| median(rounds.iter().map(of).collect());
+        let median_of = |of: fn(&Self) -> f64| median(rounds.iter().map(of).collect());
         Self {
-            per_second: middle(|round| round.per_second),
+            per_second: median_of(|round| round.per_second),
             requests: rounds.iter().map(|round| round.requests).sum(),
             errors: rounds.iter().map(|round| round.errors).sum(),
-            p50: Duration::from_secs_f64(middle(|round| round.p50.as_secs_f64())),
-            p99: Duration::from_secs_f64(middle(|round| round.p99.as_secs_f64())),
+            p50: Duration::from_secs_f64(median_of(|round| round.p50.as_secs_f64())),
+            p99: Duration::from_secs_f64(median_of(|round| round.p99.as_secs_f64())),
             max: rounds.iter().map(|round| round.max).max().unwrap_or_default(),
             first_error: rounds.iter().find_map(|round| round.first_error.clone()),
         }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_come_to_their_middle_and_their_worst() {
+    fn rounds_are_summed_up_by_median_maximum_and_sum() {
         let round = |per_second, errors, max| Outcome {
             per_second,
             errors,

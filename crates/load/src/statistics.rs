@@ -1,6 +1,6 @@
-//! What several measurements of one thing say together.
+//! Statistics of repeated measurements.
 
-/// The middle value; the mean of the two in the middle where there is no single one; zero where there is none at all.
+/// The middle value, or the mean of the two middle ones; zero if there are no values.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = |place: usize| values.get(place).copied().unwrap_or_default();
@@ -25,7 +25,7 @@ impl Median {
     /// W. J. Conover, *Practical Nonparametric Statistics*, 3rd edition, 1999, section 3.2; H. A. David and
     /// H. N. Nagaraja, *Order Statistics*, 3rd edition, 2003, section 7.1.
     ///
-    /// None for fewer than six values: even their smallest and their largest are too close.
+    /// None for fewer than six values: even from the smallest to the largest would be less than 95 %.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let k = rank(values.len());
@@ -99,8 +99,7 @@ mod tests {
         assert_eq!(Median::of(one_outlier), Some(Median { value: 1.0, low: 1.0, high: 1.0 }));
     }
 
-    /// Of samples whose true median is 1/2, at least 95 in a hundred have it in their interval; with fifteen values it is
-    /// 96.5 %.
+    /// With fifteen values, the interval contains the true median, here 1/2, with a probability of 96.5 %.
     #[test]
     fn an_interval_contains_the_true_median_as_often_as_it_says() {
         // Numbers between 0 and 1, the same in every run: https://en.wikipedia.org/wiki/Linear_congruential_generator

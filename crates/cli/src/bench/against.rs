@@ -1,4 +1,4 @@
-//! `cargo mall bench [NAME] --against PATH`: another checkout's build beside this one.
+//! `cargo mall bench [NAME] --against PATH`: compares the build of another checkout with this one.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,16 +16,16 @@ use load::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::{Arguments, catalog, checkout::Checkout, sale, shoppers};
+use super::{Arguments, catalog, checkout::Checkout, flash_sale, shoppers};
 use crate::{project::Project, ui};
 
 const PRODUCTS: usize = 100;
 const CATEGORIES: usize = 5;
-/// As much as a product may have.
+/// The most that a product may have.
 const STOCK: i64 = 1_000_000_000;
 const SALE_STOCK: i64 = 10_000_000;
 
-/// What is measured, by NAME.
+/// NAME on the command line, title, and what is measured.
 const SUBJECTS: [(&str, &str, Subject); 10] = [
     ("health", "GET /health", Subject::Flow(Flow::Health)),
     ("detail", "product detail", Subject::Flow(Flow::Detail)),
@@ -77,7 +77,7 @@ pub async fn run(project: &Project, arguments: &Arguments, path: &Path) -> anyho
         for ((_, title, subject), comparison) in subjects.iter().zip(&mut comparisons) {
             let step = ui::step(&format!("Round {round} of {rounds}: {title}"));
             let measure = async |shop: &Shop| shop.checkout.measure(&plan(shop.work(*subject).await?, arguments)).await;
-            // Whoever comes first must not always be the same one.
+            // In alternating order, so that neither is favoured.
             let (one, other) = if round % 2 == 1 {
                 let this = measure(&this).await?;
                 (this, measure(&that).await?)
@@ -106,7 +106,7 @@ fn plan(work: Work, arguments: &Arguments) -> Plan {
     Plan {
         work,
         connections: arguments.connections,
-        // Functions that had nothing to do meanwhile have no instance any more.
+        // The instances of idle functions are gone after a second: new ones start before the measurement.
         warm_up: Duration::from_millis(500),
         duration: Duration::from_secs_f64(arguments.seconds),
         pause: Duration::ZERO,
@@ -120,20 +120,20 @@ fn root(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
-/// The checkout and, if it is one of git's, its commit.
+/// The path and, where git knows it, the commit.
 fn described(root: &Path) -> String {
     let git = Command::new("git").args(["log", "-1", "--format=%h %s"]).current_dir(root).output();
     let commit = git.ok().filter(|output| output.status.success()).map(|output| output.stdout).unwrap_or_default();
     format!("{} {}", root.display(), String::from_utf8_lossy(&commit).trim())
 }
 
-/// One of the two shops, with the same data as the other: all of it comes by the API, since tables change.
+/// One of the two shops. Both are filled with the same data through the API, since tables differ from commit to commit.
 struct Shop {
     checkout: Checkout,
     admin: String,
     /// Access tokens.
     shoppers: Vec<String>,
-    /// Those who sign in again and again; the shoppers don't, since a login may end a user's oldest session.
+    /// For logins. Not the shoppers', since a login may end its user's oldest session.
     accounts: Vec<Account>,
     products: Vec<i64>,
     searches: Vec<String>,
@@ -154,10 +154,11 @@ impl Shop {
         for _ in 0..connections {
             accounts.push(shoppers::register(&mut client).await?);
         }
-        let sold_out = sale::make(&mut client, &admin, first(&products)?, 1).await?;
-        let last = json!({ "activity_id": sold_out });
+        // Its only unit is bought at once.
+        let sold_out = flash_sale::create(&mut client, &admin, first(&products)?, 1).await?;
+        let purchase = json!({ "activity_id": sold_out });
         let buyer = shoppers.first().map(String::as_str);
-        let (status, reply) = client.send(request(Method::POST, "/api/seckill", buyer, Some(&last))).await?;
+        let (status, reply) = client.send(request(Method::POST, "/api/seckill", buyer, Some(&purchase))).await?;
         ensure!(status == StatusCode::ACCEPTED, "/api/seckill: {status} {}", String::from_utf8_lossy(&reply));
         drop(step);
         Ok(Self { checkout, admin, shoppers, accounts, products, searches, sold_out })
@@ -167,15 +168,15 @@ impl Shop {
         let address = self.checkout.address;
         let flow =
             |flow| Work::Http { address, flow, shoppers: self.shoppers.clone(), products: self.products.clone() };
-        let purchase = |activity, status| flow(Flow::Seckill { activity, status });
+        let purchase = |activity, status| flow(Flow::FlashSale { activity, status });
         Ok(match subject {
             Subject::Flow(of) => flow(of),
             Subject::Search => Work::Paths { address, paths: self.searches.clone() },
             Subject::Login => Work::Login { address, accounts: self.accounts.clone() },
             Subject::SalePurchase => {
-                // A new one each time: a user can't buy without end in one sale.
+                // A new sale for each measurement, since a sale has a limit per user.
                 let mut client = Client::connect(address).await?;
-                let activity = sale::make(&mut client, &self.admin, first(&self.products)?, SALE_STOCK).await?;
+                let activity = flash_sale::create(&mut client, &self.admin, first(&self.products)?, SALE_STOCK).await?;
                 purchase(activity, StatusCode::ACCEPTED.as_u16())
             }
             Subject::SaleSoldOut => purchase(self.sold_out, StatusCode::CONFLICT.as_u16()),
@@ -187,7 +188,7 @@ fn first(products: &[i64]) -> anyhow::Result<i64> {
     products.first().copied().context("no products")
 }
 
-/// Makes categories and products; the products' ids, and paths that search for each of their words.
+/// Creates categories and products. Returns the products' ids, and paths that search for each word of their names.
 async fn fill(client: &mut Client, admin: &str) -> anyhow::Result<(Vec<i64>, Vec<String>)> {
     let mut post =
         async |path: &str, body: Value| client.json(request(Method::POST, path, Some(admin), Some(&body))).await;

@@ -1,5 +1,5 @@
-//! A checkout's shop, run by the `cargo mall` of that same checkout, with databases of its own. Nothing but the command
-//! line, the HTTP API and the variables is used, which stay the same from commit to commit.
+//! The shop of a checkout, run by that checkout's own `cargo mall`, with its own databases. Only the command line, the
+//! HTTP API and the variables are used, which are the same at every commit.
 
 use std::{
     ffi::OsStr,
@@ -25,8 +25,7 @@ use crate::{
     ui,
 };
 
-/// Limits are out of the way, and nothing expires during a run. Some commits don't know some of these: to them they make
-/// no difference.
+/// No rate limit applies and nothing expires during a run. A checkout ignores the variables that it does not know.
 const VARIABLES: [(&str, &str); 10] = [
     ("ACCESS_TTL_SECONDS", "86400"),
     ("ORDER_TTL_SECONDS", "86400"),
@@ -40,7 +39,7 @@ const VARIABLES: [(&str, &str); 10] = [
     ("SECKILL_BURST", "1000000"),
 ];
 
-// Fields are dropped in this order: what the shop still does needs its databases.
+// Fields are dropped in this order: the shop needs its databases until it has stopped.
 pub struct Checkout {
     pub address: SocketAddr,
     root: PathBuf,
@@ -79,17 +78,17 @@ impl Checkout {
         Ok(())
     }
 
-    /// Puts load on it, and returns once it has come to rest again.
+    /// Runs a load, and returns when the shop is idle again.
     pub async fn measure(&self, plan: &Plan) -> anyhow::Result<Outcome> {
         let outcome = Load::start(plan)?.finish().await?;
-        self.rest().await;
+        self.until_idle().await;
         Ok(outcome)
     }
 
-    /// Waits until the workers have done what the load has left to do, such as shipping what was paid, so that it does
-    /// not slow down the other checkout's shop. Their jobs' tables and keys differ from commit to commit; that they need
-    /// no processor time any more does not. Where the system does not say how much that is, there is no waiting.
-    async fn rest(&self) {
+    /// Waits until the workers have done the jobs that the load has caused, such as shipping, so that they don't slow down
+    /// the other shop. The processor time of the shop and its databases shows this at every commit; tables of jobs differ.
+    /// Without /proc there is no waiting.
+    async fn until_idle(&self) {
         const SPAN: Duration = Duration::from_millis(200);
         const PATIENCE: Duration = Duration::from_secs(60);
         let begun = Instant::now();
@@ -98,12 +97,13 @@ impl Checkout {
             let Some(before) = self.processor_time() else { return };
             tokio::time::sleep(SPAN).await;
             let Some(after) = self.processor_time() else { return };
+            // An idle shop's heartbeat and servers take about a hundredth.
             let busy = after.saturating_sub(before) > SPAN / 10;
             quiet = if busy { 0 } else { quiet + 1 };
             if begun.elapsed() > PATIENCE {
                 let root = self.root.display();
                 ui::warn(&format!(
-                    "{root} is still at work {} s after the load: figures may be off",
+                    "{root} is still busy {} s after the load: the figures may be off",
                     PATIENCE.as_secs()
                 ));
                 return;
@@ -111,7 +111,7 @@ impl Checkout {
         }
     }
 
-    /// What the shop and its databases have used so far.
+    /// Used by the shop and its databases so far.
     fn processor_time(&self) -> Option<Duration> {
         self.scratch.databases.pids().chain([self.shop.pid()]).map(processor_time).sum()
     }
@@ -123,19 +123,19 @@ fn processor_time(pid: i32) -> Option<Duration> {
 
 /// Fields 14 and 15, in hundredths of a second: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
 fn time_in_stat(stat: &str) -> Option<Duration> {
-    // The second field is the program's name, which may have anything in it.
+    // Field 2 is the program's name in parentheses, which may itself contain spaces and parentheses.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(Duration::from_millis(10 * (user + system)))
 }
 
-/// `cargo mall` in a checkout, with that checkout's own toolchain and target folder, and no settings but its own: what
-/// this process was started with says nothing about the other one.
+/// `cargo mall` in a checkout, with that checkout's toolchain and target folder, and without settings that this process has
+/// inherited.
 fn command(root: &Path, scratch: &ScratchDatabases) -> Command {
     let mut command = Command::new("cargo");
     command.arg("mall").current_dir(root).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_inherited_setting(name)) {
         command.env_remove(name);
     }
     command
@@ -146,7 +146,7 @@ fn command(root: &Path, scratch: &ScratchDatabases) -> Command {
     command
 }
 
-fn is_ours(name: &OsStr) -> bool {
+fn is_inherited_setting(name: &OsStr) -> bool {
     const NAMES: [&str; 3] = ["CARGO", "CARGO_TARGET_DIR", "RUSTUP_TOOLCHAIN"];
     const PREFIXES: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "MALL_", "SPIN_VARIABLE_"];
     let name = name.to_string_lossy();
@@ -165,12 +165,12 @@ mod tests {
     }
 
     #[test]
-    fn a_checkout_gets_its_own_settings() {
+    fn settings_of_this_process_are_not_passed_on() {
         for name in ["CARGO", "CARGO_PKG_NAME", "RUSTUP_TOOLCHAIN", "MALL_DIR", "SPIN_VARIABLE_CURRENCY"] {
-            assert!(is_ours(name.as_ref()), "{name}");
+            assert!(is_inherited_setting(name.as_ref()), "{name}");
         }
         for name in ["PATH", "CARGO_HOME", "CARGO_HTTP_PROXY"] {
-            assert!(!is_ours(name.as_ref()), "{name}");
+            assert!(!is_inherited_setting(name.as_ref()), "{name}");
         }
     }
 }

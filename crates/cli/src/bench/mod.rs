@@ -1,9 +1,9 @@
-//! `cargo mall bench`: what the shop does in a second on this machine, and how that compares.
+//! `cargo mall bench`: measures the shop's throughput and latency on this machine, beside yardsticks.
 
 mod against;
 mod catalog;
 mod checkout;
-mod sale;
+mod flash_sale;
 mod shoppers;
 mod soak;
 mod start;
@@ -87,7 +87,7 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
     if let Some(name) = arguments.name.as_ref().filter(|_| arguments.against.is_none()) {
         ensure!(NAMES.contains(&name.as_str()), "there is no bench `{name}`: choose one of {}", NAMES.join(", "));
     }
-    ensure!(arguments.seconds > 0.0 && arguments.minutes > 0.0, "a measurement takes time");
+    ensure!(arguments.seconds > 0.0 && arguments.minutes > 0.0, "--seconds and --minutes must be more than 0");
     ensure!(
         arguments.rounds() > 0 && (1..=400).contains(&arguments.connections),
         "1 to 400 connections, at least 1 round"
@@ -121,7 +121,7 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
         workers::throughput(&scratch).await?;
     }
     if wanted(arguments, "seckill") {
-        sale::run(&scratch, arguments).await?;
+        flash_sale::run(&scratch, arguments).await?;
     }
     // Last: afterwards there are many products.
     if wanted(arguments, "catalog") {
@@ -141,34 +141,34 @@ async fn throughput(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<
     let products = shoppers::stock_up(scratch).await?;
     let tokens = shoppers::sign_in(shop.address, arguments.connections).await?;
     let all = products.len();
-    // Of the first `of` products.
-    let ask = |subject: &Subject, flow, of: usize| {
+    // Requests that use the first `of` products.
+    let http = |subject: &Subject, flow, of: usize| {
         let (shoppers, products) = (tokens.clone(), products.iter().copied().take(of).collect());
         Work::Http { address: subject.address, flow, shoppers, products }
     };
 
     let redis = scratch.databases.redis.to_url();
-    // What is compared with each other comes close to each other.
+    // What is compared is measured close together in time.
     let mut works = Vec::new();
     if let Some(spin) = &spin {
-        works.push(("spin", "spin up: GET /health", ask(spin, Flow::Health, all)));
+        works.push(("spin", "spin up: GET /health", http(spin, Flow::Health, all)));
     }
     works.extend([
-        ("health", "GET /health", ask(&shop, Flow::Health, all)),
-        ("detail", "product detail, of all", ask(&shop, Flow::Detail, all)),
-        ("detail", "product detail, of one product", ask(&shop, Flow::Detail, 1)),
+        ("health", "GET /health", http(&shop, Flow::Health, all)),
+        ("detail", "product detail, of all", http(&shop, Flow::Detail, all)),
+        ("detail", "product detail, of one product", http(&shop, Flow::Detail, 1)),
     ]);
     if let Some(spin) = &spin {
-        works.push(("spin", "spin up: product detail, of all", ask(spin, Flow::Detail, all)));
+        works.push(("spin", "spin up: product detail, of all", http(spin, Flow::Detail, all)));
     }
     works.extend([
-        ("list", "product list, 20 items", ask(&shop, Flow::List, all)),
-        ("cart", "cart add", ask(&shop, Flow::CartAdd, all)),
-        ("buy", "cart add + checkout + pay, of all products", ask(&shop, Flow::Buy, all)),
-        ("buy", "cart add + checkout + pay, of 5 products", ask(&shop, Flow::Buy, 5)),
+        ("list", "product list, 20 items", http(&shop, Flow::List, all)),
+        ("cart", "cart add", http(&shop, Flow::CartAdd, all)),
+        ("buy", "cart add + checkout + pay, of all products", http(&shop, Flow::Buy, all)),
+        ("buy", "cart add + checkout + pay, of 5 products", http(&shop, Flow::Buy, 5)),
         ("redis", "yardstick: Redis PING", Work::RedisPing { url: redis.clone() }),
         ("redis", "yardstick: Redis script", Work::RedisScript { url: redis }),
-        ("native", "yardstick: native axum, product from MySQL", ask(&native, Flow::Detail, all)),
+        ("native", "yardstick: native axum, product from MySQL", http(&native, Flow::Detail, all)),
     ]);
     works.retain(|(name, ..)| wanted(arguments, name));
 

@@ -1,4 +1,4 @@
-//! Whom the load is made by: users of their own, signed in, and products that don't run out.
+//! Users for the load, signed in, and enough stock for what they buy.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{database, project::random_hex, scratch::Scratch};
 
-/// Registers so many users; their access tokens.
+/// Registers users; returns their access tokens.
 pub async fn sign_in(address: SocketAddr, number: usize) -> anyhow::Result<Vec<String>> {
     let mut client = Client::connect(address).await?;
     let mut tokens = Vec::new();
@@ -29,13 +29,13 @@ pub async fn register(client: &mut Client) -> anyhow::Result<Account> {
     Ok(account)
 }
 
-/// An access token.
+/// Returns an access token.
 pub async fn login(client: &mut Client, account: &Account) -> anyhow::Result<String> {
     let session = client.json(request(Method::POST, "/api/user/login", None, Some(&json!(account)))).await?;
     Ok(session["access_token"].as_str().context("a session without a token")?.to_owned())
 }
 
-/// All products, with stock for as long as the run may last.
+/// Adds stock for a whole run to all products; returns their ids.
 pub async fn stock_up(scratch: &Scratch) -> anyhow::Result<Vec<i64>> {
     const PLENTY: i64 = 100_000_000;
     let mut connection = database::connect(&scratch.databases.mysql).await?;
