@@ -68,8 +68,8 @@ impl Scratch {
         Ok(Self { databases, variables, project, _folder: folder })
     }
 
-    /// The shop as `cargo mall up` runs it, in a process of its own, with other settings if any are given. What it prints
-    /// goes to `log`, if anywhere.
+    /// The shop as `cargo mall up` runs it, in a process of its own, with other settings if any are given. What it
+    /// prints goes to `log`, if anywhere.
     pub async fn serve(&self, other: &[(&str, &str)], log: Option<&Path>) -> anyhow::Result<Served> {
         let mut command = ourselves()?;
         command

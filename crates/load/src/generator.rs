@@ -154,8 +154,8 @@ impl Worker {
                 Target::Redis { connection, script: Some(sha) }
             }
         };
-        // Users who sign in or buy in a flash sale take turns: no two connections are the same user at the same time. Nor
-        // do two request the same path.
+        // Users who sign in or buy in a flash sale take turns: no two connections are the same user at the same time.
+        // Nor do two request the same path.
         let step = match target {
             Target::Shop { flow: Flow::FlashSale { .. }, .. }
             | Target::Paths { .. }
@@ -296,8 +296,8 @@ impl Worker {
         self.call(Method::POST, "/api/cart", Some(body)).await
     }
 
-    /// A pseudo-random one of the first `of` products. Workers that went through them in the same order would all end up
-    /// requesting the same one at once, and always one that is in no cache.
+    /// A pseudo-random one of the first `of` products. Workers that went through them in the same order would all end
+    /// up requesting the same one at once, and always one that is in no cache.
     fn product(&self, of: usize) -> i64 {
         match &self.target {
             Target::Shop { products, .. } => {

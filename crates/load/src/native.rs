@@ -1,5 +1,5 @@
-//! The native yardstick: a plain axum process with pooled connections. It reads the same product from the same MySQL, and
-//! sells in a flash sale by the same script, after the same check of the token.
+//! The native yardstick: a plain axum process with pooled connections. It reads the same product from the same MySQL,
+//! and sells in a flash sale by the same script, after the same check of the token.
 
 use std::{process::ExitCode, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! What the load generator is told to do, and what it reports: JSON between two processes, so that the generator shares no
-//! executor with what it measures.
+//! What the load generator is told to do, and what it reports: JSON between two processes, so that the generator shares
+//! no executor with what it measures.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -24,8 +24,8 @@ pub fn print(rows: &[Row]) {
     }
 }
 
-/// Prints the throughput of the row whose name begins with `name` as a share of the one that begins with `of`; nothing if
-/// there is no such row.
+/// Prints the throughput of the row whose name begins with `name` as a share of the one that begins with `of`; nothing
+/// if there is no such row.
 pub fn compare(rows: &[Row], name: &str, of: &str, target: &str) {
     let find = |name: &str| rows.iter().find(|row| row.name.starts_with(name));
     let (Some(a), Some(b)) = (find(name), find(of)) else { return };

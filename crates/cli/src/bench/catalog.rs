@@ -1,5 +1,6 @@
-//! A catalogue of a hundred thousand products: lists, details and several kinds of searches, beside a native client that
-//! searches the same database with `LIKE '%…%'`. Each request differs from those before it, so that no cache answers it.
+//! A catalogue of a hundred thousand products: lists, details and several kinds of searches, beside a native client
+//! that searches the same database with `LIKE '%…%'`. Each request differs from those before it, so that no cache
+//! answers it.
 
 use std::time::Duration;
 

@@ -85,9 +85,9 @@ impl Checkout {
         Ok(outcome)
     }
 
-    /// Waits until the workers have done the jobs that the load has caused, such as shipping, so that they don't slow down
-    /// the other shop. The processor time of the shop and its databases shows this at every commit; tables of jobs differ.
-    /// Without /proc there is no waiting.
+    /// Waits until the workers have done the jobs that the load has caused, such as shipping, so that they don't slow
+    /// down the other shop. The processor time of the shop and its databases shows this at every commit; tables of jobs
+    /// differ. Without /proc there is no waiting.
     async fn until_idle(&self) {
         const SPAN: Duration = Duration::from_millis(200);
         const PATIENCE: Duration = Duration::from_secs(60);
@@ -130,8 +130,8 @@ fn time_in_stat(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(10 * (user + system)))
 }
 
-/// `cargo mall` in a checkout, with that checkout's toolchain and target folder, and without settings that this process has
-/// inherited.
+/// `cargo mall` in a checkout, with that checkout's toolchain and target folder, and without settings that this process
+/// has inherited.
 fn command(root: &Path, scratch: &ScratchDatabases) -> Command {
     let mut command = Command::new("cargo");
     command.arg("mall").current_dir(root).stdin(Stdio::null());
