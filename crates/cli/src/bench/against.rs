@@ -23,7 +23,8 @@ const PRODUCTS: usize = 100;
 const CATEGORIES: usize = 5;
 /// The most that a product may have.
 const STOCK: i64 = 1_000_000_000;
-const SALE_STOCK: i64 = 10_000_000;
+/// More than the limit per user allows to 400 connections.
+const SALE_STOCK: i64 = 1_000_000;
 
 /// NAME on the command line, title, and what is measured.
 const SUBJECTS: [(&str, &str, Subject); 10] = [
