@@ -147,7 +147,8 @@ fn command(root: &Path, scratch: &ScratchDatabases) -> Command {
 }
 
 fn is_inherited_setting(name: &OsStr) -> bool {
-    const NAMES: [&str; 3] = ["CARGO", "CARGO_TARGET_DIR", "RUSTUP_TOOLCHAIN"];
+    // Some build scripts watch OUT_DIR, which `cargo run` sets: their crates would be compiled anew.
+    const NAMES: [&str; 4] = ["CARGO", "CARGO_TARGET_DIR", "OUT_DIR", "RUSTUP_TOOLCHAIN"];
     const PREFIXES: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "MALL_", "SPIN_VARIABLE_"];
     let name = name.to_string_lossy();
     NAMES.contains(&&*name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn settings_of_this_process_are_not_passed_on() {
-        for name in ["CARGO", "CARGO_PKG_NAME", "RUSTUP_TOOLCHAIN", "MALL_DIR", "SPIN_VARIABLE_CURRENCY"] {
+        for name in ["CARGO", "CARGO_PKG_NAME", "OUT_DIR", "RUSTUP_TOOLCHAIN", "MALL_DIR", "SPIN_VARIABLE_CURRENCY"] {
             assert!(is_inherited_setting(name.as_ref()), "{name}");
         }
         for name in ["PATH", "CARGO_HOME", "CARGO_HTTP_PROXY"] {
