@@ -89,7 +89,7 @@ impl Checkout {
     /// down the other shop. The processor time of the shop and its databases shows this at every commit; tables of jobs
     /// differ. Without /proc there is no waiting.
     async fn until_idle(&self) {
-        const SPAN: Duration = Duration::from_millis(200);
+        const SPAN: Duration = Duration::from_millis(100);
         const PATIENCE: Duration = Duration::from_secs(60);
         let begun = Instant::now();
         let mut quiet = 0;
