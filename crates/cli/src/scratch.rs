@@ -1,4 +1,4 @@
-//! A shop for one run: databases, folder and all, gone when it is dropped.
+//! Databases and a shop for one run: folder and all, gone when they are dropped.
 
 use std::{
     fs::{self, File},
@@ -28,6 +28,26 @@ pub struct Wanted {
     pub variables: &'static [(&'static str, &'static str)],
 }
 
+/// Database servers with nothing in them. Fields are dropped in this order: the folder goes last.
+pub struct ScratchDatabases {
+    pub databases: Databases,
+    /// With its state in the run's folder.
+    pub project: Project,
+    folder: Folder,
+}
+
+impl ScratchDatabases {
+    /// Call on the main thread (see `process`).
+    pub async fn start(project: &Project, what: &str, durability: Durability) -> anyhow::Result<Self> {
+        sweep(&project.state, what);
+        let folder = Folder(project.state.join(format!("{what}-{}", random_hex(4)?)));
+        private_folder(&folder.0)?;
+        let project = project.with_state(folder.0.clone());
+        let databases = Databases::find_or_start(&project, None, None, durability).await?;
+        Ok(Self { databases, project, folder })
+    }
+}
+
 // Fields are dropped in this order: the folder goes last.
 pub struct Scratch {
     pub databases: Databases,
@@ -39,11 +59,8 @@ pub struct Scratch {
 impl Scratch {
     /// Starts the databases, and migrates. Call on the main thread (see `process`).
     pub async fn start(project: &Project, wanted: &Wanted) -> anyhow::Result<Self> {
-        sweep(&project.state, wanted.what);
-        let folder = Folder(project.state.join(format!("{}-{}", wanted.what, random_hex(4)?)));
-        private_folder(&folder.0)?;
-        let project = project.with_state(folder.0.clone());
-        let databases = Databases::find_or_start(&project, None, None, wanted.durability).await?;
+        let ScratchDatabases { databases, project, folder } =
+            ScratchDatabases::start(project, wanted.what, wanted.durability).await?;
         database::migrate(&databases.mysql).await?;
         let mut variables = variables::defaults(&project)?;
         variables.extend(wanted.variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
@@ -51,8 +68,8 @@ impl Scratch {
         Ok(Self { databases, variables, project, _folder: folder })
     }
 
-    /// The shop as `cargo mall up` runs it, in a process of its own, with other settings if any are given. What it prints
-    /// goes to `log`, if anywhere.
+    /// The shop as `cargo mall up` runs it, in a process of its own, with other settings if any are given. What it
+    /// prints goes to `log`, if anywhere.
     pub async fn serve(&self, other: &[(&str, &str)], log: Option<&Path>) -> anyhow::Result<Served> {
         let mut command = ourselves()?;
         command

@@ -6,12 +6,15 @@ use std::{
 };
 
 use anyhow::bail;
+use load::{
+    plan::{Flow, Plan, Work},
+    statistics::median,
+    table,
+};
 use redis::InfoDict;
 
 use super::{
-    Arguments,
-    plan::{Flow, Plan, Work, median},
-    shoppers,
+    Arguments, shoppers,
     subject::{Load, Subject},
 };
 use crate::{database, scratch::Scratch, servers};
@@ -34,7 +37,7 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<Exi
         connections: arguments.connections,
         warm_up: Duration::ZERO,
         duration,
-        // Bounded: what leaks, leaks at any rate.
+        // A moderate load: a leak shows at any rate.
         pause: Duration::from_millis(20),
     };
     let every = (duration / 10).min(Duration::from_secs(60));
@@ -49,12 +52,12 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<Exi
         samples.push(sample);
     }
     let outcome = load.finish().await?;
-    println!("{} requests, {} errors, slowest {} ms", outcome.requests, outcome.errors, super::table::ms(outcome.max));
+    println!("{} requests, {} errors, slowest {} ms", outcome.requests, outcome.errors, table::ms(outcome.max));
     if let Some(error) = &outcome.first_error {
         println!("the first error was {error}");
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    println!("at rest again:");
+    println!("idle again:");
     print(begun.elapsed(), &sample(scratch, &shop).await?);
     shop.stop();
 
@@ -87,7 +90,7 @@ async fn sample(scratch: &Scratch, shop: &Subject) -> anyhow::Result<Sample> {
     })
 }
 
-/// What is clearly more in the last third than in the second: the first is still finding its level.
+/// What is clearly higher in the last third than in the second. The first third is warm-up.
 fn grown(samples: &[Sample]) -> Vec<&'static str> {
     let third = samples.len() / 3;
     let grew = |of: fn(&Sample) -> f64, slack: f64| {

@@ -8,10 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-
-use super::plan::{Outcome, Plan};
-use crate::{
+use load::{
     http,
+    plan::{Outcome, Plan},
+};
+
+use crate::{
     process::Guarded,
     scratch::{Scratch, Served, ourselves},
     servers::free_port,
@@ -102,7 +104,7 @@ impl Subject {
     }
 }
 
-/// A load generator in a process of its own, at work.
+/// A running load generator, in a process of its own.
 pub struct Load {
     process: Guarded,
     output: tokio::task::JoinHandle<std::io::Result<String>>,

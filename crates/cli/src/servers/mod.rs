@@ -82,6 +82,11 @@ impl Databases {
         (!names.is_empty()).then(|| names.join(" and "))
     }
 
+    /// Of the servers that are ours.
+    pub fn pids(&self) -> impl Iterator<Item = i32> {
+        self.own.iter().map(|server| server.process.pid())
+    }
+
     /// Starts again what has ended by itself, at the same address; says what it was.
     pub fn revive(&mut self) -> anyhow::Result<Vec<String>> {
         let mut revived = Vec::new();
@@ -189,7 +194,7 @@ fn end_predecessor(folder: &Path, name: &str) {
 }
 
 /// The last line of a log that speaks of an error, else the last line.
-fn last_words(log: &Path) -> String {
+pub fn last_words(log: &Path) -> String {
     let mut text = Vec::new();
     if let Ok(mut file) = File::open(log) {
         let length = file.metadata().map_or(0, |metadata| metadata.len());

@@ -1,5 +1,5 @@
-//! The yardsticks: one native process, axum and connections that are kept, reading the same product from the same MySQL,
-//! and selling in a flash sale by the same script, with the same check of the token.
+//! The native yardstick: a plain axum process with pooled connections. It reads the same product from the same MySQL,
+//! and sells in a flash sale by the same script, after the same check of the token.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -15,11 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{MySqlPool, mysql::MySqlPoolOptions};
 
-use super::sale;
-use crate::{
-    address::{Mysql, Redis},
-    servers,
-};
+use crate::{connect_redis, flash_sale, mysql_options};
 
 #[derive(Serialize, sqlx::FromRow)]
 struct Product {
@@ -35,20 +31,18 @@ struct Product {
     updated_at: i64,
 }
 
-/// Prints its address, then serves until it is ended. Where MySQL is comes by the environment.
+/// Prints its address, then serves until it is stopped. The environment says where the databases are.
 pub async fn run() -> anyhow::Result<ExitCode> {
-    let mysql: Mysql = std::env::var("MALL_MYSQL_URL")?.parse()?;
-    let options = mysql.options().database(&mysql.database);
+    let options = mysql_options(&std::env::var("MALL_MYSQL_URL")?)?;
     let pool = MySqlPoolOptions::new().max_connections(16).connect_with(options).await?;
-    let redis: Redis = std::env::var("MALL_REDIS_URL")?.parse()?;
-    let mut redis = servers::connect_redis(&redis).await?;
-    let script = redis::cmd("SCRIPT").arg("LOAD").arg(sale::SCRIPT).query_async(&mut redis).await?;
+    let mut redis = connect_redis(&std::env::var("MALL_REDIS_URL")?).await?;
+    let script = redis::cmd("SCRIPT").arg("LOAD").arg(flash_sale::SCRIPT).query_async(&mut redis).await?;
     let secret = std::env::var("SPIN_VARIABLE_JWT_SECRET").unwrap_or_default();
     let app = Router::new()
         .route("/api/product/{id}", get(product))
         .with_state(pool)
         .route("/api/seckill", post(buy))
-        .with_state(Arc::new(Counter { redis, script, secret }));
+        .with_state(Arc::new(FlashSale { redis, script, secret }));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("http://{}", listener.local_addr()?);
     axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))), app).await?;
@@ -64,7 +58,7 @@ async fn product(State(pool): State<MySqlPool>, Path(id): Path<i64>) -> Result<J
     product.map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
-struct Counter {
+struct FlashSale {
     redis: redis::aio::MultiplexedConnection,
     script: String,
     secret: String,
@@ -76,31 +70,31 @@ struct Purchase {
 }
 
 async fn buy(
-    State(counter): State<Arc<Counter>>,
+    State(sale): State<Arc<FlashSale>>,
     headers: HeaderMap,
     Json(purchase): Json<Purchase>,
 ) -> Result<(StatusCode, Json<Value>), StatusCode> {
-    let user = verified(&counter.secret, &headers).ok_or(StatusCode::UNAUTHORIZED)?;
-    let ticket = crate::project::random_hex(10).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    let command = sale::command(&counter.script, purchase.activity_id, user, user, &ticket);
+    let user = verified(&sale.secret, &headers).ok_or(StatusCode::UNAUTHORIZED)?;
+    let ticket = ulid::Ulid::generate().to_string();
+    let command = flash_sale::command(&sale.script, purchase.activity_id, user, user, &ticket);
     let words: Vec<String> =
-        command.query_async(&mut counter.redis.clone()).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        command.query_async(&mut sale.redis.clone()).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     match words.first().map(String::as_str) {
         Some("queued") => Ok((StatusCode::ACCEPTED, Json(json!({ "ticket": ticket, "status": "queued" })))),
         _ => Err(StatusCode::CONFLICT),
     }
 }
 
-/// The user of a token that is ours and has not expired.
+/// The user of a token that the shop has signed and that has not expired.
 fn verified(secret: &str, headers: &HeaderMap) -> Option<i64> {
     let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
     let (content, signature) = token.rsplit_once('.')?;
-    let signed = sale::signature(secret.as_bytes(), content.as_bytes()).ok()?;
+    let signed = flash_sale::signature(secret.as_bytes(), content.as_bytes()).ok()?;
     if URL_SAFE_NO_PAD.decode(signature).ok()? != signed {
         return None;
     }
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(content.rsplit_once('.')?.1).ok()?).ok()?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
-    let is_ours = claims["iss"] == "wasmall" && claims["aud"] == "wasmall" && claims["exp"].as_u64()? > now;
-    if is_ours { claims["sub"].as_str()?.parse().ok() } else { None }
+    let is_valid = claims["iss"] == "wasmall" && claims["aud"] == "wasmall" && claims["exp"].as_u64()? > now;
+    if is_valid { claims["sub"].as_str()?.parse().ok() } else { None }
 }

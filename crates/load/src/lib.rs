@@ -1,0 +1,23 @@
+//! The tools of `cargo mall bench`: a load generator, statistics, tables, and a native service to compare the shop
+//! with. What is measured, and with which data, is up to the command.
+
+pub mod comparison;
+pub mod flash_sale;
+pub mod generator;
+pub mod http;
+pub mod native;
+pub mod plan;
+pub mod statistics;
+pub mod table;
+
+use redis::aio::MultiplexedConnection;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+
+/// The databases that are measured run on this machine: no TLS.
+fn mysql_options(url: &str) -> anyhow::Result<MySqlConnectOptions> {
+    Ok(url.parse::<MySqlConnectOptions>()?.ssl_mode(MySqlSslMode::Disabled))
+}
+
+async fn connect_redis(url: &str) -> anyhow::Result<MultiplexedConnection> {
+    Ok(redis::Client::open(url)?.get_multiplexed_async_connection().await?)
+}
