@@ -6,7 +6,6 @@ mod database;
 mod demo;
 mod functions;
 mod grant_admin;
-mod http;
 mod index;
 mod interrupt;
 mod jobs;
@@ -137,8 +136,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(arguments) => up::run(&project, interrupt, arguments).await,
         Command::Test(arguments) => test::run(&project, interrupt, arguments).await,
         Command::Bench(arguments) => bench::run(&project, interrupt, arguments).await,
-        Command::Load => bench::run_load().await,
-        Command::NativeYardstick => bench::run_native().await,
+        Command::Load => load::generator::run().await,
+        Command::NativeYardstick => load::native::run().await,
         Command::Migrate(databases) => interrupt.unless(migrate::run(&project, databases)).await,
         Command::Seed(databases) => interrupt.unless(seed::run(&project, databases)).await,
         Command::GrantAdmin(arguments) => interrupt.unless(grant_admin::run(&project, arguments)).await,

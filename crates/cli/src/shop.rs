@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use load::http;
 
 use crate::{
     address::Variables,
-    http,
     project::Project,
     servers::{Databases, free_port},
     spin::Spin,

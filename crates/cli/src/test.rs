@@ -7,10 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use load::http;
 use url::Url;
 
 use crate::{
-    Databases as Given, functions, http,
+    Databases as Given, functions,
     interrupt::Interrupt,
     process::Guarded,
     project::Project,
@@ -31,11 +32,33 @@ pub struct Arguments {
 /// The profile of this command itself, so that what both need is compiled once. For the same reason the tools and the
 /// shop are two groups: together they would ask for more features of what both stand on, the WebAssembly engine among
 /// it, which would then be compiled again.
-const TOOLS: [&str; 7] = ["--profile", "tools", "--package", "cli", "--package", "runtime", "--all-targets"];
-const SHOP: [&str; 8] =
-    ["--profile", "tools", "--workspace", "--exclude", "cli", "--exclude", "runtime", "--all-targets"];
-const END_TO_END: [&str; 9] =
-    ["--profile", "tools", "--workspace", "--exclude", "cli", "--exclude", "runtime", "--test", "e2e"];
+const TOOLS: [&str; 9] =
+    ["--profile", "tools", "--package", "cli", "--package", "load", "--package", "runtime", "--all-targets"];
+const SHOP: [&str; 10] = [
+    "--profile",
+    "tools",
+    "--workspace",
+    "--exclude",
+    "cli",
+    "--exclude",
+    "load",
+    "--exclude",
+    "runtime",
+    "--all-targets",
+];
+const END_TO_END: [&str; 11] = [
+    "--profile",
+    "tools",
+    "--workspace",
+    "--exclude",
+    "cli",
+    "--exclude",
+    "load",
+    "--exclude",
+    "runtime",
+    "--test",
+    "e2e",
+];
 
 const WANTED: Wanted = Wanted {
     what: "test",

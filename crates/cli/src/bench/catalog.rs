@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use load::{
+    plan::{Outcome, Plan, Work},
+    table::{self, Row},
+};
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
 
 use super::{
     Arguments,
-    plan::{Outcome, Plan, Work},
     subject::{Load, Subject},
-    table::{self, Row},
 };
 use crate::{database, index, scratch::Scratch, ui};
 

@@ -1,27 +1,22 @@
 //! `cargo mall bench`: what the shop does in a second on this machine, and how that compares.
 
 mod catalog;
-mod load;
-mod native;
-mod plan;
 mod sale;
 mod shoppers;
 mod soak;
 mod start;
 mod subject;
-mod table;
 mod workers;
 
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::ensure;
-
-pub use self::{load::run as run_load, native::run as run_native};
-use self::{
+use load::{
     plan::{Flow, Outcome, Plan, Work},
-    subject::{Load, Subject},
-    table::Row,
+    table::{self, Row},
 };
+
+use self::subject::{Load, Subject};
 use crate::{
     demo, functions,
     interrupt::Interrupt,

@@ -1,58 +1,27 @@
 //! A flash sale: how many are let in and turned away in a second, how fast tickets become orders, and what a native
 //! client and a native handler do with the same script.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
 use hyper::Method;
-use serde_json::{Value, json};
-use sha2::Sha256;
+use load::{
+    flash_sale::{admin_token, token},
+    http::{Client, request},
+    plan::{Flow, Outcome, Plan, Work},
+    table::{self, Row},
+};
+use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
 
 use super::{
     Arguments,
-    plan::{Flow, Outcome, Plan, Work},
     subject::{Load, Subject},
-    table::{self, Row},
 };
-use crate::{
-    database,
-    http::{Client, request},
-    scratch::Scratch,
-    servers, tick,
-};
-
-pub const SCRIPT: &str = include_str!("../../../ordering/src/sale/buy.lua");
+use crate::{database, scratch::Scratch, servers, tick};
 
 const SHOPPERS: i64 = 20_000;
 const PLENTY: i64 = 10_000_000;
-
-/// A purchase, as the function `seckill` has it done.
-pub fn command(script: &str, activity: i64, user: i64, session: i64, ticket: &str) -> redis::Cmd {
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(script).arg(1).arg(format!("{{sk:{activity}}}"));
-    command.arg(format!("{user} {ticket} 1000000 1000000 {session}"));
-    command
-}
-
-/// A token as `login` makes it.
-fn token(secret: &str, user: i64) -> anyhow::Result<String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let claims = json!({ "iat": now, "nbf": now, "exp": now + 86_400, "iss": "wasmall", "aud": "wasmall",
-                         "sub": user.to_string(), "role": "user", "sid": PLENTY + user });
-    let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let content = format!("{}.{}", encode(json!({ "alg": "HS256", "typ": "JWT" })), encode(claims));
-    let signature = signature(secret.as_bytes(), content.as_bytes())?;
-    Ok(format!("{content}.{}", URL_SAFE_NO_PAD.encode(signature)))
-}
-
-pub fn signature(secret: &[u8], content: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).context("no key")?;
-    mac.update(content);
-    Ok(mac.finalize().into_bytes().to_vec())
-}
 
 /// Registers them all by one statement: nobody of them ever signs in.
 async fn insert_shoppers(mysql: &mut MySqlConnection) -> anyhow::Result<i64> {
@@ -207,16 +176,6 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
         subject.stop();
     }
     Ok(())
-}
-
-fn admin_token(secret: &str, user: i64) -> anyhow::Result<String> {
-    let plain = token(secret, user)?;
-    let part = plain.split('.').nth(1).context("no claims")?;
-    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part)?)?;
-    claims["role"] = json!("admin");
-    let header = plain.split('.').next().unwrap_or_default();
-    let content = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
-    Ok(format!("{content}.{}", URL_SAFE_NO_PAD.encode(signature(secret.as_bytes(), content.as_bytes())?)))
 }
 
 /// How fast tickets become orders, when the shop does nothing else.

@@ -4,14 +4,10 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use hyper::Method;
+use load::http::{Client, request};
 use serde_json::json;
 
-use crate::{
-    database,
-    http::{Client, request},
-    project::random_hex,
-    scratch::Scratch,
-};
+use crate::{database, project::random_hex, scratch::Scratch};
 
 /// Registers so many users; their access tokens.
 pub async fn sign_in(address: SocketAddr, number: usize) -> anyhow::Result<Vec<String>> {

@@ -6,12 +6,14 @@ use std::{
 };
 
 use anyhow::bail;
+use load::{
+    plan::{Flow, Plan, Work, median},
+    table,
+};
 use redis::InfoDict;
 
 use super::{
-    Arguments,
-    plan::{Flow, Plan, Work, median},
-    shoppers,
+    Arguments, shoppers,
     subject::{Load, Subject},
 };
 use crate::{database, scratch::Scratch, servers};
@@ -49,7 +51,7 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<Exi
         samples.push(sample);
     }
     let outcome = load.finish().await?;
-    println!("{} requests, {} errors, slowest {} ms", outcome.requests, outcome.errors, super::table::ms(outcome.max));
+    println!("{} requests, {} errors, slowest {} ms", outcome.requests, outcome.errors, table::ms(outcome.max));
     if let Some(error) = &outcome.first_error {
         println!("the first error was {error}");
     }

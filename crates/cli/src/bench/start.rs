@@ -6,14 +6,15 @@ use std::{
 };
 
 use hyper::Method;
+use load::{
+    http::{Client, request},
+    plan::median,
+    table::ms,
+};
 use serde_json::json;
 
-use super::{plan::median, shoppers, subject::Subject, table::ms};
-use crate::{
-    functions::Function,
-    http::{Client, request},
-    scratch::Scratch,
-};
+use super::{shoppers, subject::Subject};
+use crate::{functions::Function, scratch::Scratch};
 
 pub async fn run(scratch: &Scratch, functions: &[Function]) -> anyhow::Result<()> {
     println!("\ncomponents (at most 700 KB)");

@@ -8,10 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-
-use super::plan::{Outcome, Plan};
-use crate::{
+use load::{
     http,
+    plan::{Outcome, Plan},
+};
+
+use crate::{
     process::Guarded,
     scratch::{Scratch, Served, ourselves},
     servers::free_port,

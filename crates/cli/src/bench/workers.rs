@@ -5,15 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use futures::future::try_join_all;
 use hyper::{Method, StatusCode};
+use load::http::{Client, request};
 use serde_json::json;
 use sqlx::MySqlConnection;
 
 use super::{shoppers, subject::Subject};
-use crate::{
-    database,
-    http::{Client, request},
-    scratch::Scratch,
-};
+use crate::{database, scratch::Scratch};
 
 const ORDERS: usize = 1000;
 const JOBS: i64 = 6000;

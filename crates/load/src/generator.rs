@@ -10,15 +10,13 @@ use anyhow::{Context, bail, ensure};
 use hyper::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
+use ulid::Ulid;
 
-use super::{
-    plan::{Flow, Outcome, Plan, Work},
-    sale,
-};
 use crate::{
-    address::Mysql,
+    connect_redis, flash_sale,
     http::{Body, Client, request},
-    servers,
+    mysql_options,
+    plan::{Flow, Outcome, Plan, Work},
 };
 
 pub async fn run() -> anyhow::Result<ExitCode> {
@@ -128,28 +126,26 @@ impl Worker {
                 token: shoppers.get(number % shoppers.len().max(1)).cloned(),
                 shoppers: everybody.clone(),
                 products: products.clone(),
-                key: crate::project::random_hex(6)?,
+                key: Ulid::generate().to_string(),
             },
             Work::Paths { address, paths } => {
                 Target::Paths { client: Client::connect(*address).await?, paths: paths.clone() }
             }
             Work::Like { url, patterns } => {
-                let mysql: Mysql = url.parse()?;
                 // That they are slow is what is measured.
-                let options = mysql.options().database(&mysql.database).disable_statement_logging();
+                let options = mysql_options(url)?.disable_statement_logging();
                 let connection = MySqlConnection::connect_with(&options).await?;
                 Target::Like { connection: Box::new(connection), patterns: patterns.clone() }
             }
-            Work::RedisPing { url } => {
-                Target::Redis { connection: servers::connect_redis(&url.parse()?).await?, script: None }
-            }
+            Work::RedisPing { url } => Target::Redis { connection: connect_redis(url).await?, script: None },
             Work::RedisBuy { url, activity } => {
-                let mut connection = servers::connect_redis(&url.parse()?).await?;
-                let script = redis::cmd("SCRIPT").arg("LOAD").arg(sale::SCRIPT).query_async(&mut connection).await?;
+                let mut connection = connect_redis(url).await?;
+                let script =
+                    redis::cmd("SCRIPT").arg("LOAD").arg(flash_sale::SCRIPT).query_async(&mut connection).await?;
                 Target::Buy { connection, script, activity: *activity }
             }
             Work::RedisScript { url } => {
-                let mut connection = servers::connect_redis(&url.parse()?).await?;
+                let mut connection = connect_redis(url).await?;
                 let sha = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut connection).await?;
                 Target::Redis { connection, script: Some(sha) }
             }
@@ -188,7 +184,7 @@ impl Worker {
             Target::Buy { connection, script, activity } => {
                 let begun = Instant::now();
                 let user = i64::try_from(self.turn % 20_000).unwrap_or_default();
-                let outcome = sale::command(script, *activity, user, 0, &format!("bench.{}", self.turn));
+                let outcome = flash_sale::command(script, *activity, user, 0, &format!("bench.{}", self.turn));
                 let outcome = outcome.query_async::<redis::Value>(connection).await;
                 self.note(begun);
                 outcome.map(drop).map_err(anyhow::Error::from)

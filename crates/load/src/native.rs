@@ -15,11 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{MySqlPool, mysql::MySqlPoolOptions};
 
-use super::sale;
-use crate::{
-    address::{Mysql, Redis},
-    servers,
-};
+use crate::{connect_redis, flash_sale, mysql_options};
 
 #[derive(Serialize, sqlx::FromRow)]
 struct Product {
@@ -37,12 +33,10 @@ struct Product {
 
 /// Prints its address, then serves until it is ended. Where MySQL is comes by the environment.
 pub async fn run() -> anyhow::Result<ExitCode> {
-    let mysql: Mysql = std::env::var("MALL_MYSQL_URL")?.parse()?;
-    let options = mysql.options().database(&mysql.database);
+    let options = mysql_options(&std::env::var("MALL_MYSQL_URL")?)?;
     let pool = MySqlPoolOptions::new().max_connections(16).connect_with(options).await?;
-    let redis: Redis = std::env::var("MALL_REDIS_URL")?.parse()?;
-    let mut redis = servers::connect_redis(&redis).await?;
-    let script = redis::cmd("SCRIPT").arg("LOAD").arg(sale::SCRIPT).query_async(&mut redis).await?;
+    let mut redis = connect_redis(&std::env::var("MALL_REDIS_URL")?).await?;
+    let script = redis::cmd("SCRIPT").arg("LOAD").arg(flash_sale::SCRIPT).query_async(&mut redis).await?;
     let secret = std::env::var("SPIN_VARIABLE_JWT_SECRET").unwrap_or_default();
     let app = Router::new()
         .route("/api/product/{id}", get(product))
@@ -81,8 +75,8 @@ async fn buy(
     Json(purchase): Json<Purchase>,
 ) -> Result<(StatusCode, Json<Value>), StatusCode> {
     let user = verified(&counter.secret, &headers).ok_or(StatusCode::UNAUTHORIZED)?;
-    let ticket = crate::project::random_hex(10).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    let command = sale::command(&counter.script, purchase.activity_id, user, user, &ticket);
+    let ticket = ulid::Ulid::generate().to_string();
+    let command = flash_sale::command(&counter.script, purchase.activity_id, user, user, &ticket);
     let words: Vec<String> =
         command.query_async(&mut counter.redis.clone()).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     match words.first().map(String::as_str) {
@@ -95,7 +89,7 @@ async fn buy(
 fn verified(secret: &str, headers: &HeaderMap) -> Option<i64> {
     let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
     let (content, signature) = token.rsplit_once('.')?;
-    let signed = sale::signature(secret.as_bytes(), content.as_bytes()).ok()?;
+    let signed = flash_sale::signature(secret.as_bytes(), content.as_bytes()).ok()?;
     if URL_SAFE_NO_PAD.decode(signature).ok()? != signed {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::{Outcome, median};
+use crate::plan::{Outcome, median};
 
 pub struct Row {
     pub name: String,
