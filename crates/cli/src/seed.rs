@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use crate::{Databases, demo, project::Project};
+use crate::{database_urls::DatabaseUrls, demo, project::Project};
 
-pub async fn run(project: &Project, databases: Databases) -> anyhow::Result<ExitCode> {
+pub async fn run(project: &Project, databases: DatabaseUrls) -> anyhow::Result<ExitCode> {
     let mysql = project.mysql(&databases)?;
     println!("{}", demo::load(project, &mysql).await?.summary());
     for account in demo::accounts(project, &mysql).await? {
-        println!("  {:<8} {}  {}", account.what, account.username, account.password);
+        println!("  {:<8} {}  {}", account.kind, account.username, account.password);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use wasmtime_wasi_http::handler::ProxyHandler;
 
 use crate::allowed_hosts::AllowedHosts;
 use crate::compose::{self, Dependency};
-use crate::engine::{self, Cache, EpochTicker};
+use crate::engine::{Cache, EpochTicker};
 use crate::error::Error;
 use crate::function::{Function, Instances, Limits, Service};
 use crate::guest::{self, ComponentConfig, Services};
@@ -74,7 +74,7 @@ pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> 
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ticker = EpochTicker::start(limits.memory).map_err(|e| Error::Engine(e.to_string()))?;
     let services = Arc::new(Services { mysql: Default::default(), redis: Default::default(), output: Output::start() });
-    let instances = Arc::new(Instances::new(engine::MAX_INSTANCES));
+    let instances = Arc::new(Instances::new(limits.max_instances));
     let loader = Loader {
         ticker: &ticker,
         manifest: &manifest,

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// How many instances may exist at once, over all components.
+/// How many instances the pool has room for, over all components.
 pub const MAX_INSTANCES: u32 = 256;
 /// How often a guest that is computing yields.
 const EPOCH_LENGTH: Duration = Duration::from_millis(5);

@@ -16,9 +16,10 @@ use wasmtime_wasi_http::handler::{
 use wasmtime_wasi_http::p3::WasiHttpView;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
+use crate::engine::MAX_INSTANCES;
 use crate::guest::{ComponentConfig, Guest, Services};
 
-/// The limits of an instance. How often and for how long an instance is reused is Spin's default.
+/// The limits of instances. How often and for how long an instance is reused is Spin's default.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Linear memory of an instance, in bytes.
@@ -33,6 +34,8 @@ pub struct Limits {
     pub max_concurrent_requests: usize,
     /// How long an idle instance is kept.
     pub idle_timeout: Duration,
+    /// How many instances of all functions may exist at once.
+    pub max_instances: u32,
 }
 
 impl Default for Limits {
@@ -44,6 +47,7 @@ impl Default for Limits {
             max_requests: 128,
             max_concurrent_requests: 16,
             idle_timeout: Duration::from_secs(1),
+            max_instances: MAX_INSTANCES,
         }
     }
 }

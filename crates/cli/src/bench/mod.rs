@@ -21,8 +21,8 @@ use crate::{
     demo, functions,
     interrupt::Interrupt,
     project::Project,
-    scratch::{Scratch, Wanted},
     servers::Durability,
+    temporary_shop::{ShopSettings, TemporaryShop},
     ui,
 };
 
@@ -53,8 +53,8 @@ const NAMES: [&str; 14] = [
     "catalog", "soak",
 ];
 
-const SHOP: Wanted = Wanted {
-    what: "bench",
+const SHOP: ShopSettings = ShopSettings {
+    purpose: "bench",
     durability: Durability::Full,
     variables: &[
         ("login_rate", "10000"),
@@ -78,7 +78,7 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
 
 async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let functions = functions::build(project).await?;
-    let scratch = Scratch::start(project, &SHOP).await?;
+    let scratch = TemporaryShop::start(project, &SHOP).await?;
     demo::load(&scratch.project, &scratch.databases.mysql).await?;
     if arguments.name.as_deref() == Some("soak") {
         return soak::run(&scratch, arguments).await;
@@ -109,7 +109,7 @@ fn wanted(arguments: &Arguments, name: &str) -> bool {
     arguments.name.as_deref().is_none_or(|only| only == name)
 }
 
-async fn throughput(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()> {
+async fn throughput(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Result<()> {
     let shop = Subject::shop(scratch).await?;
     let native = Subject::native(scratch).await?;
     let spin = if wanted(arguments, "spin") { Subject::spin(scratch).await? } else { None };

@@ -7,7 +7,7 @@ use hyper::Method;
 use load::http::{Client, request};
 use serde_json::json;
 
-use crate::{database, project::random_hex, scratch::Scratch};
+use crate::{database, project::random_hex, temporary_shop::TemporaryShop};
 
 /// Registers so many users; their access tokens.
 pub async fn sign_in(address: SocketAddr, number: usize) -> anyhow::Result<Vec<String>> {
@@ -23,7 +23,7 @@ pub async fn sign_in(address: SocketAddr, number: usize) -> anyhow::Result<Vec<S
 }
 
 /// All products, with stock for as long as the run may last.
-pub async fn stock_up(scratch: &Scratch) -> anyhow::Result<Vec<i64>> {
+pub async fn stock_up(scratch: &TemporaryShop) -> anyhow::Result<Vec<i64>> {
     const PLENTY: i64 = 100_000_000;
     let mut connection = database::connect(&scratch.databases.mysql).await?;
     sqlx::query("UPDATE products SET available = available + ?").bind(PLENTY).execute(&mut connection).await?;

@@ -127,8 +127,7 @@ async fn an_invalid_request_id_is_neither_logged_nor_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_without_an_instance_is_logged_with_its_ids() {
-    // No instance may have this little memory.
-    let app = start_with(&web(""), Limits { memory: 1, ..Limits::default() }).await;
+    let app = start_with(&web(""), Limits { max_instances: 0, ..short_timeout() }).await;
     let (response, line) = failed(&app, "/seen", "ids-no-instance").await;
     assert_eq!(response.status, 500);
     assert!(response.head.contains("x-request-id: ids-no-instance"), "{}", response.head);
