@@ -1,4 +1,4 @@
-//! A shop with databases of its own, for tests and benchmarks. Dropping it deletes everything.
+//! Databases and shops for tests and benchmarks. Dropping them deletes everything.
 
 use std::{
     fs::{self, File},
@@ -27,7 +27,28 @@ pub struct ShopSettings {
     pub variables: &'static [(&'static str, &'static str)],
 }
 
-// Fields are dropped in this order, so the folder is removed when its databases have stopped.
+/// Empty databases. Fields are dropped in this order, so the folder is removed when the servers have stopped.
+pub struct TemporaryDatabases {
+    pub databases: Databases,
+    /// Its state is in a folder of its own.
+    pub project: Project,
+    folder: Folder,
+}
+
+impl TemporaryDatabases {
+    /// Starts the servers. `purpose` is the beginning of their folder's name. Call this on the main thread (see
+    /// `process`).
+    pub async fn start(project: &Project, purpose: &str, durability: Durability) -> anyhow::Result<Self> {
+        remove_abandoned(&project.state, purpose);
+        let folder = Folder(project.state.join(format!("{purpose}-{}", random_hex(4)?)));
+        private_folder(&folder.0)?;
+        let project = project.with_state(folder.0.clone());
+        let databases = Databases::find_or_start(&project, None, None, durability).await?;
+        Ok(Self { databases, project, folder })
+    }
+}
+
+/// Migrated databases, and the variables of shops that use them. Fields are dropped in this order, as above.
 pub struct TemporaryShop {
     pub databases: Databases,
     pub variables: Variables,
@@ -38,11 +59,8 @@ pub struct TemporaryShop {
 impl TemporaryShop {
     /// Starts the databases and migrates. Call this on the main thread (see `process`).
     pub async fn start(project: &Project, settings: &ShopSettings) -> anyhow::Result<Self> {
-        remove_abandoned(&project.state, settings.purpose);
-        let folder = Folder(project.state.join(format!("{}-{}", settings.purpose, random_hex(4)?)));
-        private_folder(&folder.0)?;
-        let project = project.with_state(folder.0.clone());
-        let databases = Databases::find_or_start(&project, None, None, settings.durability).await?;
+        let TemporaryDatabases { databases, project, folder } =
+            TemporaryDatabases::start(project, settings.purpose, settings.durability).await?;
         database::migrate(&databases.mysql).await?;
         let mut variables = variables::defaults(&project)?;
         variables.extend(settings.variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));

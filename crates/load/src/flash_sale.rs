@@ -1,4 +1,4 @@
-//! A purchase in a flash sale as the shop has it done, for clients that are not the shop: the script, and a token.
+//! What it takes to buy in a flash sale without the shop: its script, and access tokens.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,10 +10,10 @@ use sha2::Sha256;
 
 pub const SCRIPT: &str = include_str!("../../ordering/src/sale/buy.lua");
 
-/// Above those that the shop itself gives to sessions.
+/// Above the session ids that the shop assigns.
 const FIRST_SESSION: i64 = 10_000_000;
 
-/// A purchase, as the function `seckill` has it done.
+/// A purchase, as the function `seckill` runs it.
 pub fn command(script: &str, activity: i64, user: i64, session: i64, ticket: &str) -> redis::Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(script).arg(1).arg(format!("{{sk:{activity}}}"));
@@ -21,7 +21,7 @@ pub fn command(script: &str, activity: i64, user: i64, session: i64, ticket: &st
     command
 }
 
-/// A token as `login` makes it.
+/// An access token as `login` issues it.
 pub fn token(secret: &str, user: i64) -> anyhow::Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let claims = json!({ "iat": now, "nbf": now, "exp": now + 86_400, "iss": "wasmall", "aud": "wasmall",
@@ -38,7 +38,7 @@ pub fn signature(secret: &[u8], content: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(mac.finalize().into_bytes().to_vec())
 }
 
-/// The same, of an admin.
+/// The same for an admin.
 pub fn admin_token(secret: &str, user: i64) -> anyhow::Result<String> {
     let plain = token(secret, user)?;
     let part = plain.split('.').nth(1).context("no claims")?;

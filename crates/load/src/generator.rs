@@ -1,4 +1,4 @@
-//! The load generator: reads a plan from stdin, works it off, prints the outcome. Runs as a process of its own.
+//! The load generator: reads a plan from stdin, carries it out, prints the outcome. It runs as a process of its own.
 
 use std::{
     process::ExitCode,
@@ -16,7 +16,7 @@ use crate::{
     connect_redis, flash_sale,
     http::{Body, Client, request},
     mysql_options,
-    plan::{Flow, Outcome, Plan, Work},
+    plan::{Account, Flow, Outcome, Plan, Work},
 };
 
 pub async fn run() -> anyhow::Result<ExitCode> {
@@ -29,32 +29,32 @@ pub async fn run() -> anyhow::Result<ExitCode> {
 async fn measure(plan: &Plan) -> anyhow::Result<Outcome> {
     let begin = Instant::now() + plan.warm_up;
     let end = begin + plan.duration;
-    let everybody = match &plan.work {
+    let all_shoppers = match &plan.work {
         Work::Http { shoppers, .. } => Arc::from(shoppers.as_slice()),
         _ => Arc::default(),
     };
     let mut workers = Vec::new();
     for number in 0..plan.connections {
-        let mut worker = Worker::connect(plan, number, &everybody).await?;
+        let mut worker = Worker::connect(plan, number, &all_shoppers).await?;
         let pause = plan.pause;
         workers.push(tokio::spawn(async move {
             while Instant::now() < end {
-                worker.notes.counting = Instant::now() >= begin;
+                worker.measured.counting = Instant::now() >= begin;
                 worker.round().await;
                 if !pause.is_zero() {
                     tokio::time::sleep(pause).await;
                 }
             }
-            worker.notes
+            worker.measured
         }));
     }
-    let mut all = Notes::default();
+    let mut all = Measurements::default();
     for worker in workers {
-        let notes = worker.await?;
-        all.took.extend(notes.took);
-        all.rounds += notes.rounds;
-        all.errors += notes.errors;
-        all.first_error = all.first_error.or(notes.first_error);
+        let one = worker.await?;
+        all.took.extend(one.took);
+        all.rounds += one.rounds;
+        all.errors += one.errors;
+        all.first_error = all.first_error.or(one.first_error);
     }
     all.took.sort_unstable();
     let at = |share: f64| {
@@ -72,9 +72,9 @@ async fn measure(plan: &Plan) -> anyhow::Result<Outcome> {
     })
 }
 
-/// What a worker has seen since the warm-up.
+/// What a worker has measured since the warm-up.
 #[derive(Default)]
-struct Notes {
+struct Measurements {
     counting: bool,
     /// Nanoseconds of each request.
     took: Vec<u64>,
@@ -85,8 +85,8 @@ struct Notes {
 
 struct Worker {
     target: Target,
-    notes: Notes,
-    /// Where in its lists it is; each worker starts elsewhere.
+    measured: Measurements,
+    /// Position in its lists; each worker starts at another one.
     turn: usize,
     step: usize,
 }
@@ -94,18 +94,19 @@ struct Worker {
 enum Target {
     Shop { client: Client, flow: Flow, token: Option<String>, shoppers: Arc<[String]>, products: Vec<i64>, key: String },
     Paths { client: Client, paths: Vec<String> },
+    Login { client: Client, accounts: Vec<Account> },
     Like { connection: Box<MySqlConnection>, patterns: Vec<Vec<String>> },
     Redis { connection: redis::aio::MultiplexedConnection, script: Option<String> },
     Buy { connection: redis::aio::MultiplexedConnection, script: String, activity: i64 },
 }
 
-/// As a flash sale does: take one, remember who, append.
+/// As much as a flash sale's script does: decrement, append.
 const SCRIPT: &str = "
     local left = redis.call('DECR', KEYS[1])
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'left', left)
     return left";
 
-/// As a shop without an index searches.
+/// How a shop without a search index searches.
 async fn like(connection: &mut MySqlConnection, patterns: &[String]) -> anyhow::Result<()> {
     let conditions = " AND name LIKE ?".repeat(patterns.len());
     let sql = format!(
@@ -118,21 +119,24 @@ async fn like(connection: &mut MySqlConnection, patterns: &[String]) -> anyhow::
 }
 
 impl Worker {
-    async fn connect(plan: &Plan, number: usize, everybody: &Arc<[String]>) -> anyhow::Result<Self> {
+    async fn connect(plan: &Plan, number: usize, all_shoppers: &Arc<[String]>) -> anyhow::Result<Self> {
         let target = match &plan.work {
             Work::Http { address, flow, shoppers, products } => Target::Shop {
                 client: Client::connect(*address).await.with_context(|| format!("{address}"))?,
                 flow: *flow,
                 token: shoppers.get(number % shoppers.len().max(1)).cloned(),
-                shoppers: everybody.clone(),
+                shoppers: all_shoppers.clone(),
                 products: products.clone(),
                 key: Ulid::generate().to_string(),
             },
             Work::Paths { address, paths } => {
                 Target::Paths { client: Client::connect(*address).await?, paths: paths.clone() }
             }
+            Work::Login { address, accounts } => {
+                Target::Login { client: Client::connect(*address).await?, accounts: accounts.clone() }
+            }
             Work::Like { url, patterns } => {
-                // That they are slow is what is measured.
+                // sqlx would log slow statements, and these are meant to be slow.
                 let options = mysql_options(url)?.disable_statement_logging();
                 let connection = MySqlConnection::connect_with(&options).await?;
                 Target::Like { connection: Box::new(connection), patterns: patterns.clone() }
@@ -150,16 +154,17 @@ impl Worker {
                 Target::Redis { connection, script: Some(sha) }
             }
         };
-        // Those who buy in a flash sale take turns: no two connections are the same shopper at once. Nor do two ask for
-        // the same path.
+        // Users who sign in or buy in a flash sale take turns: no two connections are the same user at the same time.
+        // Nor do two request the same path.
         let step = match target {
-            Target::Shop { flow: Flow::Seckill { .. }, .. } | Target::Paths { .. } | Target::Like { .. } => {
-                plan.connections
-            }
+            Target::Shop { flow: Flow::FlashSale { .. }, .. }
+            | Target::Paths { .. }
+            | Target::Login { .. }
+            | Target::Like { .. } => plan.connections,
             _ => 1,
         };
         let turn = if step > 1 { number } else { number * 1_000_003 };
-        let mut worker = Self { target, notes: Notes::default(), turn, step };
+        let mut worker = Self { target, measured: Measurements::default(), turn, step };
         if let Target::Shop { flow: Flow::CartAdd | Flow::Buy | Flow::Mixed, .. } = worker.target {
             worker.call(Method::DELETE, "/api/cart/clear", None).await?;
         }
@@ -178,7 +183,7 @@ impl Worker {
                         call.query_async::<()>(connection).await
                     }
                 };
-                self.note(begun);
+                self.record(begun);
                 outcome.map_err(anyhow::Error::from)
             }
             Target::Buy { connection, script, activity } => {
@@ -186,7 +191,7 @@ impl Worker {
                 let user = i64::try_from(self.turn % 20_000).unwrap_or_default();
                 let outcome = flash_sale::command(script, *activity, user, 0, &format!("bench.{}", self.turn));
                 let outcome = outcome.query_async::<redis::Value>(connection).await;
-                self.note(begun);
+                self.record(begun);
                 outcome.map(drop).map_err(anyhow::Error::from)
             }
             Target::Paths { client, paths } => {
@@ -194,9 +199,20 @@ impl Worker {
                 let request: Request<Body> = request(Method::GET, path, None, None);
                 let begun = Instant::now();
                 let reply = client.send(request).await;
-                self.note(begun);
+                self.record(begun);
                 reply.and_then(|(status, _)| {
                     ensure!(status == StatusCode::OK, "{status}");
+                    Ok(())
+                })
+            }
+            Target::Login { client, accounts } => {
+                let account = accounts.get(self.turn % accounts.len().max(1)).map(|account| json!(account));
+                let request: Request<Body> = request(Method::POST, "/api/user/login", None, account.as_ref());
+                let begun = Instant::now();
+                let reply = client.send(request).await;
+                self.record(begun);
+                reply.and_then(|(status, reply)| {
+                    ensure!(status == StatusCode::OK, "login: {status} {}", String::from_utf8_lossy(&reply));
                     Ok(())
                 })
             }
@@ -204,7 +220,7 @@ impl Worker {
                 let words = patterns.get(self.turn % patterns.len().max(1)).map(Vec::as_slice).unwrap_or_default();
                 let begun = Instant::now();
                 let outcome = like(connection, words).await;
-                self.note(begun);
+                self.record(begun);
                 outcome
             }
             Target::Shop { flow, .. } => {
@@ -213,20 +229,20 @@ impl Worker {
             }
         };
         self.turn += self.step;
-        if self.notes.counting {
+        if self.measured.counting {
             match outcome {
-                Ok(()) => self.notes.rounds += 1,
+                Ok(()) => self.measured.rounds += 1,
                 Err(error) => {
-                    self.notes.errors += 1;
-                    self.notes.first_error.get_or_insert_with(|| format!("{error:#}"));
+                    self.measured.errors += 1;
+                    self.measured.first_error.get_or_insert_with(|| format!("{error:#}"));
                 }
             }
         }
     }
 
-    fn note(&mut self, begun: Instant) {
-        if self.notes.counting {
-            self.notes.took.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    fn record(&mut self, begun: Instant) {
+        if self.measured.counting {
+            self.measured.took.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
         }
     }
 
@@ -238,7 +254,7 @@ impl Worker {
                 let path = format!("/api/product/{}", self.product(usize::MAX));
                 self.call(Method::GET, &path, None).await?
             }
-            // Few enough that a cart stays a cart.
+            // Few products, so that the cart stays small.
             Flow::CartAdd => self.add_to_cart(5).await?,
             Flow::Buy => {
                 self.add_to_cart(usize::MAX).await?;
@@ -247,7 +263,7 @@ impl Worker {
                 let path = format!("/api/order/{order_no}/pay");
                 self.call(Method::POST, &path, Some(json!({ "provider": "mock" }))).await?
             }
-            Flow::Seckill { activity, status } => self.buy(activity, status).await?,
+            Flow::FlashSale { activity, status } => self.buy(activity, status).await?,
             Flow::Mixed => match self.turn % 20 {
                 0 => Box::pin(self.shop_round(Flow::Buy)).await.map(|()| Value::Null)?,
                 1..=3 => self.add_to_cart(5).await?,
@@ -268,7 +284,7 @@ impl Worker {
         let request: Request<Body> = request(Method::POST, "/api/seckill", token, Some(&body));
         let begun = Instant::now();
         let (status, reply) = client.send(request).await?;
-        self.note(begun);
+        self.record(begun);
         if status.as_u16() != expected {
             bail!("/api/seckill: {status} {}", String::from_utf8_lossy(&reply));
         }
@@ -280,12 +296,12 @@ impl Worker {
         self.call(Method::POST, "/api/cart", Some(body)).await
     }
 
-    /// Some one of the first `of` products. Workers that went through them in the same order would end up asking for the
-    /// same one at once, each time the first to do so.
+    /// A pseudo-random one of the first `of` products. Workers that went through them in the same order would all end
+    /// up requesting the same one at once, and always one that is in no cache.
     fn product(&self, of: usize) -> i64 {
         match &self.target {
             Target::Shop { products, .. } => {
-                // The golden ratio scatters numbers: https://en.wikipedia.org/wiki/Hash_function#Fibonacci_hashing
+                // Fibonacci hashing: https://en.wikipedia.org/wiki/Hash_function#Fibonacci_hashing
                 let scatter = |number: usize| number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let once = scatter(self.turn);
                 let scattered = scatter(once ^ (once >> 32)) >> 32;
@@ -296,7 +312,7 @@ impl Worker {
         }
     }
 
-    /// One request, timed; its reply is read to the end, and parsed only where a flow needs it.
+    /// One request, timed. Its reply is read to the end, and parsed only where a flow needs it.
     async fn call(&mut self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let turn = self.turn;
         let Target::Shop { client, token, key, .. } = &mut self.target else { bail!("not a shop") };
@@ -307,7 +323,7 @@ impl Worker {
         }
         let begun = Instant::now();
         let (status, reply) = client.send(request).await?;
-        self.note(begun);
+        self.record(begun);
         if !status.is_success() {
             bail!("{path}: {status} {}", String::from_utf8_lossy(&reply));
         }

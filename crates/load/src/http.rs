@@ -1,4 +1,4 @@
-//! A small HTTP client for our own shop: HTTP/1.1, one kept connection.
+//! A small HTTP/1.1 client: one kept-alive connection.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -21,7 +21,7 @@ impl Client {
         Ok(Self { address, sender: open(address).await? })
     }
 
-    /// One request, its whole reply read; connects again if the server has closed.
+    /// Sends a request and reads the whole reply; reconnects if the server has closed the connection.
     pub async fn send(&mut self, request: Request<Body>) -> anyhow::Result<(StatusCode, Bytes)> {
         if self.sender.ready().await.is_err() {
             self.sender = open(self.address).await?;
@@ -64,7 +64,7 @@ pub fn request(method: Method, path: &str, token: Option<&str>, body: Option<&se
         }
         None => Full::default(),
     };
-    // Paths and tokens are our own, and fit for a header.
+    // The callers' paths and tokens are valid in a URI and a header.
     request.body(body).unwrap_or_default()
 }
 

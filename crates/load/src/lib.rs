@@ -1,11 +1,13 @@
-//! What `cargo mall bench` measures with: the load generator, figures in tables, and the native service that the shop is
-//! compared with. What is measured, and on which data, is the command's matter.
+//! The tools of `cargo mall bench`: a load generator, statistics, tables, and a native service to compare the shop
+//! with. What is measured, and with which data, is up to the command.
 
+pub mod comparison;
 pub mod flash_sale;
 pub mod generator;
 pub mod http;
 pub mod native;
 pub mod plan;
+pub mod statistics;
 pub mod table;
 
 use redis::aio::MultiplexedConnection;

@@ -1,5 +1,5 @@
-//! The yardsticks: one native process, axum and connections that are kept, reading the same product from the same MySQL,
-//! and selling in a flash sale by the same script, with the same check of the token.
+//! The native yardstick: a plain axum process with pooled connections. It reads the same product from the same MySQL,
+//! and sells in a flash sale by the same script, after the same check of the token.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -31,7 +31,7 @@ struct Product {
     updated_at: i64,
 }
 
-/// Prints its address, then serves until it is ended. Where MySQL is comes by the environment.
+/// Prints its address, then serves until it is stopped. The environment says where the databases are.
 pub async fn run() -> anyhow::Result<ExitCode> {
     let options = mysql_options(&std::env::var("MALL_MYSQL_URL")?)?;
     let pool = MySqlPoolOptions::new().max_connections(16).connect_with(options).await?;
@@ -42,7 +42,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         .route("/api/product/{id}", get(product))
         .with_state(pool)
         .route("/api/seckill", post(buy))
-        .with_state(Arc::new(Counter { redis, script, secret }));
+        .with_state(Arc::new(FlashSale { redis, script, secret }));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("http://{}", listener.local_addr()?);
     axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| drop(stream.set_nodelay(true))), app).await?;
@@ -58,7 +58,7 @@ async fn product(State(pool): State<MySqlPool>, Path(id): Path<i64>) -> Result<J
     product.map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
-struct Counter {
+struct FlashSale {
     redis: redis::aio::MultiplexedConnection,
     script: String,
     secret: String,
@@ -70,22 +70,22 @@ struct Purchase {
 }
 
 async fn buy(
-    State(counter): State<Arc<Counter>>,
+    State(sale): State<Arc<FlashSale>>,
     headers: HeaderMap,
     Json(purchase): Json<Purchase>,
 ) -> Result<(StatusCode, Json<Value>), StatusCode> {
-    let user = verified(&counter.secret, &headers).ok_or(StatusCode::UNAUTHORIZED)?;
+    let user = verified(&sale.secret, &headers).ok_or(StatusCode::UNAUTHORIZED)?;
     let ticket = ulid::Ulid::generate().to_string();
-    let command = flash_sale::command(&counter.script, purchase.activity_id, user, user, &ticket);
+    let command = flash_sale::command(&sale.script, purchase.activity_id, user, user, &ticket);
     let words: Vec<String> =
-        command.query_async(&mut counter.redis.clone()).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        command.query_async(&mut sale.redis.clone()).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     match words.first().map(String::as_str) {
         Some("queued") => Ok((StatusCode::ACCEPTED, Json(json!({ "ticket": ticket, "status": "queued" })))),
         _ => Err(StatusCode::CONFLICT),
     }
 }
 
-/// The user of a token that is ours and has not expired.
+/// The user of a token that the shop has signed and that has not expired.
 fn verified(secret: &str, headers: &HeaderMap) -> Option<i64> {
     let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
     let (content, signature) = token.rsplit_once('.')?;
@@ -95,6 +95,6 @@ fn verified(secret: &str, headers: &HeaderMap) -> Option<i64> {
     }
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(content.rsplit_once('.')?.1).ok()?).ok()?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
-    let is_ours = claims["iss"] == "wasmall" && claims["aud"] == "wasmall" && claims["exp"].as_u64()? > now;
-    if is_ours { claims["sub"].as_str()?.parse().ok() } else { None }
+    let is_valid = claims["iss"] == "wasmall" && claims["aud"] == "wasmall" && claims["exp"].as_u64()? > now;
+    if is_valid { claims["sub"].as_str()?.parse().ok() } else { None }
 }

@@ -1,9 +1,11 @@
-//! What a load generator is told, and what it tells. Lines of JSON between two processes, so that the generator
-//! shares no executor with what it measures.
+//! What the load generator is told to do, and what it reports: JSON between two processes, so that the generator shares
+//! no executor with what it measures.
 
 use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use crate::statistics::median;
 
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Plan {
@@ -12,7 +14,7 @@ pub struct Plan {
     /// Before this, nothing is counted.
     pub warm_up: Duration,
     pub duration: Duration,
-    /// Between one round of a connection and its next.
+    /// Between two rounds of a connection.
     pub pause: Duration,
 }
 
@@ -24,12 +26,17 @@ pub enum Work {
         shoppers: Vec<String>,
         products: Vec<i64>,
     },
-    /// One path after the other.
+    /// GET requests, one path after the other.
     Paths {
         address: SocketAddr,
         paths: Vec<String>,
     },
-    /// The products whose names have all of some patterns, by a native client.
+    /// Logins with a name and a password, one account after the other.
+    Login {
+        address: SocketAddr,
+        accounts: Vec<Account>,
+    },
+    /// Selects the products whose names match all of some patterns, from a native client.
     Like {
         url: String,
         patterns: Vec<Vec<String>>,
@@ -40,14 +47,20 @@ pub enum Work {
     RedisScript {
         url: String,
     },
-    /// The purchase of a flash sale, by a native client.
+    /// The script of a flash-sale purchase, from a native client.
     RedisBuy {
         url: String,
         activity: i64,
     },
 }
 
-/// What one connection does again and again.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Account {
+    pub username: String,
+    pub password: String,
+}
+
+/// What one connection does over and over.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Flow {
     Health,
@@ -56,8 +69,8 @@ pub enum Flow {
     CartAdd,
     /// Cart add, checkout, pay.
     Buy,
-    /// A purchase in a flash sale, each time by another shopper, and the status that it is answered with.
-    Seckill {
+    /// A purchase in a flash sale, each time by another shopper, and the status that is expected.
+    FlashSale {
         activity: i64,
         status: u16,
     },
@@ -67,7 +80,7 @@ pub enum Flow {
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Flows that were gone through a second.
+    /// Completed flows per second.
     pub per_second: f64,
     pub requests: u64,
     pub errors: u64,
@@ -79,23 +92,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The middle of several rounds; the worst of what must never be.
+    /// The median of several rounds; of maxima the largest, of errors the sum.
     pub fn of_rounds(rounds: &[Self]) -> Self {
+        let median_of = |of: fn(&Self) -> f64| median(rounds.iter().map(of).collect());
         Self {
-            per_second: median(rounds.iter().map(|round| round.per_second).collect()),
+            per_second: median_of(|round| round.per_second),
             requests: rounds.iter().map(|round| round.requests).sum(),
             errors: rounds.iter().map(|round| round.errors).sum(),
-            p50: median(rounds.iter().map(|round| round.p50).collect()),
-            p99: median(rounds.iter().map(|round| round.p99).collect()),
+            p50: Duration::from_secs_f64(median_of(|round| round.p50.as_secs_f64())),
+            p99: Duration::from_secs_f64(median_of(|round| round.p99.as_secs_f64())),
             max: rounds.iter().map(|round| round.max).max().unwrap_or_default(),
             first_error: rounds.iter().find_map(|round| round.first_error.clone()),
         }
     }
-}
-
-pub fn median<T: PartialOrd + Copy + Default>(mut values: Vec<T>) -> T {
-    values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -103,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_come_to_their_middle_and_their_worst() {
+    fn rounds_are_summed_up_by_median_maximum_and_sum() {
         let round = |per_second, errors, max| Outcome {
             per_second,
             errors,
@@ -112,6 +121,5 @@ mod tests {
         };
         let all = Outcome::of_rounds(&[round(300.0, 0, 5), round(100.0, 2, 9), round(200.0, 1, 1)]);
         assert_eq!((all.per_second, all.errors, all.max), (200.0, 3, Duration::from_millis(9)));
-        assert_eq!(median::<u8>(Vec::new()), 0);
     }
 }

@@ -1,8 +1,8 @@
-//! Figures in columns, and what one is of another.
+//! Outcomes as a table, and ratios between its rows.
 
 use std::time::Duration;
 
-use crate::plan::{Outcome, median};
+use crate::{plan::Outcome, statistics::median};
 
 pub struct Row {
     pub name: String,
@@ -24,8 +24,8 @@ pub fn print(rows: &[Row]) {
     }
 }
 
-/// Prints what the row that begins with `name` does in a second, in per cent of what the one that begins with `of` does;
-/// nothing if there is no such row.
+/// Prints the throughput of the row whose name begins with `name` as a share of the one that begins with `of`; nothing
+/// if there is no such row.
 pub fn compare(rows: &[Row], name: &str, of: &str, target: &str) {
     let find = |name: &str| rows.iter().find(|row| row.name.starts_with(name));
     let (Some(a), Some(b)) = (find(name), find(of)) else { return };
@@ -39,7 +39,7 @@ fn share(ratio: f64) -> String {
     if ratio < 10.0 { format!("{:.0} %", ratio * 100.0) } else { format!("{ratio:.0} times") }
 }
 
-/// Of two rates, compared within each round: the machine is not as fast in one as in the next.
+/// The ratio of two rates, taken within each round, since the machine's speed changes from round to round.
 #[derive(Debug, PartialEq)]
 struct Ratio {
     middle: f64,

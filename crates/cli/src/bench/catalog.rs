@@ -1,5 +1,6 @@
-//! A catalogue of a hundred thousand products: lists, details, and searches of several kinds, beside a native client that
-//! asks the same database with `LIKE '%…%'`. No request is like one before it, so that the shop reads for each.
+//! A catalogue of a hundred thousand products: lists, details and several kinds of searches, beside a native client
+//! that searches the same database with `LIKE '%…%'`. Each request differs from those before it, so that no cache
+//! answers it.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::{database, search_index, temporary_shop::TemporaryShop, ui};
 
 const PRODUCTS: usize = 100_000;
 const CONNECTIONS: usize = 8;
-/// What a plan asks for, one after the other.
+/// Different requests in a plan.
 const PATHS: usize = 5000;
 
 const BRANDS: [&str; 20] = [
@@ -73,16 +74,16 @@ const KINDS: [&str; 12] =
     ["磁吸", "透明", "轻薄", "旗舰", "商务", "学生", "家用", "便携", "快充", "防水", "Pro Max", "Lite"];
 const COLOURS: [&str; 8] = ["曜石黑", "云雾白", "远峰蓝", "青山绿", "樱花粉", "星光色", "Black", "Silver"];
 
-/// Each product has a number of its own in its name.
-fn name(n: usize) -> String {
-    // Numbers without a common pattern, the same in every run.
+/// A name that contains the product's number, so that no two are the same.
+pub fn name(n: usize) -> String {
+    // Pseudo-random, and the same in every run.
     let pick = |of: &[&'static str], salt: usize| of[(n.wrapping_mul(2_654_435_761) >> salt) % of.len()];
     let (brand, thing) = (pick(&BRANDS, 3), pick(&THINGS, 9));
     format!("{brand} {}{thing} X{n} {}", pick(&KINDS, 13), pick(&COLOURS, 17))
 }
 
 async fn fill(mysql: &mut MySqlConnection) -> anyhow::Result<()> {
-    let step = ui::step(&format!("Making {PRODUCTS} products"));
+    let step = ui::step(&format!("Inserting {PRODUCTS} products"));
     let numbers: Vec<usize> = (0..PRODUCTS).collect();
     for numbers in numbers.chunks(1000) {
         let rows: Vec<_> = numbers
@@ -104,7 +105,7 @@ async fn fill(mysql: &mut MySqlConnection) -> anyhow::Result<()> {
         mysql.execute(AssertSqlSafe(sql)).await?;
     }
     drop(step);
-    let step = ui::step("Making them be found");
+    let step = ui::step("Building the search index");
     search_index::add_missing(mysql).await?;
     sqlx::query("ANALYZE TABLE products, product_terms").fetch_all(mysql).await?;
     drop(step);
@@ -116,13 +117,13 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     fill(&mut mysql).await?;
     let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM products ORDER BY id").fetch_all(&mut mysql).await?;
     let shop = Subject::shop(scratch).await?;
-    // What comes after the question mark is no other question, but another one than before.
-    let ask = |path: &dyn Fn(usize) -> String| Work::Paths {
+    // `n` changes nothing in the reply, but makes each request differ from the others.
+    let http = |path: &dyn Fn(usize) -> String| Work::Paths {
         address: shop.address,
         paths: (0..PATHS).map(|n| format!("{}&n={n}", path(n))).collect(),
     };
     let search = |q: &dyn Fn(usize) -> String| {
-        ask(&|n| {
+        http(&|n| {
             format!(
                 "/api/product?q={}",
                 percent_encoding::utf8_percent_encode(&q(n), percent_encoding::NON_ALPHANUMERIC)
@@ -138,10 +139,10 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     let two = |n: usize| [BRANDS[n % 2], THINGS[1 + n / 2 % 20]].map(str::to_owned);
     let spread = |n: usize| ids[n * 104_729 % ids.len()];
     let works = [
-        ("detail", ask(&|n| format!("/api/product/{}?", spread(n)))),
-        ("list, newest, 20 items", ask(&|_| "/api/product?limit=20".to_owned())),
-        ("list of a category by sales", ask(&|n| format!("/api/product?category_id={}&sort=sold", 1 + n % 20))),
-        ("related", ask(&|n| format!("/api/product/{}/related?limit=10", spread(n)))),
+        ("detail", http(&|n| format!("/api/product/{}?", spread(n)))),
+        ("list, newest, 20 items", http(&|_| "/api/product?limit=20".to_owned())),
+        ("list of a category by sales", http(&|n| format!("/api/product?category_id={}&sort=sold", 1 + n % 20))),
+        ("related", http(&|n| format!("/api/product/{}/related?limit=10", spread(n)))),
         ("search: a common pair (手机)", search(&common)),
         ("search: a rare word (x12345)", search(&rare)),
         ("search: two words (华为 手机壳)", search(&|n| two(n).join(" "))),
@@ -150,9 +151,9 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
         ("yardstick: LIKE, two words", like(&|n| two(n).to_vec())),
     ];
     let mut rounds: Vec<Vec<Outcome>> = works.iter().map(|_| Vec::new()).collect();
-    for round in 1..=arguments.rounds {
+    for round in 1..=arguments.rounds() {
         for ((title, work), outcomes) in works.iter().zip(&mut rounds) {
-            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds));
+            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds()));
             let plan = Plan {
                 work: work.clone(),
                 connections: CONNECTIONS,
@@ -169,7 +170,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     println!(
         "\n{} products, {CONNECTIONS} connections, {} × {} s each, interleaved; p99 of a search: at most 50 ms",
         ids.len(),
-        arguments.rounds,
+        arguments.rounds(),
         arguments.seconds
     );
     table::print(&rows);

@@ -1,14 +1,16 @@
-//! `cargo mall bench`: what the shop does in a second on this machine, and how that compares.
+//! `cargo mall bench`: measures the shop's throughput and latency on this machine, beside yardsticks.
 
+mod against;
 mod catalog;
-mod sale;
+mod checkout;
+mod flash_sale;
 mod shoppers;
 mod soak;
 mod start;
 mod subject;
 mod workers;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::ensure;
 use load::{
@@ -35,9 +37,9 @@ pub struct Arguments {
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
 
-    /// Measurements of each, interleaved with the others
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
+    /// Measurements of each, interleaved with the others; 7, or 15 with --against
+    #[arg(long)]
+    rounds: Option<usize>,
 
     /// Connections at once
     #[arg(long, default_value_t = 32)]
@@ -46,12 +48,29 @@ pub struct Arguments {
     /// Minutes of the soak
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
+
+    /// Compare with another checkout of this repository, such as a git worktree of an earlier commit
+    ///
+    /// Both checkouts are built and run by their own `cargo mall up`, each with its own databases and the same data. In
+    /// each round each subject is measured of one and then of the other, in alternating order; only one is under load
+    /// at a time. Printed are the throughput of both, the median of the rounds' ratios this/that, and its 95 %
+    /// interval. What has its whole interval below 0.97 is slower; the exit code is 0 all the same.
+    ///
+    /// NAME is one of health, detail, list, search, cart, buy, mixed, login, seckill; all unless given.
+    #[arg(long, value_name = "PATH")]
+    against: Option<PathBuf>,
 }
 
 const NAMES: [&str; 14] = [
     "start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "seckill",
     "catalog", "soak",
 ];
+
+impl Arguments {
+    fn rounds(&self) -> usize {
+        self.rounds.unwrap_or(if self.against.is_some() { 15 } else { 7 })
+    }
+}
 
 const SHOP: ShopSettings = ShopSettings {
     purpose: "bench",
@@ -65,15 +84,21 @@ const SHOP: ShopSettings = ShopSettings {
 };
 
 pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    if let Some(name) = &arguments.name {
+    if let Some(name) = arguments.name.as_ref().filter(|_| arguments.against.is_none()) {
         ensure!(NAMES.contains(&name.as_str()), "there is no bench `{name}`: choose one of {}", NAMES.join(", "));
     }
-    ensure!(arguments.seconds > 0.0 && arguments.minutes > 0.0, "a measurement takes time");
+    ensure!(arguments.seconds > 0.0 && arguments.minutes > 0.0, "--seconds and --minutes must be more than 0");
     ensure!(
-        arguments.rounds > 0 && (1..=400).contains(&arguments.connections),
+        arguments.rounds() > 0 && (1..=400).contains(&arguments.connections),
         "1 to 400 connections, at least 1 round"
     );
-    interrupt.unless(measure(project, &arguments)).await
+    match &arguments.against {
+        Some(path) => {
+            against::check(&arguments)?;
+            interrupt.unless(against::run(project, &arguments, path)).await
+        }
+        None => interrupt.unless(measure(project, &arguments)).await,
+    }
 }
 
 async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -96,7 +121,7 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
         workers::throughput(&scratch).await?;
     }
     if wanted(arguments, "seckill") {
-        sale::run(&scratch, arguments).await?;
+        flash_sale::run(&scratch, arguments).await?;
     }
     // Last: afterwards there are many products.
     if wanted(arguments, "catalog") {
@@ -116,41 +141,41 @@ async fn throughput(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::R
     let products = shoppers::stock_up(scratch).await?;
     let tokens = shoppers::sign_in(shop.address, arguments.connections).await?;
     let all = products.len();
-    // Of the first `of` products.
-    let ask = |subject: &Subject, flow, of: usize| {
+    // Requests that use the first `of` products.
+    let http = |subject: &Subject, flow, of: usize| {
         let (shoppers, products) = (tokens.clone(), products.iter().copied().take(of).collect());
         Work::Http { address: subject.address, flow, shoppers, products }
     };
 
     let redis = scratch.databases.redis.to_url();
-    // What is compared with each other comes close to each other.
+    // What is compared is measured close together in time.
     let mut works = Vec::new();
     if let Some(spin) = &spin {
-        works.push(("spin", "spin up: GET /health", ask(spin, Flow::Health, all)));
+        works.push(("spin", "spin up: GET /health", http(spin, Flow::Health, all)));
     }
     works.extend([
-        ("health", "GET /health", ask(&shop, Flow::Health, all)),
-        ("detail", "product detail, of all", ask(&shop, Flow::Detail, all)),
-        ("detail", "product detail, of one product", ask(&shop, Flow::Detail, 1)),
+        ("health", "GET /health", http(&shop, Flow::Health, all)),
+        ("detail", "product detail, of all", http(&shop, Flow::Detail, all)),
+        ("detail", "product detail, of one product", http(&shop, Flow::Detail, 1)),
     ]);
     if let Some(spin) = &spin {
-        works.push(("spin", "spin up: product detail, of all", ask(spin, Flow::Detail, all)));
+        works.push(("spin", "spin up: product detail, of all", http(spin, Flow::Detail, all)));
     }
     works.extend([
-        ("list", "product list, 20 items", ask(&shop, Flow::List, all)),
-        ("cart", "cart add", ask(&shop, Flow::CartAdd, all)),
-        ("buy", "cart add + checkout + pay, of all products", ask(&shop, Flow::Buy, all)),
-        ("buy", "cart add + checkout + pay, of 5 products", ask(&shop, Flow::Buy, 5)),
+        ("list", "product list, 20 items", http(&shop, Flow::List, all)),
+        ("cart", "cart add", http(&shop, Flow::CartAdd, all)),
+        ("buy", "cart add + checkout + pay, of all products", http(&shop, Flow::Buy, all)),
+        ("buy", "cart add + checkout + pay, of 5 products", http(&shop, Flow::Buy, 5)),
         ("redis", "yardstick: Redis PING", Work::RedisPing { url: redis.clone() }),
         ("redis", "yardstick: Redis script", Work::RedisScript { url: redis }),
-        ("native", "yardstick: native axum, product from MySQL", ask(&native, Flow::Detail, all)),
+        ("native", "yardstick: native axum, product from MySQL", http(&native, Flow::Detail, all)),
     ]);
     works.retain(|(name, ..)| wanted(arguments, name));
 
     let mut rounds: Vec<Vec<Outcome>> = works.iter().map(|_| Vec::new()).collect();
-    for round in 1..=arguments.rounds {
+    for round in 1..=arguments.rounds() {
         for ((_, title, work), outcomes) in works.iter().zip(&mut rounds) {
-            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds));
+            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds()));
             let plan = Plan {
                 work: work.clone(),
                 connections: arguments.connections,
@@ -166,7 +191,9 @@ async fn throughput(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::R
         works.iter().zip(rounds).map(|((_, title, _), rounds)| Row { name: (*title).to_owned(), rounds }).collect();
     println!(
         "\n{} connections, {} × {} s each, interleaved; latencies are of single requests",
-        arguments.connections, arguments.rounds, arguments.seconds
+        arguments.connections,
+        arguments.rounds(),
+        arguments.seconds
     );
     table::print(&rows);
     println!();

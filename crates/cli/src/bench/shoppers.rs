@@ -1,28 +1,41 @@
-//! Whom the load is made by: users of their own, signed in, and products that don't run out.
+//! Users for the load, signed in, and enough stock for what they buy.
 
 use std::net::SocketAddr;
 
 use anyhow::Context;
 use hyper::Method;
-use load::http::{Client, request};
+use load::{
+    http::{Client, request},
+    plan::Account,
+};
 use serde_json::json;
 
 use crate::{database, project::random_hex, temporary_shop::TemporaryShop};
 
-/// Registers so many users; their access tokens.
+/// Registers users; returns their access tokens.
 pub async fn sign_in(address: SocketAddr, number: usize) -> anyhow::Result<Vec<String>> {
     let mut client = Client::connect(address).await?;
     let mut tokens = Vec::new();
     for _ in 0..number {
-        let account = json!({ "username": format!("bench-{}", random_hex(6)?), "password": random_hex(8)? });
-        client.json(request(Method::POST, "/api/user/register", None, Some(&account))).await?;
-        let session = client.json(request(Method::POST, "/api/user/login", None, Some(&account))).await?;
-        tokens.push(session["access_token"].as_str().context("a session without a token")?.to_owned());
+        let account = register(&mut client).await?;
+        tokens.push(login(&mut client, &account).await?);
     }
     Ok(tokens)
 }
 
-/// All products, with stock for as long as the run may last.
+pub async fn register(client: &mut Client) -> anyhow::Result<Account> {
+    let account = Account { username: format!("bench-{}", random_hex(6)?), password: random_hex(8)? };
+    client.json(request(Method::POST, "/api/user/register", None, Some(&json!(account)))).await?;
+    Ok(account)
+}
+
+/// Returns an access token.
+pub async fn login(client: &mut Client, account: &Account) -> anyhow::Result<String> {
+    let session = client.json(request(Method::POST, "/api/user/login", None, Some(&json!(account)))).await?;
+    Ok(session["access_token"].as_str().context("a session without a token")?.to_owned())
+}
+
+/// Adds stock for a whole run to all products; returns their ids.
 pub async fn stock_up(scratch: &TemporaryShop) -> anyhow::Result<Vec<i64>> {
     const PLENTY: i64 = 100_000_000;
     let mut connection = database::connect(&scratch.databases.mysql).await?;

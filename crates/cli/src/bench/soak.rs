@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::bail;
 use load::{
-    plan::{Flow, Plan, Work, median},
+    plan::{Flow, Plan, Work},
+    statistics::median,
     table,
 };
 use redis::InfoDict;
@@ -36,7 +37,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
         connections: arguments.connections,
         warm_up: Duration::ZERO,
         duration,
-        // Bounded: what leaks, leaks at any rate.
+        // A moderate load: a leak shows at any rate.
         pause: Duration::from_millis(20),
     };
     let every = (duration / 10).min(Duration::from_secs(60));
@@ -56,7 +57,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
         println!("the first error was {error}");
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    println!("at rest again:");
+    println!("idle again:");
     print(begun.elapsed(), &sample(scratch, &shop).await?);
     shop.stop();
 
@@ -89,7 +90,7 @@ async fn sample(scratch: &TemporaryShop, shop: &Subject) -> anyhow::Result<Sampl
     })
 }
 
-/// What is clearly more in the last third than in the second: the first is still finding its level.
+/// What is clearly higher in the last third than in the second. The first third is warm-up.
 fn grown(samples: &[Sample]) -> Vec<&'static str> {
     let third = samples.len() / 3;
     let grew = |of: fn(&Sample) -> f64, slack: f64| {

@@ -1,4 +1,4 @@
-//! What the shop costs before anyone asks for anything: sizes, memory, the time to be ready, the first requests.
+//! What a start costs: sizes of components, memory, the time until ready, first requests.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 use hyper::Method;
 use load::{
     http::{Client, request},
-    plan::median,
+    statistics::median,
     table::ms,
 };
 use serde_json::json;
@@ -22,7 +22,7 @@ pub async fn run(scratch: &TemporaryShop, functions: &[Function]) -> anyhow::Res
         println!("  {:<12} {:>5} KB", function.name, fs::metadata(&function.wasm)?.len() / 1000);
     }
 
-    // The first start compiles, the others find what it has compiled.
+    // The first start compiles the components, the others load them from the cache.
     let first = Subject::shop(scratch).await?;
     let token = shoppers::sign_in(first.address, 1).await?.remove(0);
     println!("\nfirst start to ready: {} ms", ms(first.ready_after));
@@ -30,10 +30,10 @@ pub async fn run(scratch: &TemporaryShop, functions: &[Function]) -> anyhow::Res
     let mut restarts = Vec::new();
     for _ in 0..3 {
         let shop = Subject::shop(scratch).await?;
-        restarts.push(shop.ready_after);
+        restarts.push(shop.ready_after.as_secs_f64());
         shop.stop();
     }
-    println!("warm restart to ready: {} ms (at most 3000)", ms(median(restarts)));
+    println!("warm restart to ready: {} ms (at most 3000)", ms(Duration::from_secs_f64(median(restarts))));
 
     let shop = Subject::shop(scratch).await?;
     let idle = |shop: &Subject| shop.memory().map_or_else(|| "unknown".to_owned(), |memory| format!("{memory:.0} MiB"));
@@ -57,9 +57,9 @@ pub async fn run(scratch: &TemporaryShop, functions: &[Function]) -> anyhow::Res
         let (status, _) = client.send(request).await?;
         println!("  {name:<12} {:>8} ms  {} {path}", ms(begun.elapsed()), status.as_u16());
     }
-    // Instances without work are dropped after a second.
+    // Idle instances are dropped after a second.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    println!("\nmemory at rest, every function having run: {} (at most 150 MiB)", idle(&shop));
+    println!("\nmemory when idle, after every function has run: {} (at most 150 MiB)", idle(&shop));
     shop.stop();
     Ok(())
 }

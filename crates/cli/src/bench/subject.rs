@@ -104,7 +104,7 @@ impl Subject {
     }
 }
 
-/// A load generator in a process of its own, at work.
+/// A running load generator, in a process of its own.
 pub struct Load {
     process: ChildProcess,
     output: tokio::task::JoinHandle<std::io::Result<String>>,

@@ -1,4 +1,4 @@
-//! What happens after the reply: how late timers are, and how many jobs workers do in a second.
+//! Work after the reply: how late timers are, and how many jobs workers do per second.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const ORDERS: usize = 1000;
 const JOBS: i64 = 6000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Orders that all expire within about a second, by a shop that has nothing else to do.
+/// Lets many orders expire within about a second, in a shop that has nothing else to do.
 pub async fn timers(scratch: &TemporaryShop, connections: usize) -> anyhow::Result<()> {
     let products = shoppers::stock_up(scratch).await?;
     let shop = Subject::shop_with(scratch, &[("order_ttl_seconds", "5")]).await?;
@@ -55,7 +55,7 @@ pub async fn timers(scratch: &TemporaryShop, connections: usize) -> anyhow::Resu
     Ok(())
 }
 
-/// Paid orders that wait for their worker, shipped by one replica and by three.
+/// Lets one replica, then three, ship paid orders that are waiting.
 pub async fn throughput(scratch: &TemporaryShop) -> anyhow::Result<()> {
     println!("\n{JOBS} paid orders, shipped by the worker `fulfil`");
     let mut mysql = database::connect(&scratch.databases.mysql).await?;
@@ -74,7 +74,7 @@ pub async fn throughput(scratch: &TemporaryShop) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Orders as a payment leaves them, with their jobs. The note tells the runs apart.
+/// Inserts paid orders with their jobs. The note identifies the run.
 async fn insert(mysql: &mut MySqlConnection, run: usize) -> anyhow::Result<()> {
     const ORDERS: &str = "
         INSERT INTO orders (order_no, user_id, status, subtotal_cents, discount_cents, total_cents, currency, discounts,
@@ -96,7 +96,7 @@ async fn until_none(mysql: &mut MySqlConnection, count: &'static str) -> anyhow:
     let begun = Instant::now();
     while sqlx::query_scalar::<_, i64>(count).fetch_one(&mut *mysql).await? > 0 {
         if begun.elapsed() > PATIENCE {
-            bail!("the workers did not come to an end within {} s", PATIENCE.as_secs());
+            bail!("the workers did not finish within {} s", PATIENCE.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use self::server::{Server, stop_leftover};
 pub use self::{
     redis::connect as connect_redis,
-    server::{Durability, free_port},
+    server::{Durability, free_port, last_error},
 };
 use crate::{
     address::{Mysql, Redis, Variables},
@@ -71,6 +71,11 @@ impl Databases {
     pub fn describe(&self) -> Option<String> {
         let names: Vec<_> = self.started.iter().map(|server| server.product.as_str()).collect();
         (!names.is_empty()).then(|| names.join(" and "))
+    }
+
+    /// The process ids of the servers that this command has started.
+    pub fn pids(&self) -> impl Iterator<Item = i32> {
+        self.started.iter().map(|server| server.process.pid())
     }
 
     /// Restarts servers that have exited, at the same address. Returns a warning for each.

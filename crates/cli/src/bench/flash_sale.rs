@@ -1,5 +1,5 @@
-//! A flash sale: how many are let in and turned away in a second, how fast tickets become orders, and what a native
-//! client and a native handler do with the same script.
+//! A flash sale: purchases accepted and refused per second, how fast tickets become orders, and how many purchases a
+//! native client and a native service make with the same script.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,7 +23,7 @@ use crate::{database, servers, temporary_shop::TemporaryShop, tick};
 const SHOPPERS: i64 = 20_000;
 const PLENTY: i64 = 10_000_000;
 
-/// Registers them all by one statement: nobody of them ever signs in.
+/// Inserts the shoppers directly: they never sign in, so their passwords need no hash.
 async fn insert_shoppers(mysql: &mut MySqlConnection) -> anyhow::Result<i64> {
     let first: i64 = sqlx::query_scalar("SELECT MAX(id) + 1 FROM users").fetch_one(&mut *mysql).await?;
     let ids: Vec<i64> = (first..first + SHOPPERS).collect();
@@ -36,8 +36,8 @@ async fn insert_shoppers(mysql: &mut MySqlConnection) -> anyhow::Result<i64> {
     Ok(first)
 }
 
-/// A sale that runs for an hour, made by an admin as admins do.
-async fn make(client: &mut Client, admin: &str, product: i64, stock: i64) -> anyhow::Result<i64> {
+/// Sets up a sale that runs for an hour, through the API.
+pub async fn create(client: &mut Client, admin: &str, product: i64, stock: i64) -> anyhow::Result<i64> {
     const HOUR: Duration = Duration::from_secs(3600);
     let time = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
     let now = SystemTime::now();
@@ -47,8 +47,8 @@ async fn make(client: &mut Client, admin: &str, product: i64, stock: i64) -> any
     made["activity_id"].as_i64().context("a sale without an id")
 }
 
-/// A sale that only Redis knows: nobody makes orders of its tickets while others are sold.
-async fn pretend(redis: &mut redis::aio::MultiplexedConnection, activity: i64) -> anyhow::Result<()> {
+/// Sets up a sale in Redis alone: its tickets are not booked, so that booking takes no time from what is measured.
+async fn create_in_redis(redis: &mut redis::aio::MultiplexedConnection, activity: i64) -> anyhow::Result<()> {
     let mut command = redis::cmd("HSET");
     command.arg(format!("{{sk:{activity}}}:sale")).arg("starts").arg(0).arg("ends").arg(i64::MAX / 2);
     command.arg("left").arg(PLENTY).arg("limit").arg(1000).arg("stock").arg(PLENTY);
@@ -64,22 +64,22 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     let secret = scratch.variables.get("jwt_secret").context("no secret")?;
     let mut mysql = database::connect(&scratch.databases.mysql).await?;
     let mut redis = servers::connect_redis(&scratch.databases.redis).await?;
-    // Somebody has to be there for the others to be numbered after.
+    // The shoppers' ids follow that of the last user, so there must be one.
     super::shoppers::sign_in(shop.address, 1).await?;
     let first = insert_shoppers(&mut mysql).await?;
     let tokens = (first..first + SHOPPERS).map(|user| token(secret, user)).collect::<anyhow::Result<Vec<_>>>()?;
     let products = super::shoppers::stock_up(scratch).await?;
     let mut client = Client::connect(shop.address).await?;
     let admin = admin_token(secret, first)?;
-    let (sold_out, product) = (make(&mut client, &admin, products[1], 1).await?, products[0]);
-    let mut pretended = PLENTY..;
+    let (sold_out, product) = (create(&mut client, &admin, products[1], 1).await?, products[0]);
+    let mut unbooked_sales = PLENTY..;
     let (for_client, for_native) = (PLENTY - 1, PLENTY - 2);
-    pretend(&mut redis, for_client).await?;
-    pretend(&mut redis, for_native).await?;
+    create_in_redis(&mut redis, for_client).await?;
+    create_in_redis(&mut redis, for_native).await?;
 
-    let ask = |subject: &Subject, activity, status| Work::Http {
+    let purchase = |subject: &Subject, activity, status| Work::Http {
         address: subject.address,
-        flow: Flow::Seckill { activity, status },
+        flow: Flow::FlashSale { activity, status },
         shoppers: tokens.clone(),
         products: vec![],
     };
@@ -97,7 +97,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
         pause,
     };
     let mut rows = Vec::new();
-    // The first of them sells the one unit.
+    // Buys the only unit.
     client
         .send(request(
             Method::POST,
@@ -107,13 +107,13 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
         ))
         .await?;
     let mut accepted = Outcome::default();
-    for round in 0..arguments.rounds {
-        let sale = pretended.next().context("no number")?;
-        pretend(&mut redis, sale).await?;
+    for round in 0..arguments.rounds() {
+        let sale = unbooked_sales.next().context("no number")?;
+        create_in_redis(&mut redis, sale).await?;
         let mut outcomes = vec![
             ("GET /health", Load::start(&plan(health(&shop), Duration::ZERO))?.finish().await?),
-            ("accepted", Load::start(&plan(ask(&shop, sale, 202), Duration::ZERO))?.finish().await?),
-            ("sold out", Load::start(&plan(ask(&shop, sold_out, 409), Duration::ZERO))?.finish().await?),
+            ("accepted", Load::start(&plan(purchase(&shop, sale, 202), Duration::ZERO))?.finish().await?),
+            ("sold out", Load::start(&plan(purchase(&shop, sold_out, 409), Duration::ZERO))?.finish().await?),
             (
                 "yardstick: the script, native client",
                 Load::start(&plan(
@@ -125,15 +125,17 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
             ),
             (
                 "yardstick: native axum, the script",
-                Load::start(&plan(ask(&native, for_native, 202), Duration::ZERO))?.finish().await?,
+                Load::start(&plan(purchase(&native, for_native, 202), Duration::ZERO))?.finish().await?,
             ),
         ];
         if let Some(spin) = &spin {
-            let sale = pretended.next().context("no number")?;
-            pretend(&mut redis, sale).await?;
+            let sale = unbooked_sales.next().context("no number")?;
+            create_in_redis(&mut redis, sale).await?;
             outcomes.push(("spin up: GET /health", Load::start(&plan(health(spin), Duration::ZERO))?.finish().await?));
-            outcomes
-                .push(("spin up: accepted", Load::start(&plan(ask(spin, sale, 202), Duration::ZERO))?.finish().await?));
+            outcomes.push((
+                "spin up: accepted",
+                Load::start(&plan(purchase(spin, sale, 202), Duration::ZERO))?.finish().await?,
+            ));
         }
         accepted = outcomes[1].1.clone();
         for (place, (name, outcome)) in outcomes.into_iter().enumerate() {
@@ -144,21 +146,22 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
             }
         }
     }
-    // At four fifths of what it can do.
+    // Paced to four fifths of that throughput.
     let pause =
         Duration::from_secs_f64(connections as f64 / (accepted.per_second * 0.8)).saturating_sub(accepted.p50 / 2);
-    let sale = pretended.next().context("no number")?;
-    pretend(&mut redis, sale).await?;
-    let paced = Load::start(&plan(ask(&shop, sale, 202), pause))?.finish().await?;
+    let sale = unbooked_sales.next().context("no number")?;
+    create_in_redis(&mut redis, sale).await?;
+    let paced = Load::start(&plan(purchase(&shop, sale, 202), pause))?.finish().await?;
     rows.push(("accepted, at a measured pace", vec![paced]));
-    let sale = make(&mut client, &admin, product, PLENTY).await?;
-    let both = Load::start(&plan(ask(&shop, sale, 202), Duration::ZERO))?.finish().await?;
-    rows.push(("accepted, while others become orders", vec![both]));
+    let sale = create(&mut client, &admin, product, PLENTY).await?;
+    let both = Load::start(&plan(purchase(&shop, sale, 202), Duration::ZERO))?.finish().await?;
+    rows.push(("accepted, while tickets become orders", vec![both]));
 
     let rows: Vec<_> = rows.into_iter().map(|(name, rounds)| Row { name: name.to_owned(), rounds }).collect();
     println!(
         "\nflash sale, {connections} connections, {} × {} s each, interleaved",
-        arguments.rounds, arguments.seconds
+        arguments.rounds(),
+        arguments.seconds
     );
     table::print(&rows);
     println!();
@@ -170,7 +173,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     ] {
         table::compare(&rows, name, of, target);
     }
-    let sale = make(&mut client, &admin, product, PLENTY).await?;
+    let sale = create(&mut client, &admin, product, PLENTY).await?;
     booking(scratch, &mut mysql, &mut redis, sale, first).await?;
     for subject in [Some(shop), Some(native), spin].into_iter().flatten() {
         subject.stop();
@@ -178,7 +181,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     Ok(())
 }
 
-/// How fast tickets become orders, when the shop does nothing else.
+/// How fast tickets become orders when the shop does nothing else.
 async fn booking(
     scratch: &TemporaryShop,
     mysql: &mut MySqlConnection,
@@ -188,7 +191,7 @@ async fn booking(
 ) -> anyhow::Result<()> {
     const BOOKED: &str = "SELECT COUNT(*) FROM seckill_tickets WHERE activity_id = ?";
     const TICKETS: i64 = 20_000;
-    // What was sold before is booked first.
+    // Tickets from before are booked first: this waits until none has been for 3 s.
     let patience = Duration::from_secs(120);
     let begun = Instant::now();
     while sqlx::query_scalar::<_, Option<i64>>(
