@@ -4,8 +4,8 @@ use clap::Args;
 
 use crate::address::{Mysql, Redis};
 
-/// Which databases to use. The URLs are plain strings because clap's message about one that it can't parse would show the
-/// password.
+/// Which databases to use. The URLs are plain strings because clap's message about one that it can't parse would show
+/// the password.
 #[derive(Args, Clone, Default)]
 pub struct DatabaseUrls {
     /// mysql://user:password@host:port/database[?ssl-mode=…]

@@ -44,8 +44,8 @@ fn all_in(manifest: &str, root: &Path) -> anyhow::Result<Vec<Function>> {
 
 /// The `cargo` that runs this command, with this checkout's target folder, to which `spin.toml` refers.
 ///
-/// The variables that `cargo run` sets are removed: some build scripts depend on them, so dependencies would be recompiled
-/// each time one uses `cargo` in a shell and through this command in turn.
+/// The variables that `cargo run` sets are removed: some build scripts depend on them, so dependencies would be
+/// recompiled each time one uses `cargo` in a shell and through this command in turn.
 pub fn cargo(project: &Project) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {

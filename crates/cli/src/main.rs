@@ -94,7 +94,8 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        // On the main thread, since child processes are terminated when the thread that spawned them ends (see `process`).
+        // On the main thread, since child processes are terminated when the thread that spawned them ends (see
+        // `process`).
         .and_then(|runtime| runtime.block_on(run(cli.command)));
     match outcome {
         Ok(code) => code,

@@ -68,8 +68,8 @@ impl TemporaryShop {
         Ok(Self { databases, variables, project, _folder: folder })
     }
 
-    /// Runs `cargo mall up` in a process of its own, with `overrides` of the variables. Its output goes to `log`, if there
-    /// is one.
+    /// Runs `cargo mall up` in a process of its own, with `overrides` of the variables. Its output goes to `log`, if
+    /// there is one.
     pub async fn serve(&self, overrides: &[(&str, &str)], log: Option<&Path>) -> anyhow::Result<ServerProcess> {
         let mut command = this_program()?;
         command

@@ -57,8 +57,8 @@ fn config(pooled_memory: Option<usize>) -> Config {
     config.epoch_interruption(true);
     if let Some(memory) = pooled_memory {
         let mut pool = PoolingAllocationConfig::new();
-        // This reserves address space only. A component consists of a handful of core instances, one with a dependency of
-        // about twice as many.
+        // This reserves address space only. A component consists of a handful of core instances, one with a dependency
+        // of about twice as many.
         pool.total_component_instances(MAX_INSTANCES)
             .total_core_instances(MAX_INSTANCES * 10)
             .total_memories(MAX_INSTANCES * 2)

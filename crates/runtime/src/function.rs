@@ -143,8 +143,8 @@ impl HandlerState for Service {
     }
 }
 
-/// Decides when an instance is dropped. It is polled whenever the instance waits or yields, and a guest that is computing
-/// yields too: this is what stops an endless loop.
+/// Decides when an instance is dropped. It is polled whenever the instance waits or yields, and a guest that is
+/// computing yields too: this is what stops an endless loop.
 pub struct Expiration {
     idle_timeout: Duration,
     request_timeout: Duration,
@@ -164,7 +164,8 @@ impl WorkerExpiration for Expiration {
             WorkerStatus::Requests | WorkerStatus::PostReturn => self.request_timeout,
         };
         let deadline = (start + timeout).into();
-        // The timer may fire early but never late. Resetting it for every request would cost more than an early wake-up.
+        // The timer may fire early but never late. Resetting it for every request would cost more than an early
+        // wake-up.
         if self.timer.deadline() > deadline || self.timer.is_elapsed() {
             self.timer.as_mut().reset(deadline);
         }

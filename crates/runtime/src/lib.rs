@@ -1,8 +1,8 @@
 //! The embedded runtime: runs a `spin.toml` where Spin is not installed.
 //!
 //! It reads the same manifest, offers the same interfaces (`wasi:http`, `spin:mysql`, `spin:redis`, `spin:variables`,
-//! Redis triggers) and refuses what Spin refuses. It improves on Spin only in ways that functions don't notice: it pools
-//! connections, reconnects its triggers and stops gracefully.
+//! Redis triggers) and refuses what Spin refuses. It improves on Spin only in ways that functions don't notice: it
+//! pools connections, reconnects its triggers and stops gracefully.
 
 mod allowed_hosts;
 mod app;

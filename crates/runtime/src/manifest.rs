@@ -1,5 +1,5 @@
-//! The parts of `spin.toml` that this runtime supports. An unknown key that could change behaviour is an error; keys that
-//! only concern tools are ignored.
+//! The parts of `spin.toml` that this runtime supports. An unknown key that could change behaviour is an error; keys
+//! that only concern tools are ignored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The output of functions. Every request logs a line, so this must be fast: instances append complete lines to a buffer,
-//! and one thread each for stdout and stderr writes them in batches.
+//! The output of functions. Every request logs a line, so this must be fast: instances append complete lines to a
+//! buffer, and one thread each for stdout and stderr writes them in batches.
 
 use std::io::Write;
 use std::pin::Pin;

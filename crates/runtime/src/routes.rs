@@ -71,7 +71,8 @@ impl<T> Router<T> {
 }
 
 impl<T> Match<'_, '_, T> {
-    /// Sets the headers that describe the match to the component. As in Spin, a value that can't be a header is left out.
+    /// Sets the headers that describe the match to the component. As in Spin, a value that can't be a header is left
+    /// out.
     pub fn set_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in self.headers {
             headers.insert(name.clone(), value.clone());

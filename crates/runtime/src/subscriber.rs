@@ -1,5 +1,5 @@
-//! The Redis trigger. As in Spin, messages from one address are handled one at a time, each in a new instance. Spin exits
-//! when Redis is gone; this reconnects.
+//! The Redis trigger. As in Spin, messages from one address are handled one at a time, each in a new instance. Spin
+//! exits when Redis is gone; this reconnects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -195,8 +195,8 @@ impl PackageManager {
     }
 }
 
-/// Debian starts a service when it is installed, unless this policy forbids it, and at every boot, unless it is disabled.
-/// This does both while it exists.
+/// Debian starts a service when it is installed, unless this policy forbids it, and at every boot, unless it is
+/// disabled. This prevents both.
 struct NoServices {
     has_created_policy: bool,
     redis: bool,

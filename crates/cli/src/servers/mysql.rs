@@ -21,7 +21,7 @@ use crate::{
 const USER: &str = "mall";
 const DATABASE: &str = "mall";
 
-/// Prefers MariaDB: AppArmor profiles confine MySQL to /var/lib.
+/// Prefers MariaDB, since AppArmor profiles often confine MySQL to /var/lib.
 pub fn program() -> Option<PathBuf> {
     find_program(&["mariadbd", "mysqld"])
 }
@@ -131,8 +131,8 @@ async fn initialise(folder: &Path, data: &Path, program: &Path, product: Product
     Ok(())
 }
 
-/// If this command runs as root, so does the server. If it changed its user, the kernel would no longer terminate it with
-/// this process, and the data would have to belong to that user. It listens on 127.0.0.1 only.
+/// If this command runs as root, so does the server. If it changed its user, the kernel would no longer terminate it
+/// with this process, and the data would have to belong to that user. It listens on 127.0.0.1 only.
 fn as_root() -> Option<&'static str> {
     rustix::process::geteuid().is_root().then_some("--user=root")
 }

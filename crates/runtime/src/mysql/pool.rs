@@ -1,8 +1,8 @@
 //! A pool of MySQL connections for each address.
 //!
 //! A connection is reset before it is reused, so that no session sees another's transaction, variables or locks. It is
-//! closed instead if its statements may have changed something that a reset doesn't restore, or if it was dropped during
-//! a statement.
+//! closed instead if its statements may have changed something that a reset doesn't restore, or if it was dropped
+//! during a statement.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! Converts between MySQL's types and those of `spin:mysql`. As in Spin, a row with a type that has no counterpart is an
-//! error.
+//! Converts between MySQL's types and those of `spin:mysql`. As in Spin, a row with a type that has no counterpart is
+//! an error.
 
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::prelude::FromValue;

@@ -1,5 +1,5 @@
-//! Connections to Redis: one for each address, shared and reopened when it breaks, and a dedicated one for a function that
-//! uses commands which change the connection's state.
+//! Connections to Redis: one for each address, shared and reopened when it breaks, and a dedicated one for a function
+//! that uses commands which change the connection's state.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
