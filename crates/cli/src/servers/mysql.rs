@@ -108,9 +108,9 @@ async fn initialise(folder: &Path, data: &Path, program: &Path, product: Product
             let installer = find_program(&["mariadb-install-db", "mysql_install_db"])
                 .context("mariadb-install-db is missing: install MariaDB's whole server package")?;
             let mut command = Command::new(installer);
-            command
-                .args(["--no-defaults", "--skip-test-db", "--skip-name-resolve"])
-                .arg("--auth-root-authentication-method=socket");
+            command.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=socket"]);
+            // Adds no entries for this machine's host name: the server resolves none, and would warn of them.
+            command.arg("--cross-bootstrap");
             command
         }
         Product::MySql => {
