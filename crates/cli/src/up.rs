@@ -105,13 +105,13 @@ async fn serve(
     let variables = variables::retain_declared(project, variables)?;
     let ran = database::migrate(&databases.mysql).await?;
     eprintln!("{}", migrate::summary(ran));
-    if !arguments.no_demo {
-        let loaded = demo::load(project, &databases.mysql).await?;
-        eprintln!("{}", loaded.summary());
-    }
-
     let mut shop = Shop::start(project, arguments.runtime, arguments.listen, variables).await?;
     shop.ready(Duration::from_secs(60)).await?;
+    if !arguments.no_demo {
+        // Not before the start, which compiles the functions the first time: the demo's jobs would be overdue by then.
+        let outcome = demo::load(project, &databases.mysql).await?;
+        eprintln!("{}", outcome.summary());
+    }
     tokio::spawn(wake_workers_regularly(project.clone(), databases.redis.clone()));
     let run_file = project.write_run_file(&RunningShop {
         base_url: shop.base_url(),

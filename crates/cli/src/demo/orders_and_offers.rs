@@ -11,6 +11,9 @@ use crate::{project::random_hex, variables};
 
 const ORDERS_AND_OFFERS: &str = include_str!("../../demo/orders_and_offers.toml");
 const DAY_MS: i64 = 24 * 3600 * 1000;
+/// How long after the demo data is loaded its flash sale starts. The function `drain` opens the sale before; if it were
+/// late, it would warn that Redis may have lost tickets.
+const FLASH_SALE_STARTS_AFTER_MS: i64 = 10_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,7 +117,7 @@ pub async fn add(connection: &mut MySqlConnection, catalog: &Catalog, now: i64) 
     Ok(())
 }
 
-/// Writes the same rows as the function `seckill`. The function `drain` opens the sale when the shop starts.
+/// Writes the same rows as the function `seckill`. The function `drain` opens the sale when it is woken next.
 async fn add_flash_sale(
     connection: &mut MySqlConnection,
     catalog: &Catalog,
@@ -122,7 +125,8 @@ async fn add_flash_sale(
     now: i64,
 ) -> anyhow::Result<()> {
     let (_, product) = catalog.product(&sale.product)?;
-    let ends_at = now + sale.days * DAY_MS;
+    let starts_at = now + FLASH_SALE_STARTS_AFTER_MS;
+    let ends_at = starts_at + sale.days * DAY_MS;
     let activity = sqlx::query(
         "INSERT INTO seckill_activities (product_id, price_cents, stock, per_user_limit, starts_at, ends_at, created_at)
          VALUES (?, ?, ?, 1, ?, ?, ?)",
@@ -130,7 +134,7 @@ async fn add_flash_sale(
     .bind(product.id)
     .bind(sale.price_cents)
     .bind(sale.stock)
-    .bind(now)
+    .bind(starts_at)
     .bind(ends_at)
     .bind(now)
     .execute(&mut *connection)
