@@ -1,4 +1,5 @@
-//! Where a database is: as a URL on the command line, as Spin variables for the functions, as options for our own clients.
+//! The address of a database: as a URL on the command line, as Spin variables for the functions, and as options of this
+//! command's own clients.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -7,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use url::Url;
 
-/// What needs no encoding in any part of a URL.
+/// All characters that may have to be encoded in some part of a URL.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub type Variables = BTreeMap<String, String>;
@@ -27,7 +28,7 @@ pub struct Mysql {
 pub struct Redis {
     /// `host:port`
     pub host: String,
-    /// Empty, or `user:password@`, as it stands in a URL.
+    /// Empty, or `user:password@`, encoded as in a URL.
     pub auth: String,
 }
 
@@ -35,14 +36,14 @@ impl FromStr for Mysql {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        const FORM: &str = "a MySQL URL reads mysql://user:password@host:port/database[?ssl-mode=…]";
+        const FORM: &str = "a MySQL URL has the form mysql://user:password@host:port/database[?ssl-mode=…]";
         let url = Url::parse(text).ok().filter(|url| url.scheme() == "mysql").context(FORM)?;
         let user = decode(url.username())?;
         let database = decode(url.path().trim_matches('/'))?;
-        ensure!(!user.is_empty(), "no user in the MySQL URL: {FORM}");
-        ensure!(!database.is_empty() && !database.contains('/'), "no database in the MySQL URL: {FORM}");
+        ensure!(!user.is_empty(), "the MySQL URL has no user: {FORM}");
+        ensure!(!database.is_empty() && !database.contains('/'), "the MySQL URL has no database: {FORM}");
         for (name, value) in url.query_pairs() {
-            ensure!(name == "ssl-mode", "`{name}` in the MySQL URL is not known: {FORM}");
+            ensure!(name == "ssl-mode", "the MySQL URL has an unknown parameter `{name}`: {FORM}");
             ssl_mode(&value)?;
         }
         Ok(Self {
@@ -66,21 +67,21 @@ impl Mysql {
         ]
     }
 
-    /// From the variables that say where MySQL is, if they do.
+    /// The address that the variables `mysql_…` give, if `mysql_host` is set.
     pub fn from_variables(variables: &Variables) -> anyhow::Result<Option<Self>> {
         let Some(host) = variables.get("mysql_host") else { return Ok(None) };
         let get = |name: &str, default: &str| variables.get(name).map_or_else(|| default.to_owned(), Clone::clone);
-        let stated = Self {
+        let mysql = Self {
             host: host.clone(),
             user: get("mysql_user", "mall"),
             password: get("mysql_password", ""),
             database: get("mysql_database", "mall"),
             params: get("mysql_params", ""),
         };
-        Ok(Some(stated.to_url().parse().context("SPIN_VARIABLE_MYSQL_…")?))
+        Ok(Some(mysql.to_url().parse().context("SPIN_VARIABLE_MYSQL_…")?))
     }
 
-    /// With the password: for files and environments of our own, never for a terminal.
+    /// Contains the password: for private files and the environment of child processes, never for a terminal.
     pub fn to_url(&self) -> String {
         let Self { host, params, .. } = self;
         let (user, password, database) = (encode(&self.user), encode(&self.password), encode(&self.database));
@@ -106,7 +107,7 @@ fn ssl_mode(text: &str) -> anyhow::Result<MySqlSslMode> {
         "required" => MySqlSslMode::Required,
         "verify-ca" => MySqlSslMode::VerifyCa,
         "verify-identity" => MySqlSslMode::VerifyIdentity,
-        _ => bail!("ssl-mode is disabled, preferred, required, verify-ca or verify-identity, not `{text}`"),
+        _ => bail!("ssl-mode must be disabled, preferred, required, verify-ca or verify-identity, not `{text}`"),
     })
 }
 
@@ -114,16 +115,16 @@ impl FromStr for Redis {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        const FORM: &str = "a Redis URL reads redis://[user:password@]host:port";
+        const FORM: &str = "a Redis URL has the form redis://[user:password@]host:port";
         let url = Url::parse(text).ok().filter(|url| url.scheme() == "redis").context(FORM)?;
         ensure!(
             url.path().trim_matches('/').is_empty() && url.query().is_none(),
-            "the shop uses several databases of its Redis, so the URL names none: {FORM}"
+            "the shop uses several Redis databases, so the URL must not name one: {FORM}"
         );
         let (user, password) = (decode(url.username())?, decode(url.password().unwrap_or_default())?);
         let auth = match (user.as_str(), password.as_str()) {
             ("", "") => String::new(),
-            // Redis's own name for who gives a password alone.
+            // The user that Redis assumes if only a password is given.
             ("", password) => format!("default:{}@", encode(password)),
             (user, password) => format!("{}:{}@", encode(user), encode(password)),
         };
@@ -147,7 +148,7 @@ impl Redis {
     }
 }
 
-/// Without what is secret.
+/// Leaves out the password.
 impl fmt::Display for Mysql {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.host)
@@ -161,11 +162,11 @@ impl fmt::Display for Redis {
 }
 
 fn host_and_port(url: &Url, default: u16) -> anyhow::Result<String> {
-    let host = url.host_str().filter(|host| !host.is_empty()).context("no host in the URL")?;
+    let host = url.host_str().filter(|host| !host.is_empty()).context("the URL has no host")?;
     Ok(format!("{host}:{}", url.port().unwrap_or(default)))
 }
 
-/// `host:port` in parts; `[::1]:3306` included.
+/// Splits `host:port`, also if the host is an IPv6 address in brackets.
 pub fn split(address: &str, default: u16) -> (String, u16) {
     match address.rsplit_once(':') {
         Some((host, port)) => (host.trim_matches(['[', ']']).to_owned(), port.parse().unwrap_or(default)),
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mysql_url_in_parts_and_back() {
+    fn a_mysql_url_is_parsed_and_formatted() {
         let mysql: Mysql = "mysql://shop:p%40ss%2Fword@db.example:3307/mall?ssl-mode=required".parse().unwrap();
         assert_eq!(
             mysql,
@@ -204,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn ports_have_their_defaults() {
+    fn default_ports_are_added() {
         assert_eq!("mysql://a:b@h/d".parse::<Mysql>().unwrap().host, "h:3306");
         assert_eq!("redis://h".parse::<Redis>().unwrap().host, "h:6379");
         assert_eq!(split("[::1]:3306", 1), ("::1".to_owned(), 3306));
     }
 
     #[test]
-    fn what_is_not_a_mysql_url() {
+    fn invalid_mysql_urls_are_refused() {
         for text in [
             "",
             "nonsense",
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn redis_urls() {
+    fn redis_urls_are_parsed() {
         let auth = |text: &str| text.parse::<Redis>().unwrap().auth;
         assert_eq!(auth("redis://h:1"), "");
         assert_eq!(auth("redis://:secret@h:1/"), "default:secret@");
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_say_where_too() {
+    fn variables_give_an_address() {
         let variables = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let none: Variables = variables(&[("mysql_user", "x")]);
         assert_eq!(Mysql::from_variables(&none).unwrap(), None);

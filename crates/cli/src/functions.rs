@@ -1,47 +1,51 @@
-//! The functions of `spin.toml`, built for Wasm.
+//! Builds the functions of `spin.toml` to Wasm.
 
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{process::Guarded, project::Project, ui};
+use crate::{process::ChildProcess, project::Project, ui};
 
 pub const TARGET: &str = "wasm32-wasip2";
 
 pub struct Function {
-    /// The component.
+    /// The component's name.
     pub name: String,
-    /// Named as the component is, and its folder under `functions/`; unless the shop has put another one in its place.
+    /// The Cargo package. It has the component's name unless the shop has replaced the function by another one.
     pub package: String,
     pub wasm: PathBuf,
 }
 
-/// All components that this checkout has the source of.
+/// All components that are built from this checkout.
 pub fn all(project: &Project) -> anyhow::Result<Vec<Function>> {
     let text = fs::read_to_string(project.manifest()).context("spin.toml can't be read")?;
-    let manifest: toml::Table = text.parse().context("spin.toml is not valid TOML")?;
+    all_in(&text, &project.root)
+}
+
+fn all_in(manifest: &str, root: &Path) -> anyhow::Result<Vec<Function>> {
+    let manifest: toml::Table = manifest.parse().context("spin.toml is not valid TOML")?;
     let components =
         manifest.get("component").and_then(|table| table.as_table()).context("spin.toml has no components")?;
     let functions = components.iter().filter_map(|(name, component)| {
         let source = component.get("source")?.as_str()?;
         component.get("build")?;
-        let wasm = project.root.join(source);
+        let wasm = root.join(source);
         let package = wasm.file_stem()?.to_str()?.replace('_', "-");
         Some(Function { name: name.clone(), package, wasm })
     });
     Ok(functions.collect())
 }
 
-/// `cargo`, as it was called, with this checkout's own target folder: that is where `spin.toml` looks.
+/// The `cargo` that runs this command, with this checkout's target folder, to which `spin.toml` refers.
 ///
-/// It does not see what `cargo run` says of this package: build scripts watch those variables, so dependencies would be
-/// compiled anew each time a shell's `cargo` and this one take turns.
+/// The variables that `cargo run` sets are removed: some build scripts depend on them, so dependencies would be
+/// recompiled each time one uses `cargo` in a shell and through this command in turn.
 pub fn cargo(project: &Project) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
@@ -59,7 +63,7 @@ pub fn package_arguments(functions: &[Function]) -> impl Iterator<Item = &str> {
     functions.iter().flat_map(|function| ["--package", function.package.as_str()])
 }
 
-/// The packages under `examples/`: what can be put in the place of a function, built for tests.
+/// The packages under `examples/`. They can replace functions, and tests do that.
 pub fn examples(project: &Project) -> anyhow::Result<Vec<Function>> {
     let folder = project.root.join("examples");
     let mut examples = Vec::new();
@@ -71,7 +75,7 @@ pub fn examples(project: &Project) -> anyhow::Result<Vec<Function>> {
     Ok(examples)
 }
 
-/// Builds the functions of `spin.toml` in one go.
+/// Builds all functions of `spin.toml`.
 pub async fn build(project: &Project) -> anyhow::Result<Vec<Function>> {
     build_these(project, all(project)?).await
 }
@@ -89,14 +93,14 @@ pub async fn build_these(project: &Project, functions: Vec<Function>) -> anyhow:
             .env("CARGO_TERM_COLOR", "always")
             .stderr(Stdio::piped());
     }
-    let mut build = Guarded::spawn("cargo", &mut command, Duration::from_secs(5))?;
-    let watcher = build.take_stderr().map(|stderr| {
+    let mut build = ChildProcess::spawn("cargo", &mut command, Duration::from_secs(5))?;
+    let reader = build.take_stderr().map(|stderr| {
         let step = step.clone();
-        std::thread::spawn(move || follow(stderr, &step))
+        std::thread::spawn(move || show_progress(stderr, &step))
     });
     let status = build.wait().await;
-    if let Some(watcher) = watcher {
-        let _ = watcher.join();
+    if let Some(reader) = reader {
+        let _ = reader.join();
     }
     ensure!(status.success(), "the functions could not be built");
     for function in &functions {
@@ -111,13 +115,13 @@ pub async fn build_these(project: &Project, functions: Vec<Function>) -> anyhow:
     Ok(functions)
 }
 
-/// Cargo's own progress line turned into ours; everything else (warnings, errors) stays as it is.
-fn follow(stderr: impl std::io::Read, step: &ui::Step) {
+/// Shows Cargo's progress in `step`, and passes on its warnings and errors.
+fn show_progress(stderr: impl std::io::Read, step: &ui::Step) {
     let mut reader = BufReader::new(stderr);
     let mut chunk = Vec::new();
     loop {
         chunk.clear();
-        // Progress lines end in \r, all others in \n.
+        // Progress lines end with \r, all others with \n.
         match read_line(&mut reader, &mut chunk) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
@@ -125,9 +129,9 @@ fn follow(stderr: impl std::io::Read, step: &ui::Step) {
         let line = String::from_utf8_lossy(&chunk);
         for part in line.trim_end_matches(['\n', '\r']).split('\r') {
             let plain = without_colour(part);
-            if let Some((done, of, now)) = progress(&plain) {
-                step.count(done, of, now);
-            } else if !is_chatter(&plain) {
+            if let Some((done, total, units)) = progress(&plain) {
+                step.set_progress(done, total, units);
+            } else if !is_status(&plain) {
                 step.line(part);
             }
         }
@@ -155,16 +159,17 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<u
     }
 }
 
-/// `Building [====>   ] 12/345: serde, tokio`
+/// Parses `Building [====>   ] 12/345: serde, tokio`.
 fn progress(line: &str) -> Option<(u64, u64, &str)> {
     let rest = line.trim_start().strip_prefix("Building")?;
     let (_, rest) = rest.split_once("] ")?;
-    let (numbers, now) = rest.split_once(": ").unwrap_or((rest, ""));
-    let (done, of) = numbers.trim().split_once('/')?;
-    Some((done.parse().ok()?, of.parse().ok()?, now))
+    let (numbers, units) = rest.split_once(": ").unwrap_or((rest, ""));
+    let (done, total) = numbers.trim().split_once('/')?;
+    Some((done.parse().ok()?, total.parse().ok()?, units))
 }
 
-fn is_chatter(line: &str) -> bool {
+/// Whether a line only says what Cargo is doing.
+fn is_status(line: &str) -> bool {
     const WORDS: [&str; 9] =
         ["Compiling", "Downloading", "Downloaded", "Updating", "Locking", "Finished", "Fresh", "Adding", "Building"];
     let line = line.trim_start();
@@ -176,13 +181,13 @@ fn without_colour(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\u{1b}') {
         plain.push_str(before);
-        // A control sequence ends with its first letter.
+        // An escape sequence ends with its first letter.
         rest = after.find(|c: char| c.is_ascii_alphabetic()).and_then(|end| after.get(end + 1..)).unwrap_or_default();
     }
     plain + rest
 }
 
-/// Rust for Wasm, if this toolchain does not have it yet.
+/// Installs Rust's target for Wasm if this toolchain doesn't have it.
 pub fn add_target(project: &Project) -> anyhow::Result<()> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
@@ -191,11 +196,11 @@ pub fn add_target(project: &Project) -> anyhow::Result<()> {
         .output()
         .context("rustc can't be run")?;
     let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    let there = fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
-    if there {
+    let is_installed = fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_some());
+    if is_installed {
         return Ok(());
     }
-    let step = ui::step(&format!("Adding Rust's target {TARGET}"));
+    let step = ui::step(&format!("Installing Rust's target {TARGET}"));
     let added = Command::new("rustup")
         .args(["target", "add", TARGET])
         .current_dir(&project.root)
@@ -206,7 +211,7 @@ pub fn add_target(project: &Project) -> anyhow::Result<()> {
     drop(step);
     match added {
         Ok(status) if status.success() => Ok(()),
-        _ => bail!("Rust's target {TARGET} is missing: type `rustup target add {TARGET}`"),
+        _ => bail!("Rust's target {TARGET} is missing: run `rustup target add {TARGET}`"),
     }
 }
 
@@ -215,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_cargos_progress() {
+    fn cargos_progress_is_parsed() {
         let line =
             without_colour("\u{1b}[K\u{1b}[1m\u{1b}[36m    Building\u{1b}[0m [====>    ] 12/345: serde, tokio(bin)");
         assert_eq!(progress(&line), Some((12, 345, "serde, tokio(bin)")));
@@ -223,9 +228,21 @@ mod tests {
     }
 
     #[test]
-    fn warnings_are_not_chatter() {
-        assert!(is_chatter("   Compiling serde v1.0.0"));
-        assert!(!is_chatter("warning: unused variable: `x`"));
-        assert!(!is_chatter("  --> src/lib.rs:1:1"));
+    fn functions_are_the_components_with_a_build() {
+        let manifest = "[component.a-b]\nsource = \"target/a_b.wasm\"\nbuild = { command = \"x\", watch = [\"y\"] }\n\
+                        [component.c]\nsource = \"c.wasm\"\n[component.d]\nsource = \"d.wasm\"\n\
+                        [component.d.build]\ncommand = \"x\"\n";
+        let functions = all_in(manifest, Path::new("/root")).unwrap();
+        let found: Vec<_> =
+            functions.iter().map(|function| (function.name.as_str(), function.package.as_str())).collect();
+        assert_eq!(found, [("a-b", "a-b"), ("d", "d")]);
+        assert_eq!(functions[0].wasm, Path::new("/root/target/a_b.wasm"));
+    }
+
+    #[test]
+    fn warnings_are_not_status_lines() {
+        assert!(is_status("   Compiling serde v1.0.0"));
+        assert!(!is_status("warning: unused variable: `x`"));
+        assert!(!is_status("  --> src/lib.rs:1:1"));
     }
 }

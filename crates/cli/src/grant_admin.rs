@@ -4,15 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use crate::{Databases, database, project::Project};
+use crate::{database, database_urls::DatabaseUrls, project::Project};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Who becomes an admin; they sign in again to be one
+    /// The user, who has to sign in again to act as an admin
     username: String,
 
     #[command(flatten)]
-    databases: Databases,
+    databases: DatabaseUrls,
 }
 
 pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -26,11 +26,12 @@ pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<Exit
         .await?;
     match user {
         None => bail!("there is no user `{username}`: register first, with POST /api/user/register"),
-        Some((_, role)) if role == "admin" => println!("{username} is an admin already."),
+        Some((_, role)) if role == "admin" => println!("{username} is already an admin."),
         Some((id, _)) => {
             sqlx::query("UPDATE users SET role = 'admin' WHERE id = ?").bind(id).execute(&mut connection).await?;
-            println!("{username} is an admin from the next sign-in on.");
+            println!("{username} will be an admin from the next sign-in on.");
         }
     }
+    database::close(connection).await?;
     Ok(ExitCode::SUCCESS)
 }

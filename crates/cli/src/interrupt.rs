@@ -1,4 +1,4 @@
-//! Ctrl-C and its kin: the first asks for an orderly end, the second does not ask.
+//! Signals that end the command: the first one stops it gracefully, the second one at once.
 
 use std::{future::Future, process::ExitCode};
 
@@ -10,7 +10,7 @@ use tokio::{
 
 #[derive(Clone)]
 pub struct Interrupt {
-    heard: watch::Receiver<bool>,
+    interrupted: watch::Receiver<bool>,
 }
 
 impl Interrupt {
@@ -18,7 +18,7 @@ impl Interrupt {
         let mut int = signal(SignalKind::interrupt())?;
         let mut term = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let (tell, heard) = watch::channel(false);
+        let (sender, interrupted) = watch::channel(false);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -26,24 +26,24 @@ impl Interrupt {
                     _ = term.recv() => {}
                     _ = hangup.recv() => {}
                 }
-                if tell.send_replace(true) {
-                    // Children end with this process (see `process`).
+                if sender.send_replace(true) {
+                    // Child processes are terminated when this one ends (see `process`).
                     std::process::exit(130);
                 }
             }
         });
-        Ok(Self { heard })
+        Ok(Self { interrupted })
     }
 
-    /// Returns once it has been asked for.
+    /// Returns when the command is interrupted.
     pub async fn wait(&self) {
-        let mut heard = self.heard.clone();
-        if heard.wait_for(|heard| *heard).await.is_err() {
+        let mut interrupted = self.interrupted.clone();
+        if interrupted.wait_for(|interrupted| *interrupted).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Runs `work` to its end, or gives it up when interrupted; what it holds is cleaned up by dropping it.
+    /// Runs `work` unless the command is interrupted. Then `work` is dropped, which cleans up after it.
     pub async fn unless<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         tokio::select! {
             result = work => result,
@@ -52,5 +52,5 @@ impl Interrupt {
     }
 }
 
-/// What a shell expects of a program that Ctrl-C ended as it should.
+/// The exit code of a server that was stopped with Ctrl-C.
 pub const STOPPED: ExitCode = ExitCode::SUCCESS;

@@ -1,4 +1,4 @@
-//! `cargo mall jobs`: what waits to be done, and what could not be.
+//! `cargo mall jobs`: the queued and failed background jobs.
 
 use std::{
     process::ExitCode,
@@ -8,7 +8,7 @@ use std::{
 use anyhow::bail;
 use sqlx::{MySqlConnection, Row};
 
-use crate::{Databases, database, project::Project, tick};
+use crate::{database, database_urls::DatabaseUrls, project::Project, tick};
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -17,12 +17,12 @@ pub struct Arguments {
     command: Option<Command>,
 
     #[command(flatten)]
-    databases: Databases,
+    databases: DatabaseUrls,
 }
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Have dead jobs tried again from the start
+    /// Retry dead jobs, with all their attempts
     Retry(Retry),
 }
 
@@ -38,7 +38,7 @@ struct Retry {
     queue: Option<String>,
 
     #[command(flatten)]
-    databases: Databases,
+    databases: DatabaseUrls,
 }
 
 pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -48,7 +48,7 @@ pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<Exit
     }
 }
 
-async fn connect(project: &Project, databases: &Databases) -> anyhow::Result<MySqlConnection> {
+async fn connect(project: &Project, databases: &DatabaseUrls) -> anyhow::Result<MySqlConnection> {
     let mut connection = database::connect(&project.mysql(databases)?).await?;
     database::expect_tables(&mut connection).await?;
     Ok(connection)
@@ -59,7 +59,7 @@ fn now() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
-async fn list(project: &Project, databases: &Databases) -> anyhow::Result<ExitCode> {
+async fn list(project: &Project, databases: &DatabaseUrls) -> anyhow::Result<ExitCode> {
     const QUEUES: &str = "
         SELECT queue,
                CAST(SUM(state <> 'dead' AND due_at <= ?) AS SIGNED) AS due,
@@ -69,21 +69,22 @@ async fn list(project: &Project, databases: &Databases) -> anyhow::Result<ExitCo
                CAST(SUM(state = 'dead') AS SIGNED) AS dead,
                MIN(CASE WHEN state <> 'dead' AND due_at <= ? THEN due_at END) AS oldest
         FROM jobs GROUP BY queue ORDER BY queue";
-    const TROUBLE: &str = "
+    const FAILED: &str = "
         SELECT id, queue, state, attempts, payload, last_error FROM jobs
         WHERE state = 'dead' OR (state = 'queued' AND attempts > 0) ORDER BY state, id LIMIT 50";
     let (mut connection, now) = (connect(project, databases).await?, now()?);
     let queues = sqlx::query(QUEUES).bind(now).bind(now).bind(now).bind(now).fetch_all(&mut connection).await?;
     if queues.is_empty() {
-        println!("Nothing waits.");
+        println!("There are no jobs.");
+        database::close(connection).await?;
         return Ok(ExitCode::SUCCESS);
     }
     println!("{:<10} {:>8} {:>8} {:>8} {:>8} {:>6}  oldest due", "queue", "due", "later", "leased", "failing", "dead");
     for row in queues {
         let oldest: Option<i64> = row.try_get("oldest")?;
         let oldest = oldest.map_or("-".to_owned(), |due| {
-            let late = Duration::from_secs(u64::try_from((now - due) / 1000).unwrap_or_default());
-            format!("for {late:?}")
+            let age = Duration::from_secs(u64::try_from((now - due) / 1000).unwrap_or_default());
+            format!("{age:?} ago")
         });
         let number = |name| row.try_get::<i64, _>(name);
         println!(
@@ -96,8 +97,9 @@ async fn list(project: &Project, databases: &Databases) -> anyhow::Result<ExitCo
             number("dead")?,
         );
     }
-    let trouble = sqlx::query(TROUBLE).fetch_all(&mut connection).await?;
-    for row in &trouble {
+    let failed = sqlx::query(FAILED).fetch_all(&mut connection).await?;
+    database::close(connection).await?;
+    for row in &failed {
         let error: Option<String> = row.try_get("last_error")?;
         println!(
             "\n{} {} {}, {} attempts: {}\n  {}",
@@ -106,11 +108,11 @@ async fn list(project: &Project, databases: &Databases) -> anyhow::Result<ExitCo
             row.try_get::<String, _>("queue")?,
             row.try_get::<i32, _>("attempts")?,
             row.try_get::<String, _>("payload")?,
-            error.as_deref().unwrap_or("no error was kept"),
+            error.as_deref().unwrap_or("no error was recorded"),
         );
     }
-    if !trouble.is_empty() {
-        println!("\nTry dead ones again: cargo mall jobs retry ID, or --queue QUEUE");
+    if !failed.is_empty() {
+        println!("\nTo retry dead jobs: cargo mall jobs retry ID, or cargo mall jobs retry --queue QUEUE");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -125,14 +127,15 @@ async fn retry(project: &Project, which: &Retry) -> anyhow::Result<ExitCode> {
         (Some(id), _) => sqlx::query(ONE).bind(now).bind(id),
         (None, queue) => sqlx::query(ALL).bind(now).bind(queue.as_deref().unwrap_or_default()),
     };
-    let revived = query.execute(&mut connection).await?.rows_affected();
-    if revived == 0 {
+    let retried = query.execute(&mut connection).await?.rows_affected();
+    database::close(connection).await?;
+    if retried == 0 {
         bail!("there is no such dead job: `cargo mall jobs` lists them");
     }
-    println!("{revived} jobs will be tried again.");
+    println!("Jobs to be retried: {retried}");
     let redis = project.redis(&which.databases)?;
-    if let Err(error) = tick::ring(project, &redis).await {
-        println!("Nobody could be woken for them, so that takes a moment longer: {error:#}");
+    if let Err(error) = tick::wake_workers(project, &redis).await {
+        println!("The workers could not be woken, so the jobs will wait for the next wake-up: {error:#}");
     }
     Ok(ExitCode::SUCCESS)
 }

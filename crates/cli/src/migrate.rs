@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::{Databases, database, project::Project};
+use crate::{database, database_urls::DatabaseUrls, project::Project};
 
-pub async fn run(project: &Project, databases: Databases) -> anyhow::Result<ExitCode> {
+pub async fn run(project: &Project, databases: DatabaseUrls) -> anyhow::Result<ExitCode> {
     let mysql = project.mysql(&databases)?;
     let ran = database::migrate(&mysql).await?;
     println!("{}", summary(ran));

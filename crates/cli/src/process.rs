@@ -1,4 +1,4 @@
-//! Child processes that never outlive this one.
+//! Child processes that are terminated when this process ends.
 
 use std::{
     fs,
@@ -10,24 +10,25 @@ use std::{
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
-/// A child with a process group of its own: Ctrl-C in the terminal reaches us alone, and we decide who ends when.
-/// Dropping it ends the whole group.
-pub struct Guarded {
+/// A child process in a process group of its own, so that Ctrl-C in the terminal reaches only this process, which then
+/// stops its children in order. Dropping it terminates the group.
+pub struct ChildProcess {
     child: Child,
-    patience: Duration,
-    ended: Option<ExitStatus>,
+    /// How long it may take to exit before it is killed.
+    grace_period: Duration,
+    status: Option<ExitStatus>,
 }
 
-impl Guarded {
-    /// To be called on the main thread: on Linux the child is told to end when the thread that started it does.
-    pub fn spawn(name: &str, command: &mut Command, patience: Duration) -> anyhow::Result<Self> {
+impl ChildProcess {
+    /// Call this on the main thread: on Linux, the child is terminated when the thread that spawned it ends.
+    pub fn spawn(name: &str, command: &mut Command, grace_period: Duration) -> anyhow::Result<Self> {
         command.process_group(0);
         #[cfg(target_os = "linux")]
-        tell_of_our_death(command);
+        terminate_with_parent(command);
         let child = command
             .spawn()
             .with_context(|| format!("{name} can't be started ({})", command.get_program().display()))?;
-        Ok(Self { child, patience, ended: None })
+        Ok(Self { child, grace_period, status: None })
     }
 
     pub fn pid(&self) -> i32 {
@@ -46,18 +47,19 @@ impl Guarded {
         self.child.stderr.take()
     }
 
+    /// The exit status, if it has exited.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        if self.ended.is_none()
+        if self.status.is_none()
             && let Ok(Some(status)) = self.child.try_wait()
         {
-            self.ended = Some(status);
-            // Whoever of its group is still there goes too.
+            self.status = Some(status);
+            // Its own child processes may still be running.
             self.signal(Signal::KILL);
         }
-        self.ended
+        self.status
     }
 
-    /// Waits for the end without holding up the thread.
+    /// Waits until it exits, without blocking the thread.
     pub async fn wait(&mut self) -> ExitStatus {
         loop {
             if let Some(status) = self.exited() {
@@ -73,13 +75,13 @@ impl Guarded {
         }
     }
 
-    /// Asks, waits, and then no longer asks.
+    /// Terminates it, and kills it if it has not exited after the grace period.
     pub fn stop(&mut self) {
         if self.exited().is_some() {
             return;
         }
         self.signal(Signal::TERM);
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.grace_period;
         while self.exited().is_none() {
             if Instant::now() > deadline {
                 self.signal(Signal::KILL);
@@ -89,42 +91,43 @@ impl Guarded {
     }
 }
 
-impl Drop for Guarded {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
 #[cfg(target_os = "linux")]
-fn tell_of_our_death(command: &mut Command) {
+fn terminate_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
-    // SAFETY: between fork and exec only two system calls are made, on values copied before the fork.
+    // SAFETY: between fork and exec, this only makes two system calls, with values copied before the fork.
     unsafe {
         command.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
             match rustix::process::getppid() == Some(parent) {
                 true => Ok(()),
-                false => Err(std::io::Error::other("the parent has gone")),
+                false => Err(std::io::Error::other("the parent process has exited")),
             }
         });
     }
 }
 
-pub fn alive(pid: i32) -> bool {
+pub fn is_running(pid: i32) -> bool {
     Pid::from_raw(pid).is_some_and(|pid| test_kill_process(pid).is_ok())
 }
 
-/// Ends what an earlier run that was killed has left: process `pid`, if its command line still has `mark` in it.
-pub fn end_orphan(pid: i32, mark: &str) {
+/// Terminates a process that outlived an earlier run, which was killed. Another process may have its id by now:
+/// `argument` must be part of its command line.
+pub fn terminate_orphan(pid: i32, argument: &str) {
     let Some(process) = Pid::from_raw(pid) else { return };
     let started = Instant::now();
-    let mut asked = false;
-    // It was asked to end when its parent died, and may be about to.
-    while alive(pid) && command_line(pid).contains(mark) {
+    let mut signalled = false;
+    // It received a signal when its parent died, and may be about to exit.
+    while is_running(pid) && command_line(pid).contains(argument) {
         let waited = started.elapsed();
-        if !asked && waited > Duration::from_secs(5) {
+        if !signalled && waited > Duration::from_secs(5) {
             let _ = kill_process(process, Signal::TERM);
-            asked = true;
+            signalled = true;
         } else if waited > Duration::from_secs(25) {
             let _ = kill_process(process, Signal::KILL);
         }
@@ -140,9 +143,9 @@ fn command_line(pid: i32) -> String {
     ps.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
-/// A program by name: first on the PATH, then where systems put servers.
+/// Finds a program by name: first on the PATH, then in the folders where systems install servers.
 pub fn find_program(names: &[&str]) -> Option<std::path::PathBuf> {
-    const ELSEWHERE: [&str; 12] = [
+    const OTHER_FOLDERS: [&str; 12] = [
         "/usr/sbin",
         "/usr/libexec",
         "/usr/libexec/mysqld",
@@ -157,6 +160,6 @@ pub fn find_program(names: &[&str]) -> Option<std::path::PathBuf> {
         "/opt/homebrew/opt/redis/bin",
     ];
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = std::env::split_paths(&path).chain(ELSEWHERE.iter().map(Into::into)).collect();
+    let folders: Vec<_> = std::env::split_paths(&path).chain(OTHER_FOLDERS.iter().map(Into::into)).collect();
     names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
 }

@@ -1,4 +1,4 @@
-//! What serves the shop: the embedded runtime, or Spin.
+//! The running shop, in the embedded runtime or in Spin.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use crate::{
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
 pub enum Runtime {
-    /// The runtime within this command
+    /// The runtime that is built into this command
     Embedded,
     /// The installed Spin CLI
     Spin,
@@ -57,7 +57,7 @@ impl Shop {
         }
     }
 
-    /// Where a client on this machine finds it.
+    /// The address for clients on this machine.
     pub fn local_address(&self) -> SocketAddr {
         let mut address = self.address();
         if address.ip().is_unspecified() {
@@ -70,15 +70,15 @@ impl Shop {
         format!("http://{}", self.local_address())
     }
 
-    /// Returns when `/health` answers 200.
-    pub async fn ready(&mut self, patience: Duration) -> anyhow::Result<()> {
-        let deadline = tokio::time::Instant::now() + patience;
+    /// Waits until `GET /health` answers 200.
+    pub async fn ready(&mut self, timeout: Duration) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + timeout;
         while !http::answers(self.local_address(), "/health").await {
             if tokio::time::Instant::now() > deadline {
-                bail!("the shop was started, but GET {}/health does not answer 200", self.base_url());
+                bail!("the shop was started, but GET {}/health did not answer 200 in time", self.base_url());
             }
             if let Self::Spin(spin) = self {
-                spin.tend()?;
+                spin.restart_if_exited()?;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -93,18 +93,18 @@ impl Shop {
     }
 }
 
-/// Found out before anything is built or started.
-pub fn check_listen(listen: SocketAddr) -> anyhow::Result<()> {
+/// Checks that the address is free, before anything is built or started.
+pub fn check_is_free(listen: SocketAddr) -> anyhow::Result<()> {
     match TcpListener::bind(listen) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("{listen} is taken: stop what listens there, or choose another address with --listen")
+            bail!("{listen} is in use: stop the program that listens there, or choose another address with --listen")
         }
-        Err(error) => Err(error).with_context(|| format!("can't listen at {listen}")),
+        Err(error) => Err(error).with_context(|| format!("can't listen on {listen}")),
     }
 }
 
-/// The variables of a run: what the environment sets, the databases, and the secret that signs tokens.
+/// The shop's variables: those of the environment, the databases' addresses, and the secret that signs tokens.
 pub fn variables(project: &Project, environment: Variables, databases: &Databases) -> anyhow::Result<Variables> {
     let mut variables: BTreeMap<_, _> = environment;
     variables.extend(databases.variables());

@@ -11,12 +11,13 @@ use load::http;
 use url::Url;
 
 use crate::{
-    Databases as Given, functions,
+    database_urls::DatabaseUrls,
+    functions,
     interrupt::Interrupt,
-    process::Guarded,
+    process::ChildProcess,
     project::Project,
-    scratch::{Scratch, Wanted},
     servers::Durability,
+    temporary_shop::{ShopSettings, TemporaryShop},
 };
 
 #[derive(clap::Args)]
@@ -26,7 +27,7 @@ pub struct Arguments {
     base_url: Option<String>,
 
     #[command(flatten)]
-    databases: Given,
+    databases: DatabaseUrls,
 }
 
 /// The profile of this command itself, so that what both need is compiled once. For the same reason the tools and the
@@ -60,8 +61,8 @@ const END_TO_END: [&str; 11] = [
     "e2e",
 ];
 
-const WANTED: Wanted = Wanted {
-    what: "test",
+const SETTINGS: ShopSettings = ShopSettings {
+    purpose: "test",
     durability: Durability::None,
     // All tests sign in from one address. What was paid stays paid until a test ships it.
     variables: &[("login_rate", "10000"), ("login_burst", "10000"), ("auto_ship", "false")],
@@ -87,7 +88,7 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     check(project, "Checking the lints of what compiles to Wasm", &wasm, &packages).await?;
     functions::build_these(project, functions).await?;
 
-    let scratch = Scratch::start(project, &WANTED).await?;
+    let scratch = TemporaryShop::start(project, &SETTINGS).await?;
     let log = project.state.join("test-shop.log");
     let shop = scratch.serve(&[], Some(&log)).await?;
     let mut code = ExitCode::SUCCESS;
@@ -109,7 +110,7 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-async fn against(project: &Project, base_url: &str, given: Given) -> anyhow::Result<ExitCode> {
+async fn against(project: &Project, base_url: &str, given: DatabaseUrls) -> anyhow::Result<ExitCode> {
     let base_url = base_url.trim_end_matches('/');
     let address = resolve(base_url)?;
     ensure!(http::answers(address, "/health").await, "no shop answers at {base_url}: GET /health is not 200");
@@ -136,7 +137,7 @@ async fn check(project: &Project, what: &str, arguments: &[&str], packages: &[&s
     if arguments.first() == Some(&"clippy") {
         command.args(["--", "-D", "warnings"]);
     }
-    let status = Guarded::spawn("cargo", &mut command, Duration::from_secs(5))?.wait().await;
+    let status = ChildProcess::spawn("cargo", &mut command, Duration::from_secs(5))?.wait().await;
     if !status.success() {
         bail!("`cargo {}` failed", arguments.join(" "));
     }
@@ -188,6 +189,6 @@ fn cargo_test(project: &Project, which: &[&str], base_url: &str) -> anyhow::Resu
 
 /// The runner's output goes straight to the terminal, its exit code becomes ours.
 async fn finish(mut tests: Command) -> anyhow::Result<ExitCode> {
-    let status = Guarded::spawn("cargo test", &mut tests, Duration::from_secs(5))?.wait().await;
+    let status = ChildProcess::spawn("cargo test", &mut tests, Duration::from_secs(5))?.wait().await;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -1,19 +1,19 @@
-//! Progress: a spinner or a bar on a terminal, plain lines elsewhere. All on stderr.
+//! Shows progress on stderr: a spinner or a bar on a terminal, else plain lines.
 
 use std::{io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-/// Clones show the same line, which goes with the last of them.
+/// A step that takes a while. Clones share a line, which is removed with the last of them.
 #[derive(Clone)]
 pub struct Step {
     bar: Option<ProgressBar>,
 }
 
-/// Something that takes a while.
-pub fn step(what: &str) -> Step {
+/// Begins a step.
+pub fn step(name: &str) -> Step {
     if !std::io::stderr().is_terminal() {
-        eprintln!("{what} …");
+        eprintln!("{name} …");
         return Step { bar: None };
     }
     let bar = ProgressBar::new_spinner();
@@ -21,7 +21,7 @@ pub fn step(what: &str) -> Step {
         bar.set_style(style);
     }
     let bar = bar.with_finish(ProgressFinish::AndClear);
-    bar.set_prefix(what.to_owned());
+    bar.set_prefix(name.to_owned());
     bar.enable_steady_tick(Duration::from_millis(100));
     Step { bar: Some(bar) }
 }
@@ -31,20 +31,20 @@ impl Step {
         self.bar.is_some()
     }
 
-    /// Turns the spinner into a bar as soon as there is something to count.
-    pub fn count(&self, done: u64, of: u64, now: &str) {
+    /// Replaces the spinner by a bar.
+    pub fn set_progress(&self, done: u64, total: u64, message: &str) {
         let Some(bar) = &self.bar else { return };
-        if bar.length() != Some(of) {
-            bar.set_length(of);
+        if bar.length() != Some(total) {
+            bar.set_length(total);
             if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{bar:24}] {pos}/{len} {wide_msg}") {
                 bar.set_style(style.progress_chars("=> "));
             }
         }
         bar.set_position(done);
-        bar.set_message(now.to_owned());
+        bar.set_message(message.to_owned());
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     pub fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),

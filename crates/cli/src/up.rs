@@ -5,35 +5,36 @@ use std::{fs, net::SocketAddr, process::ExitCode, time::Duration};
 use anyhow::{Context, bail};
 
 use crate::{
-    Databases as Given,
     address::{Mysql, Redis, Variables},
-    database, demo, functions,
+    database,
+    database_urls::DatabaseUrls,
+    demo, functions,
     interrupt::{Interrupt, STOPPED},
     migrate,
-    project::{Announced, Project, Run},
-    servers::{Databases, Durability},
+    project::{Project, RunFile, RunningShop},
+    servers::{self, Databases, Durability},
     shop::{self, Runtime, Shop},
     spin, tick, ui, variables,
 };
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Where to serve; port 0 picks a free one
+    /// The address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
 
-    /// What runs the functions
+    /// The runtime for the functions
     #[arg(long, value_enum, default_value = "embedded")]
     runtime: Runtime,
 
     #[command(flatten)]
-    databases: Given,
+    databases: DatabaseUrls,
 
-    /// Leave the shop empty
+    /// Don't load the demo data
     #[arg(long)]
     no_demo: bool,
 
-    /// Start with new databases: what is under .mall/ is deleted first
+    /// Delete the databases under .mall/ first, and start with new ones
     #[arg(long)]
     fresh: bool,
 }
@@ -42,7 +43,7 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
     let mut running = interrupt.unless(start(project, &arguments)).await?;
     let outcome = tokio::select! {
         () = interrupt.wait() => Ok(STOPPED),
-        error = tend(&mut running) => Err(error),
+        error = supervise(&mut running) => Err(error),
     };
     eprintln!("Stopping …");
     running.stop().await;
@@ -52,11 +53,11 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
 struct Running {
     shop: Shop,
     databases: Databases,
-    _announced: Announced,
+    _run_file: RunFile,
 }
 
 impl Running {
-    /// The shop first: what it still does needs its databases.
+    /// Stops the shop first, since requests in progress need the databases.
     async fn stop(self) {
         self.shop.stop().await;
         self.databases.stop();
@@ -69,14 +70,14 @@ async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Runni
         arguments.databases.mysql()?.map_or_else(|| Mysql::from_variables(&environment), |url| Ok(Some(url)))?;
     let redis =
         arguments.databases.redis()?.map_or_else(|| Redis::from_variables(&environment), |url| Ok(Some(url)))?;
-    shop::check_listen(arguments.listen)?;
+    shop::check_is_free(arguments.listen)?;
     if arguments.runtime == Runtime::Spin {
         spin::program()?;
     }
     if arguments.fresh {
-        start_anew(project, mysql.is_some() || redis.is_some())?;
+        delete_databases(project, mysql.is_some() || redis.is_some())?;
     }
-    // All this before the build, which takes minutes the first time.
+    // All checks come before the build, which takes minutes the first time.
     if mysql.is_none() || redis.is_none() {
         drop(project.lock()?);
     }
@@ -84,9 +85,9 @@ async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Runni
         database::reachable(mysql).await?;
     }
     if let Some(redis) = &redis {
-        crate::servers::connect_redis(redis).await?;
+        servers::connect_redis(redis).await?;
     }
-    // Whoever runs tests has built them.
+    // Tests have built them already.
     if std::env::var_os("MALL_TEST").is_none() {
         functions::build(project).await?;
     }
@@ -101,76 +102,77 @@ async fn serve(
     databases: Databases,
 ) -> anyhow::Result<Running> {
     let variables = shop::variables(project, environment, &databases)?;
-    let variables = variables::as_declared(project, variables)?;
+    let variables = variables::retain_declared(project, variables)?;
     let ran = database::migrate(&databases.mysql).await?;
     eprintln!("{}", migrate::summary(ran));
-    if !arguments.no_demo {
-        let loaded = demo::load(project, &databases.mysql).await?;
-        eprintln!("{}", loaded.summary());
-    }
-
     let mut shop = Shop::start(project, arguments.runtime, arguments.listen, variables).await?;
     shop.ready(Duration::from_secs(60)).await?;
-    tokio::spawn(keep_ticking(project.clone(), databases.redis.clone()));
-    let announced = project.announce(Run {
+    if !arguments.no_demo {
+        // Not before the start, which compiles the functions the first time: the demo's jobs would be overdue by then.
+        let outcome = demo::load(project, &databases.mysql).await?;
+        eprintln!("{}", outcome.summary());
+    }
+    tokio::spawn(wake_workers_regularly(project.clone(), databases.redis.clone()));
+    let run_file = project.write_run_file(&RunningShop {
         base_url: shop.base_url(),
         mysql: databases.mysql.to_url(),
         redis: databases.redis.to_url(),
         pid: i32::try_from(std::process::id())?,
     })?;
     let accounts = demo::accounts(project, &databases.mysql).await?;
-    greet(&shop, &databases, &accounts);
-    Ok(Running { shop, databases, _announced: announced })
+    print_addresses(&shop, &databases, &accounts);
+    Ok(Running { shop, databases, _run_file: run_file })
 }
 
-/// Wakes the workers for what is left from before, as soon as they listen; and now and then, so that a heart which stood
-/// still (Redis lost its data, or a key expired while nobody listened) beats again without an order.
-async fn keep_ticking(project: Project, redis: Redis) {
+/// Wakes the workers as soon as they listen, since there may be jobs from before. Then wakes them regularly: their own
+/// heartbeat stops if Redis loses its data, or if a key expires while no worker listens.
+async fn wake_workers_regularly(project: Project, redis: Redis) {
     loop {
-        let all_heard = tick::ring(&project, &redis).await.is_ok_and(|(queues, heard)| heard == queues);
-        tokio::time::sleep(if all_heard { Duration::from_secs(30) } else { Duration::from_millis(500) }).await;
+        let woken = tick::wake_workers(&project, &redis).await;
+        let all_listen = woken.is_ok_and(|(queues, woken)| woken == queues);
+        tokio::time::sleep(if all_listen { Duration::from_secs(30) } else { Duration::from_millis(500) }).await;
     }
 }
 
-fn greet(shop: &Shop, databases: &Databases, accounts: &[demo::Account]) {
+fn print_addresses(shop: &Shop, databases: &Databases, accounts: &[demo::Account]) {
     let base = shop.base_url();
     println!("\nwasmall is serving at {base}");
     println!("  docs       {base}/api/docs");
     for account in accounts {
-        println!("  {:<10} {}  {}", account.what, account.username, account.password);
+        println!("  {:<10} {}  {}", account.kind, account.username, account.password);
     }
-    let source =
+    let description =
         databases.describe().unwrap_or_else(|| format!("MySQL at {}, Redis at {}", databases.mysql, databases.redis));
-    println!("  databases  {source}");
+    println!("  databases  {description}");
     println!("Try:  curl '{base}/api/product?limit=3'");
-    println!("Ctrl-C stops it.\n");
+    println!("Stop it with Ctrl-C.\n");
 }
 
-/// Looks after what runs; returns only when something can't be mended.
-async fn tend(running: &mut Running) -> anyhow::Error {
+/// Restarts databases and Spin when they exit. Returns only when that fails.
+async fn supervise(running: &mut Running) -> anyhow::Error {
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        match running.databases.revive() {
-            Ok(revived) => revived.iter().for_each(|what| ui::warn(what)),
+        match running.databases.restart_exited() {
+            Ok(warnings) => warnings.iter().for_each(|warning| ui::warn(warning)),
             Err(error) => return error,
         }
         if let Shop::Spin(spin) = &mut running.shop
-            && let Err(error) = spin.tend()
+            && let Err(error) = spin.restart_if_exited()
         {
             return error;
         }
     }
 }
 
-/// Deletes our own databases, and nobody else's.
-fn start_anew(project: &Project, given: bool) -> anyhow::Result<()> {
-    if given {
+/// Deletes the databases under `.mall/`.
+fn delete_databases(project: &Project, uses_others: bool) -> anyhow::Result<()> {
+    if uses_others {
         bail!(
-            "--fresh deletes the databases under .mall/ only, not those at an address that was given: leave out one of the two"
+            "--fresh deletes the databases under .mall/ and can't be used together with other databases: leave out --fresh or their addresses"
         );
     }
     let _lock = project.lock()?;
-    crate::servers::end_predecessors(&project.state);
+    servers::stop_leftovers(&project.state);
     for name in ["mysql", "mysql.new", "redis"] {
         let folder = project.state.join(name);
         if folder.exists() {

@@ -1,4 +1,4 @@
-//! The shop's settings: `SPIN_VARIABLE_…` in the environment, checked before anything starts.
+//! The shop's settings, `SPIN_VARIABLE_…` in the environment. They are validated before anything starts.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -20,7 +20,7 @@ const NUMBERS: [(&str, RangeInclusive<u64>); 8] = [
     ("seckill_burst", 1..=1_000_000),
 ];
 
-/// Those that the environment sets.
+/// The variables that the environment sets.
 pub fn from_environment() -> anyhow::Result<Variables> {
     let mut variables = Variables::new();
     for (name, value) in std::env::vars_os() {
@@ -28,43 +28,46 @@ pub fn from_environment() -> anyhow::Result<Variables> {
         let value = value.into_string().ok().with_context(|| format!("SPIN_VARIABLE_{name} is not UTF-8"))?;
         variables.insert(name.to_ascii_lowercase(), value);
     }
-    check(&variables)?;
+    validate(&variables)?;
     Ok(variables)
 }
 
-fn check(variables: &Variables) -> anyhow::Result<()> {
+fn validate(variables: &Variables) -> anyhow::Result<()> {
     for (name, value) in variables {
-        let wrong = |must: &str| format!("SPIN_VARIABLE_{} must be {must}", name.to_ascii_uppercase());
+        let must_be = |must: &str| format!("SPIN_VARIABLE_{} must be {must}", name.to_ascii_uppercase());
         if let Some((_, range)) = NUMBERS.iter().find(|(number, _)| number == name) {
-            let (least, most) = (range.start(), range.end());
+            let (min, max) = (range.start(), range.end());
             let number = value.parse().ok().filter(|number| range.contains(number));
-            ensure!(number.is_some(), wrong(&format!("a whole number from {least} to {most}, not `{value}`")));
+            ensure!(number.is_some(), must_be(&format!("a whole number from {min} to {max}, not `{value}`")));
         }
         match name.as_str() {
             "jwt_secret" => {
-                ensure!(value.len() >= 32, wrong(&format!("at least 32 bytes long, not {}", value.len())));
+                ensure!(value.len() >= 32, must_be(&format!("at least 32 bytes long, not {}", value.len())));
             }
             "currency" => {
-                let code = value.len() == 3 && value.bytes().all(|byte| byte.is_ascii_uppercase());
-                ensure!(code, wrong(&format!("three capital letters such as CNY, not `{value}`")));
+                let is_code = value.len() == 3 && value.bytes().all(|byte| byte.is_ascii_uppercase());
+                ensure!(is_code, must_be(&format!("three capital letters such as CNY, not `{value}`")));
             }
             "auto_ship" => {
-                ensure!(matches!(value.as_str(), "true" | "false"), wrong(&format!("true or false, not `{value}`")))
+                ensure!(matches!(value.as_str(), "true" | "false"), must_be(&format!("true or false, not `{value}`")))
             }
             "mail_url" | "oidc_token_host" => {
                 let url = Url::parse(value).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
                 let is_base = url.is_some_and(|url| url.path() == "/" && url.query().is_none());
-                ensure!(is_base, wrong(&format!("https://host or http://host:port, not `{value}`")));
+                ensure!(is_base, must_be(&format!("https://host or http://host:port, not `{value}`")));
             }
             "oidc_authorize_url" | "public_url" if !value.is_empty() => {
                 let is_url = Url::parse(value).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-                ensure!(is_url, wrong(&format!("a URL, not `{value}`")));
+                ensure!(is_url, must_be(&format!("a URL, not `{value}`")));
             }
             "mail_key" => {
-                let fits = value.bytes().all(|byte| byte.is_ascii_graphic());
-                ensure!(fits, wrong("printable ASCII without spaces"));
-                let from = variables.get("mail_from").is_some_and(|from| from.contains('@'));
-                ensure!(value.is_empty() || from, "SPIN_VARIABLE_MAIL_KEY needs a sender in SPIN_VARIABLE_MAIL_FROM");
+                let is_printable = value.bytes().all(|byte| byte.is_ascii_graphic());
+                ensure!(is_printable, must_be("printable ASCII without spaces"));
+                let has_sender = variables.get("mail_from").is_some_and(|from| from.contains('@'));
+                ensure!(
+                    value.is_empty() || has_sender,
+                    "SPIN_VARIABLE_MAIL_KEY needs a sender in SPIN_VARIABLE_MAIL_FROM"
+                );
             }
             _ => {}
         }
@@ -72,8 +75,8 @@ fn check(variables: &Variables) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Those that the manifest declares: a required one without a value ends it, one that is not declared is worth a word.
-pub fn as_declared(project: &Project, mut variables: Variables) -> anyhow::Result<Variables> {
+/// Removes the variables that the manifest doesn't declare, with a warning. Fails if a required one has no value.
+pub fn retain_declared(project: &Project, mut variables: Variables) -> anyhow::Result<Variables> {
     let declared = declared(project)?;
     for (name, default) in &declared {
         if default.is_none() && !variables.contains_key(name) {
@@ -91,11 +94,12 @@ pub fn as_declared(project: &Project, mut variables: Variables) -> anyhow::Resul
     Ok(variables)
 }
 
-/// The manifest's defaults, for a shop that is to know nothing of the environment.
+/// The manifest's defaults, for a shop that ignores the environment.
 pub fn defaults(project: &Project) -> anyhow::Result<Variables> {
     Ok(declared(project)?.into_iter().filter_map(|(name, default)| Some((name, default?))).collect())
 }
 
+/// The variables that the manifest declares, with their defaults.
 fn declared(project: &Project) -> anyhow::Result<BTreeMap<String, Option<String>>> {
     let text = std::fs::read_to_string(project.manifest()).context("spin.toml can't be read")?;
     let manifest: toml::Table = text.parse().context("spin.toml is not valid TOML")?;
@@ -108,12 +112,12 @@ fn declared(project: &Project) -> anyhow::Result<BTreeMap<String, Option<String>
 mod tests {
     use super::*;
 
-    fn checked(name: &str, value: &str) -> Result<(), String> {
-        check(&Variables::from([(name.to_owned(), value.to_owned())])).map_err(|error| error.to_string())
+    fn validated(name: &str, value: &str) -> Result<(), String> {
+        validate(&Variables::from([(name.to_owned(), value.to_owned())])).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn good_values_pass() {
+    fn valid_values_are_accepted() {
         for (name, value) in [
             ("order_ttl_seconds", "60"),
             ("jwt_secret", "0123456789abcdef0123456789abcdef"),
@@ -122,12 +126,12 @@ mod tests {
             ("mysql_password", ""),
             ("mail_url", "http://127.0.0.1:2525"),
         ] {
-            assert_eq!(checked(name, value), Ok(()), "{name}");
+            assert_eq!(validated(name, value), Ok(()), "{name}");
         }
     }
 
     #[test]
-    fn a_bad_value_is_named() {
+    fn an_invalid_value_is_named() {
         for (name, value) in [
             ("order_ttl_seconds", "soon"),
             ("order_ttl_seconds", "0"),
@@ -141,13 +145,13 @@ mod tests {
             ("mail_url", "https://mail.example/v1"),
             ("mail_key", "two words"),
         ] {
-            let error = checked(name, value).unwrap_err();
+            let error = validated(name, value).unwrap_err();
             assert!(error.starts_with(&format!("SPIN_VARIABLE_{} must be", name.to_uppercase())), "{error}");
         }
     }
 
     #[test]
     fn a_secret_is_not_printed() {
-        assert!(!checked("jwt_secret", "hush-hush").unwrap_err().contains("hush"));
+        assert!(!validated("jwt_secret", "hush-hush").unwrap_err().contains("hush"));
     }
 }

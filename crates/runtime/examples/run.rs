@@ -1,4 +1,5 @@
-//! Runs a manifest until Ctrl-C: `cargo run --profile tools -p host --example run -- spin.toml 127.0.0.1:3000 [CACHE]`.
+//! Runs a manifest until Ctrl-C:
+//! `cargo run --profile tools -p runtime --example run -- spin.toml 127.0.0.1:3000 [CACHE]`
 
 use runtime::Options;
 

@@ -1,4 +1,4 @@
-//! An application: loaded, running, stopped.
+//! An application: loads it, runs it, stops it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -10,37 +10,53 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wasmtime_wasi_http::handler::ProxyHandler;
 
-use crate::compose::{self, Part};
-use crate::engine::{self, Cache, Clock};
+use crate::allowed_hosts::AllowedHosts;
+use crate::compose::{self, Dependency};
+use crate::engine::{Cache, EpochTicker};
+use crate::error::Error;
 use crate::function::{Function, Instances, Limits, Service};
-use crate::guest::{self, Grants, Services};
-use crate::hosts::AllowedHosts;
+use crate::guest::{self, ComponentConfig, Services};
+use crate::http;
 use crate::manifest::{Component, Manifest, Route};
 use crate::output::Output;
+use crate::redis::connection;
 use crate::routes::Router;
-use crate::subscriber::{Addresses, Listener, connectable};
+use crate::subscriber::{Subscriber, Subscriptions};
 use crate::variables::Variables;
-use crate::{Error, Options, http};
 
-/// What still runs when this is over is cut off.
-const GRACE: Duration = Duration::from_secs(10);
-/// `start` waits so long for the subscriptions; after that they are tried on while the rest runs.
-const SUBSCRIBE_WAIT: Duration = Duration::from_secs(5);
+/// Requests and messages that are not finished this long after `stop` are aborted.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// `start` waits this long for the subscriptions. After that, the application runs and keeps trying to subscribe.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to run and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The `spin.toml`.
+    pub manifest: PathBuf,
+    /// The address to listen on. Port 0 picks a free port.
+    pub listen: SocketAddr,
+    /// Application variables. They take precedence over `SPIN_VARIABLE_…` in the environment, which takes precedence
+    /// over the manifest's defaults.
+    pub variables: BTreeMap<String, String>,
+    /// A folder for compiled components. Nobody but this user may be able to write to it.
+    pub cache: Option<PathBuf>,
+}
 
 /// A running application.
 pub struct App {
     address: SocketAddr,
     stop: watch::Sender<bool>,
-    /// The server and the listeners, which end by themselves once `stop` says so.
+    /// The HTTP server and the subscribers. They end by themselves after `stop`.
     tasks: JoinSet<()>,
-    /// What goes on for as long as the application does.
-    upkeep: JoinSet<()>,
+    /// Maintenance that runs until the application stops.
+    maintenance: JoinSet<()>,
     instances: Arc<Instances>,
     services: Arc<Services>,
-    _clock: Clock,
+    _ticker: EpochTicker,
 }
 
-/// Loads and starts the application that `options` describe: when this returns, it answers.
+/// Loads and starts an application. It accepts requests when this returns.
 pub async fn start(options: Options) -> Result<App, Error> {
     start_with(options, Limits::default()).await
 }
@@ -49,18 +65,18 @@ pub async fn start(options: Options) -> Result<App, Error> {
 pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> {
     let manifest = Manifest::read(&options.manifest)?;
     let variables = Variables::resolve(&manifest.variables, &options.variables)?;
-    // Before the work of compiling, so that a port that is taken is known at once.
+    // Before compiling, which takes seconds, so that a port in use is reported at once.
     let cannot_listen = |source| Error::Listen { address: options.listen, source };
     let listener = http::listen(options.listen).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
 
-    // Only fails if another provider was set first, which does as well.
+    // This fails only if a provider is set already, and any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let clock = Clock::start(limits.memory).map_err(|e| Error::Engine(e.to_string()))?;
+    let ticker = EpochTicker::start(limits.memory).map_err(|e| Error::Engine(e.to_string()))?;
     let services = Arc::new(Services { mysql: Default::default(), redis: Default::default(), output: Output::start() });
-    let instances = Arc::new(Instances::new(engine::MOST_INSTANCES));
+    let instances = Arc::new(Instances::new(limits.max_instances));
     let loader = Loader {
-        clock: &clock,
+        ticker: &ticker,
         manifest: &manifest,
         variables: &variables,
         base: options.manifest.parent().unwrap_or(Path::new(".")).to_path_buf(),
@@ -70,56 +86,55 @@ pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> 
     };
     let functions = loader.load(options.cache.as_deref()).await?;
     let routes = routes(&manifest, &functions)?;
-    let addresses = addresses(&manifest, &variables, &functions)?;
+    let subscriptions = subscriptions(&manifest, &variables, &functions)?;
 
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let mut subscribed = Vec::new();
-    for (address, channels) in addresses {
-        // `addresses` has tried it.
-        let Ok(client) = connectable(&address) else { continue };
+    for subscriptions in subscriptions {
         let (ready, is_ready) = watch::channel(false);
         subscribed.push(is_ready);
-        tasks.spawn(channels.listen(client, stopping.clone(), ready));
+        tasks.spawn(subscriptions.run(stopping.clone(), ready));
     }
     let all = futures::future::join_all(subscribed.iter_mut().map(|ready| ready.wait_for(|ready| *ready)));
-    if tokio::time::timeout(SUBSCRIBE_WAIT, all).await.is_err() {
-        tracing::warn!("Redis doesn't answer yet: triggers will be heard once it does");
+    if tokio::time::timeout(SUBSCRIBE_TIMEOUT, all).await.is_err() {
+        tracing::warn!("Redis does not answer yet: Redis triggers start as soon as it does");
     }
     tasks.spawn(http::serve(listener, Arc::new(routes), stopping));
-    let mut upkeep = JoinSet::new();
-    upkeep.spawn(services.mysql.clone().close_idle());
-    Ok(App { address, stop, tasks, upkeep, instances, services, _clock: clock })
+    let mut maintenance = JoinSet::new();
+    maintenance.spawn(services.mysql.clone().close_idle());
+    Ok(App { address, stop, tasks, maintenance, instances, services, _ticker: ticker })
 }
 
 impl App {
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops accepting, finishes what runs (for at most ten seconds), and writes out what was printed.
+    /// Stops accepting requests and messages, lets those in progress finish (for at most ten seconds), and flushes the
+    /// functions' output.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         let finish = async {
             while self.tasks.join_next().await.is_some() {}
             self.instances.drain().await;
         };
-        if tokio::time::timeout(GRACE, finish).await.is_err() {
-            tracing::warn!("stopped before everything was finished");
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, finish).await.is_err() {
+            tracing::warn!("requests or messages were aborted: they had not finished within {SHUTDOWN_TIMEOUT:?}");
         }
         self.tasks.shutdown().await;
-        self.upkeep.shutdown().await;
+        self.maintenance.shutdown().await;
         self.services.mysql.stop().await;
         let services = self.services.clone();
-        // Joins threads; the terminal may be slow.
+        // This blocks: it joins threads, which may be writing to a slow terminal.
         let _ = tokio::task::spawn_blocking(move || services.output.stop()).await;
     }
 }
 
-/// What the components are made from.
+/// What is needed to load components.
 struct Loader<'a> {
-    clock: &'a Clock,
+    ticker: &'a EpochTicker,
     manifest: &'a Manifest,
     variables: &'a Variables,
     base: PathBuf,
@@ -131,9 +146,9 @@ struct Loader<'a> {
 type Functions = HashMap<String, Arc<Function>>;
 
 impl Loader<'_> {
-    /// Loads every component that a trigger names, several at once.
+    /// Loads every component that has a trigger, several at a time.
     async fn load(&self, cache: Option<&Path>) -> Result<Functions, Error> {
-        let engine = &self.clock.engine;
+        let engine = &self.ticker.engine;
         let cache = Cache::open(cache, engine)
             .map_err(|source| Error::Cache { path: cache.unwrap_or(Path::new("")).into(), source })?;
         let cache = Arc::new(cache);
@@ -143,14 +158,15 @@ impl Loader<'_> {
         let triggered: std::collections::BTreeSet<_> = http.chain(redis).collect();
 
         let mut loading = JoinSet::new();
-        let room = Arc::new(tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)));
+        let permits =
+            Arc::new(tokio::sync::Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from)));
         for name in triggered {
             let component = &self.manifest.component[name];
             let sources = self.sources(name, component)?;
-            let (engine, cache, linker, room) = (engine.clone(), cache.clone(), linker.clone(), room.clone());
+            let (engine, cache, linker, permits) = (engine.clone(), cache.clone(), linker.clone(), permits.clone());
             let name = name.clone();
             loading.spawn(async move {
-                let _permit = room.acquire_owned().await;
+                let _permit = permits.acquire_owned().await;
                 tokio::task::spawn_blocking(move || {
                     let loaded =
                         sources.compile(&engine, &cache).and_then(|component| linker.instantiate_pre(&component));
@@ -163,14 +179,14 @@ impl Loader<'_> {
         while let Some(loaded) = loading.join_next().await {
             let (name, pre) = match loaded {
                 Ok(Ok(loaded)) => loaded,
-                Ok(Err(e)) | Err(e) => return Err(Error::Engine(format!("compiling broke off: {e}"))),
+                Ok(Err(e)) | Err(e) => return Err(Error::Engine(format!("compiling was aborted: {e}"))),
             };
-            let pre = pre.map_err(|e| broken(&name, one_line(&e)))?;
-            let grants = Arc::new(self.grants(&name)?);
+            let pre = pre.map_err(|e| component_error(&name, one_line(&e)))?;
+            let config = Arc::new(self.config(&name)?);
             let function = Function {
                 engine: engine.clone(),
                 pre,
-                grants,
+                config,
                 services: self.services.clone(),
                 limits: self.limits.clone(),
                 instances: self.instances.clone(),
@@ -180,20 +196,20 @@ impl Loader<'_> {
         Ok(functions)
     }
 
-    fn grants(&self, name: &str) -> Result<Grants, Error> {
+    fn config(&self, name: &str) -> Result<ComponentConfig, Error> {
         let component = &self.manifest.component[name];
-        let fill = |(name, template): (&String, &String)| Ok((name.clone(), self.variables.fill(template)?));
-        Ok(Grants {
+        let expand = |(name, template): (&String, &String)| Ok((name.clone(), self.variables.expand(template)?));
+        Ok(ComponentConfig {
             name: name.into(),
-            variables: self.variables.of_component(component).map_err(|e| broken(name, e))?,
+            variables: self.variables.for_component(component).map_err(|e| component_error(name, e))?,
             hosts: AllowedHosts::parse(&component.allowed_outbound_hosts, self.variables)
-                .map_err(|e| broken(name, e))?,
+                .map_err(|e| component_error(name, e))?,
             environment: component
                 .environment
                 .iter()
-                .map(fill)
+                .map(expand)
                 .collect::<Result<_, String>>()
-                .map_err(|e| broken(name, e))?,
+                .map_err(|e| component_error(name, e))?,
         })
     }
 
@@ -201,7 +217,7 @@ impl Loader<'_> {
         let read = |path: &Path| {
             let path = self.base.join(path);
             std::fs::read(&path).map_err(|source| match source.kind() {
-                std::io::ErrorKind::NotFound => broken(name, format!("{} is not built", path.display())),
+                std::io::ErrorKind::NotFound => component_error(name, format!("{} is not built", path.display())),
                 _ => Error::Read { path, source },
             })
         };
@@ -209,7 +225,7 @@ impl Loader<'_> {
             let source = self
                 .manifest
                 .dependency_source(dependency)
-                .map_err(|e| broken(name, format!("dependency {import:?}: {e}")))?;
+                .map_err(|e| component_error(name, format!("dependency {import:?}: {e}")))?;
             Ok((import.clone(), read(source)?, dependency.export.clone()))
         });
         Ok(Sources {
@@ -220,10 +236,11 @@ impl Loader<'_> {
     }
 }
 
-/// A component and what is composed into it: import, Wasm, export.
+/// The Wasm of a component and of its dependencies.
 struct Sources {
     name: String,
     wasm: Vec<u8>,
+    /// The import that each satisfies, its Wasm, and the export that is used if its name differs from the import's.
     dependencies: Vec<(String, Vec<u8>, Option<String>)>,
 }
 
@@ -237,15 +254,15 @@ impl Sources {
             if self.dependencies.is_empty() {
                 return Ok(self.wasm.clone());
             }
-            let parts: BTreeMap<&str, Part> = self
+            let dependencies: BTreeMap<&str, Dependency> = self
                 .dependencies
                 .iter()
                 .map(|(import, wasm, export)| {
                     let export = export.as_deref();
-                    (import.as_str(), Part { wasm, export })
+                    (import.as_str(), Dependency { wasm, export })
                 })
                 .collect();
-            compose::compose(&self.name, self.wasm.clone(), &parts).map_err(|e| wasmtime::format_err!("{e:#}"))
+            compose::compose(&self.name, self.wasm.clone(), &dependencies).map_err(|e| wasmtime::format_err!("{e:#}"))
         })
     }
 }
@@ -260,7 +277,7 @@ fn routes(manifest: &Manifest, functions: &Functions) -> Result<http::Routes, Er
             Some(handler) => handler.clone(),
             None => {
                 let service = Service::new(functions[name].clone())
-                    .map_err(|e| broken(name, format!("it doesn't answer HTTP: {}", one_line(&e))))?;
+                    .map_err(|e| component_error(name, format!("it has no HTTP handler: {}", one_line(&e))))?;
                 let handler = ProxyHandler::new(service);
                 handlers.insert(name, handler.clone());
                 handler
@@ -271,23 +288,29 @@ fn routes(manifest: &Manifest, functions: &Functions) -> Result<http::Routes, Er
     Router::new(routes)
 }
 
-fn addresses(manifest: &Manifest, variables: &Variables, functions: &Functions) -> Result<Addresses, Error> {
-    let mut addresses = Addresses::new();
+/// The subscriptions of each Redis address.
+fn subscriptions(
+    manifest: &Manifest,
+    variables: &Variables,
+    functions: &Functions,
+) -> Result<Vec<Subscriptions>, Error> {
+    let mut by_address = BTreeMap::new();
     for trigger in &manifest.trigger.redis {
-        let bad = |reason: String| Error::Trigger { channel: trigger.channel.clone(), reason };
+        let invalid = |reason: String| Error::Trigger { channel: trigger.channel.clone(), reason };
         let address = manifest.redis_address(trigger).unwrap_or_default();
-        let address = variables.fill(address).map_err(bad)?;
-        let channel = variables.fill(&trigger.channel).map_err(bad)?;
-        connectable(&address).map_err(|_| bad("its address is not that of a Redis".into()))?;
+        let address = variables.expand(address).map_err(invalid)?;
+        let channel = variables.expand(&trigger.channel).map_err(invalid)?;
+        let client =
+            connection::client(&address).map_err(|_| invalid("its address is not a valid Redis URL".into()))?;
         let name = &trigger.component;
-        let listener = Listener::new(functions[name].clone())
-            .map_err(|e| broken(name, format!("it doesn't handle messages: {}", one_line(&e))))?;
-        addresses.entry(address).or_default().add(channel, listener);
+        let subscriber = Subscriber::new(functions[name].clone())
+            .map_err(|e| component_error(name, format!("it has no handler for Redis messages: {}", one_line(&e))))?;
+        by_address.entry(address).or_insert_with(|| Subscriptions::new(client)).add(channel, subscriber);
     }
-    Ok(addresses)
+    Ok(by_address.into_values().collect())
 }
 
-fn broken(component: &str, reason: String) -> Error {
+fn component_error(component: &str, reason: String) -> Error {
     Error::Component { component: component.into(), reason }
 }
 

@@ -1,54 +1,53 @@
-//! `[component.X.dependencies]`: other components put in the place of imports, at load time.
+//! `[component.X.dependencies]`: composes a component with the components that satisfy its imports, when it is loaded.
 
 use std::collections::BTreeMap;
 
 use wac_graph::types::{Package, SubtypeChecker};
 use wac_graph::{CompositionGraph, EncodeOptions};
 
-/// What satisfies one import.
-pub struct Part<'a> {
+/// A component that satisfies an import.
+pub struct Dependency<'a> {
     pub wasm: &'a [u8],
-    /// The export to take, if it isn't named as the import is.
+    /// The export to use, if its name differs from the import's.
     pub export: Option<&'a str>,
 }
 
-/// A dependency reaches nothing in Spin unless it is let; here it may not even ask.
-const DENIED: [&str; 4] = ["spin:", "fermyon:", "wasi:http/", "wasi:sockets/"];
+/// In Spin, a dependency can't use these unless it inherits the component's permissions. Here it may not import them.
+const DENIED_IMPORTS: [&str; 4] = ["spin:", "fermyon:", "wasi:http/", "wasi:sockets/"];
 
 /// Composes `wasm` with its dependencies, by import name.
-pub fn compose(name: &str, wasm: Vec<u8>, parts: &BTreeMap<&str, Part>) -> anyhow::Result<Vec<u8>> {
+pub fn compose(name: &str, wasm: Vec<u8>, dependencies: &BTreeMap<&str, Dependency>) -> anyhow::Result<Vec<u8>> {
     let mut graph = CompositionGraph::new();
     let package = Package::from_bytes(name, None, wasm, graph.types_mut())?;
     let world = package.ty();
     let package = graph.register_package(package)?;
     let instance = graph.instantiate(package);
 
-    for (index, (import, part)) in parts.iter().enumerate() {
+    for (index, (import, dependency)) in dependencies.iter().enumerate() {
         let imports: Vec<_> =
             graph.types()[world].imports.keys().filter(|name| satisfies(import, name)).cloned().collect();
         anyhow::ensure!(!imports.is_empty(), "dependency {import:?} matches none of the component's imports");
-        let dependency =
-            Package::from_bytes(&format!("wasmall:dependency{index}"), None, part.wasm.to_vec(), graph.types_mut())?;
-        let exports = dependency.ty();
-        if let Some(denied) =
-            graph.types()[exports].imports.keys().find(|name| DENIED.iter().any(|prefix| name.starts_with(prefix)))
-        {
-            anyhow::bail!("dependency {import:?} imports {denied:?}, but dependencies reach nothing");
+        let name = format!("wasmall:dependency{index}");
+        let package = Package::from_bytes(&name, None, dependency.wasm.to_vec(), graph.types_mut())?;
+        let exports = package.ty();
+        let is_denied = |name: &&String| DENIED_IMPORTS.iter().any(|prefix| name.starts_with(prefix));
+        if let Some(denied) = graph.types()[exports].imports.keys().find(is_denied) {
+            anyhow::bail!("dependency {import:?} imports {denied:?}, which dependencies may not use");
         }
-        let dependency = graph.register_package(dependency)?;
-        let dependency = graph.instantiate(dependency);
+        let package = graph.register_package(package)?;
+        let provider = graph.instantiate(package);
         for import in imports {
-            let export = part.export.unwrap_or(&import);
-            let (Some(have), Some(want)) =
+            let export = dependency.export.unwrap_or(&import);
+            let (Some(provided), Some(required)) =
                 (graph.types()[exports].exports.get(export), graph.types()[world].imports.get(&import))
             else {
                 anyhow::bail!("the dependency doesn't export {export:?}");
             };
-            let mut seen = Default::default();
-            SubtypeChecker::new(&mut seen)
-                .is_subtype(*have, graph.types(), *want, graph.types())
-                .map_err(|e| e.context(format!("{export:?} isn't what {import:?} asks for")))?;
-            let export = graph.alias_instance_export(dependency, export)?;
+            let mut checked = Default::default();
+            SubtypeChecker::new(&mut checked)
+                .is_subtype(*provided, graph.types(), *required, graph.types())
+                .map_err(|e| e.context(format!("the type of {export:?} doesn't match the import {import:?}")))?;
+            let export = graph.alias_instance_export(provider, export)?;
             graph.set_instantiation_argument(instance, &import, export)?;
         }
     }
@@ -60,7 +59,8 @@ pub fn compose(name: &str, wasm: Vec<u8>, parts: &BTreeMap<&str, Part>) -> anyho
     Ok(graph.encode(EncodeOptions::default())?)
 }
 
-/// A dependency is named by a whole import, `pkg:ns/iface@1.0.0`, or by its package, with or without the version.
+/// A dependency is keyed by the name of the import, such as `ns:pkg/iface@1.0.0`, or by that of its package, each with
+/// or without the version.
 fn satisfies(dependency: &str, import: &str) -> bool {
     if dependency == import {
         return true;

@@ -1,4 +1,4 @@
-//! A component that answers HTTP: its instances, reused as Spin reuses them.
+//! A function: the component, its limits, and the instances that answer its requests, reused as in Spin.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,58 +16,62 @@ use wasmtime_wasi_http::handler::{
 use wasmtime_wasi_http::p3::WasiHttpView;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::guest::{Grants, Guest, Services};
+use crate::engine::MAX_INSTANCES;
+use crate::guest::{ComponentConfig, Guest, Services};
 
-/// What bounds an instance. The defaults are Spin's, and the issue's.
+/// The limits of instances. How often and for how long an instance is reused is Spin's default.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Linear memory of an instance, in bytes.
     pub memory: usize,
-    /// Time until a request must be answered.
-    pub request: Duration,
-    /// Time until a message must be handled. Others on the same address wait for it.
-    pub message: Duration,
-    /// Requests that an instance answers in its life.
-    pub requests: usize,
-    /// Requests that an instance answers at once.
-    pub concurrent: usize,
-    /// Time after which an idle instance is dropped.
-    pub idle: Duration,
+    /// How long a function may take to answer a request.
+    pub request_timeout: Duration,
+    /// How long a function may take to handle a message. Other messages from the same address wait meanwhile.
+    pub message_timeout: Duration,
+    /// How many requests an instance answers before it is dropped.
+    pub max_requests: usize,
+    /// How many requests an instance answers concurrently.
+    pub max_concurrent_requests: usize,
+    /// How long an idle instance is kept.
+    pub idle_timeout: Duration,
+    /// How many instances of all functions may exist at once.
+    pub max_instances: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             memory: 128 << 20,
-            request: Duration::from_secs(30),
-            message: Duration::from_secs(300),
-            requests: 128,
-            concurrent: 16,
-            idle: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(30),
+            message_timeout: Duration::from_secs(300),
+            max_requests: 128,
+            max_concurrent_requests: 16,
+            idle_timeout: Duration::from_secs(1),
+            max_instances: MAX_INSTANCES,
         }
     }
 }
 
-/// Counts instances, so that there are never more than the pool has room for, and ends them when the runtime stops.
+/// Limits the number of instances to what the engine's pool has room for, and drops them when the runtime stops.
 pub struct Instances {
-    room: Arc<Semaphore>,
-    most: u32,
+    permits: Arc<Semaphore>,
+    max: u32,
     stopping: Arc<Notify>,
 }
 
 impl Instances {
-    pub fn new(most: u32) -> Self {
-        Self { room: Arc::new(Semaphore::new(most as usize)), most, stopping: Arc::default() }
+    pub fn new(max: u32) -> Self {
+        Self { permits: Arc::new(Semaphore::new(max as usize)), max, stopping: Arc::default() }
     }
 
-    /// Waits for room for one more.
-    pub async fn enter(&self) -> wasmtime::Result<OwnedSemaphorePermit> {
-        Ok(self.room.clone().acquire_owned().await?)
+    /// Waits until another instance may be created. It may exist as long as the permit does.
+    pub async fn acquire(&self) -> wasmtime::Result<OwnedSemaphorePermit> {
+        Ok(self.permits.clone().acquire_owned().await?)
     }
 
-    /// Drops what is idle and waits for the rest.
+    /// Drops idle instances and waits until the others have finished.
     pub async fn drain(&self) {
-        let all = self.room.acquire_many(self.most);
+        let all = self.permits.acquire_many(self.max);
         tokio::pin!(all);
         loop {
             self.stopping.notify_waiters();
@@ -79,11 +83,11 @@ impl Instances {
     }
 }
 
-/// All that it takes to make an instance.
+/// Everything that is needed to create an instance.
 pub struct Function {
     pub engine: Engine,
     pub pre: InstancePre<Guest>,
-    pub grants: Arc<Grants>,
+    pub config: Arc<ComponentConfig>,
     pub services: Arc<Services>,
     pub limits: Limits,
     pub instances: Arc<Instances>,
@@ -91,7 +95,7 @@ pub struct Function {
 
 impl Function {
     pub fn store(&self) -> Store<Guest> {
-        Guest::store(&self.engine, &self.grants, &self.services, self.limits.memory)
+        Guest::store(&self.engine, &self.config, &self.services, self.limits.memory)
     }
 }
 
@@ -107,8 +111,9 @@ impl Service {
         Ok(Self { function, pre })
     }
 
+    /// The component's name.
     pub fn name(&self) -> &str {
-        &self.function.grants.name
+        &self.function.config.name
     }
 }
 
@@ -119,7 +124,8 @@ impl HandlerState for Service {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Expiration, Worker>> {
         let function = &self.function;
-        let permit = tokio::time::timeout(function.limits.request, function.instances.enter()).await??;
+        let limits = &function.limits;
+        let permit = tokio::time::timeout(limits.request_timeout, function.instances.acquire()).await??;
         let mut store = function.store();
         let service = self.pre.instantiate_async(&mut store).await?;
         Ok(Instance {
@@ -127,9 +133,9 @@ impl HandlerState for Service {
             proxy: Proxy::P3(service),
             view: ViewFn::P3(<Guest as WasiHttpView>::http),
             expiration: Expiration {
-                idle: function.limits.idle,
-                request: function.limits.request,
-                sleep: Box::pin(tokio::time::sleep(function.limits.idle)),
+                idle_timeout: limits.idle_timeout,
+                request_timeout: limits.request_timeout,
+                timer: Box::pin(tokio::time::sleep(limits.idle_timeout)),
                 stopping: Box::pin(function.instances.stopping.clone().notified_owned()),
             },
             state: Worker { function: function.clone(), _permit: permit },
@@ -137,42 +143,43 @@ impl HandlerState for Service {
     }
 }
 
-/// When an instance must go. It is asked whenever the instance has nothing to do but wait, a busy guest's yields
-/// included: this is what ends one that computes for ever.
+/// Decides when an instance is dropped. It is polled whenever the instance waits or yields, and a guest that is
+/// computing yields too: this is what stops an endless loop.
 pub struct Expiration {
-    idle: Duration,
-    request: Duration,
-    sleep: Pin<Box<Sleep>>,
+    idle_timeout: Duration,
+    request_timeout: Duration,
+    timer: Pin<Box<Sleep>>,
     stopping: Pin<Box<OwnedNotified>>,
 }
 
 impl WorkerExpiration for Expiration {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, status: WorkerStatus, start: Instant) -> Poll<()> {
-        let after = match status {
+        let timeout = match status {
             WorkerStatus::Idle => {
                 if self.stopping.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                self.idle
+                self.idle_timeout
             }
-            WorkerStatus::Requests | WorkerStatus::PostReturn => self.request,
+            WorkerStatus::Requests | WorkerStatus::PostReturn => self.request_timeout,
         };
-        let deadline = (start + after).into();
-        // The timer may ring too early, never too late: setting it for every request would cost more than it.
-        if self.sleep.deadline() > deadline || self.sleep.is_elapsed() {
-            self.sleep.as_mut().reset(deadline);
+        let deadline = (start + timeout).into();
+        // The timer may fire early but never late. Resetting it for every request would cost more than an early
+        // wake-up.
+        if self.timer.deadline() > deadline || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(deadline);
         }
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
-            if self.sleep.deadline() >= deadline {
+            ready!(self.timer.as_mut().poll(cx));
+            if self.timer.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(deadline);
+            self.timer.as_mut().reset(deadline);
         }
     }
 }
 
-/// Decides what an instance takes on.
+/// Decides whether an instance accepts another request, and for how long a request may run.
 pub struct Worker {
     function: Arc<Function>,
     _permit: OwnedSemaphorePermit,
@@ -184,9 +191,9 @@ impl WorkerState for Worker {
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
         let limits = &self.function.limits;
-        if total >= limits.requests {
+        if total >= limits.max_requests {
             ShouldAccept::Never
-        } else if concurrent >= limits.concurrent {
+        } else if concurrent >= limits.max_concurrent_requests {
             ShouldAccept::No
         } else {
             ShouldAccept::Yes
@@ -199,12 +206,13 @@ impl WorkerState for Worker {
         _: (),
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
-        Box::pin(tokio::time::sleep(self.function.limits.request))
+        Box::pin(tokio::time::sleep(self.function.limits.request_timeout))
     }
 
     fn drop(&self, store: Store<Guest>, result: wasmtime::Result<()>) {
         if let Err(error) = result {
-            tracing::error!(component = self.function.grants.name, "an instance failed: {error:#}");
+            // Which of its requests caused this is not known: each has a line of its own (see `http`).
+            tracing::error!(component = self.function.config.name, "instance failed: {error:#}");
         }
         drop(store);
     }

@@ -1,4 +1,4 @@
-//! What an instance of a component holds on our side, and what it may import.
+//! The host's side of an instance: its state, and the imports that it may use.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,12 +13,14 @@ use wasmtime_wasi_http::WasiHttpCtx;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p3::{RequestOptions, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, default_send_request};
 
-use crate::hosts::AllowedHosts;
+use crate::allowed_hosts::AllowedHosts;
+use crate::mysql::pool::Pools;
 use crate::output::Output;
-use crate::{bindings, mysql, redis, variables};
+use crate::redis::connection::Connections;
+use crate::{bindings, variables};
 
-/// What `spin.toml` grants to a component.
-pub struct Grants {
+/// What `spin.toml` says about a component, with variables expanded.
+pub struct ComponentConfig {
     pub name: String,
     pub variables: HashMap<String, String>,
     pub hosts: AllowedHosts,
@@ -27,8 +29,8 @@ pub struct Grants {
 
 /// What all instances share.
 pub struct Services {
-    pub mysql: mysql::Pools,
-    pub redis: redis::Connections,
+    pub mysql: Pools,
+    pub redis: Connections,
     pub output: Output,
 }
 
@@ -37,36 +39,41 @@ pub struct Guest {
     wasi: WasiCtx,
     pub table: ResourceTable,
     http: WasiHttpCtx,
-    hooks: Outbound,
+    hooks: OutboundHttp,
     memory: MemoryLimit,
-    pub grants: Arc<Grants>,
+    pub config: Arc<ComponentConfig>,
     pub services: Arc<Services>,
 }
 
 impl Guest {
-    pub fn store(engine: &Engine, grants: &Arc<Grants>, services: &Arc<Services>, memory: usize) -> Store<Self> {
-        let (out, err) = services.output.lines(&grants.name);
-        let wasi = WasiCtxBuilder::new().envs(&grants.environment).stdout(out).stderr(err).build();
+    pub fn store(
+        engine: &Engine,
+        config: &Arc<ComponentConfig>,
+        services: &Arc<Services>,
+        memory: usize,
+    ) -> Store<Self> {
+        let (out, err) = services.output.streams(&config.name);
+        let wasi = WasiCtxBuilder::new().envs(&config.environment).stdout(out).stderr(err).build();
         let guest = Self {
             wasi,
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
-            hooks: Outbound(grants.clone()),
-            memory: MemoryLimit { left: memory },
-            grants: grants.clone(),
+            hooks: OutboundHttp(config.clone()),
+            memory: MemoryLimit { remaining: memory },
+            config: config.clone(),
             services: services.clone(),
         };
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.memory);
-        // A guest that computes gives way at every tick, so that its time can run out and others' can't.
+        // A guest that is computing yields in every epoch, so that its timeout is checked and others can run.
         store.set_epoch_deadline(1);
-        // Tokio's own yield, after which it looks for new requests too, as it doesn't when a task merely wakes itself.
+        // Tokio polls its I/O after `yield_now`, which it doesn't when a task merely wakes itself.
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
         store
     }
 }
 
-/// Everything that a component may import; what it isn't granted is refused when it is called.
+/// Everything that a component may import. A call that the manifest doesn't permit is refused when it is made.
 pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -88,14 +95,14 @@ impl WasiHttpView for Guest {
     }
 }
 
-/// Lets HTTP requests out to granted hosts only.
-struct Outbound(Arc<Grants>);
+/// Sends HTTP requests, to allowed hosts only.
+struct OutboundHttp(Arc<ComponentConfig>);
 
 type Body = UnsyncBoxBody<Bytes, ErrorCode>;
 type Finished = Box<dyn Future<Output = Result<(), ErrorCode>> + Send>;
 type Sent = Result<(http::Response<Body>, Finished), TrappableError<ErrorCode>>;
 
-impl WasiHttpHooks for Outbound {
+impl WasiHttpHooks for OutboundHttp {
     fn send_request(
         &mut self,
         request: http::Request<Body>,
@@ -113,19 +120,19 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
-/// The memory that an instance may still take, over all of its linear memories.
+/// How much memory an instance may still allocate, over all of its linear memories.
 struct MemoryLimit {
-    left: usize,
+    remaining: usize,
 }
 
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current);
-        let granted = more <= self.left;
-        if granted {
-            self.left -= more;
+        let growth = desired.saturating_sub(current);
+        let allowed = growth <= self.remaining;
+        if allowed {
+            self.remaining -= growth;
         }
-        Ok(granted)
+        Ok(allowed)
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
@@ -143,9 +150,9 @@ impl<T: Send> bindings::spin::variables::variables::HostWithStore<T> for HasSelf
         use bindings::spin::variables::variables::Error;
         variables::check_name(&name).map_err(Error::InvalidName)?;
         accessor.with(|mut access| {
-            let grants = &access.get().grants;
-            let value = grants.variables.get(&name);
-            value.cloned().ok_or_else(|| Error::Undefined(format!("no variable for {:?}.{name:?}", grants.name)))
+            let config = &access.get().config;
+            let value = config.variables.get(&name);
+            value.cloned().ok_or_else(|| Error::Undefined(format!("no variable for {:?}.{name:?}", config.name)))
         })
     }
 }

@@ -21,30 +21,32 @@ use wasmtime_wasi_http::handler::{self, ExpirationError, InstantiationError, Pro
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
 use crate::function::Service;
+use crate::request_ids::{REQUEST_ID, RequestIds};
 use crate::routes::{Match, Router};
 
-/// A client that doesn't send a request for so long is let go: slow ones must not use up what others need.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Paths that are Spin's own.
-const RESERVED: &str = "/.well-known/spin/";
-const CLIENT: HeaderName = HeaderName::from_static("spin-client-addr");
+/// A connection is closed if the headers of its next request don't arrive within this time, so that slow clients don't
+/// hold connections that others need.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Paths that Spin reserves.
+const RESERVED_PREFIX: &str = "/.well-known/spin/";
+const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 
 type Body = UnsyncBoxBody<Bytes, wasmtime::Error>;
 
-/// What answers requests.
+/// The functions that answer requests, by route.
 pub type Routes = Router<ProxyHandler<Service>>;
 
-/// Listens, with room for a burst: the usual 128 that may wait overflow, and the kernel then drops what clients send.
+/// Listens with a long backlog. The usual 128 overflow in a burst of connections, and the kernel drops the rest.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A port that was just given up is free at once.
+    // So that a restart can listen on the same port at once.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(4096)
 }
 
-/// Accepts connections until told to stop, then finishes what runs.
+/// Accepts connections until `stop`, then waits until the requests in progress are answered.
 pub async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stop: watch::Receiver<bool>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -55,10 +57,10 @@ pub async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stop: watch::
         };
         match accepted {
             Ok((stream, client)) => {
-                connections.spawn(connection(stream, client, routes.clone(), stop.clone()));
+                connections.spawn(serve_connection(stream, client, routes.clone(), stop.clone()));
             }
             Err(error) => {
-                // Out of files, most likely: others must end first.
+                // Most likely, the process has no file descriptors left until other connections close.
                 tracing::warn!(%error, "can't accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -68,52 +70,54 @@ pub async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stop: watch::
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, client: SocketAddr, routes: Arc<Routes>, mut stop: watch::Receiver<bool>) {
-    // Answers are small and whole: waiting for more only delays them.
+async fn serve_connection(stream: TcpStream, client: SocketAddr, routes: Arc<Routes>, mut stop: watch::Receiver<bool>) {
+    // Replies are written in one piece: Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
-    let speaks_http2 = tokio::select! {
-        opening = tokio::time::timeout(PATIENCE, speaks_http2(&stream)) => opening,
+    let is_http2 = tokio::select! {
+        is_http2 = tokio::time::timeout(HEADER_TIMEOUT, is_http2(&stream)) => is_http2,
         _ = stop.wait_for(|stop| *stop) => return,
     };
-    let Ok(Ok(speaks_http2)) = speaks_http2 else { return };
+    let Ok(Ok(is_http2)) = is_http2 else { return };
     let Ok(client) = HeaderValue::try_from(client.to_string()) else { return };
     let service = service_fn(move |request| {
         let (routes, client) = (routes.clone(), client.clone());
-        async move { Ok::<_, Infallible>(answer(&routes, request, client).await) }
+        async move { Ok::<_, Infallible>(respond(&routes, request, client).await) }
     });
     let io = TokioIo::new(stream);
-    if speaks_http2 {
+    if is_http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .keep_alive_interval(PATIENCE)
+            .keep_alive_interval(HEADER_TIMEOUT)
             .serve_connection(io, service);
         tokio::pin!(connection);
         tokio::select! {
-            ended = connection.as_mut() => return note(ended),
+            result = connection.as_mut() => return log_broken(result),
             _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
         }
-        note(connection.await);
+        log_broken(connection.await);
     } else {
-        let connection =
-            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(PATIENCE).serve_connection(io, service);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(io, service);
         tokio::pin!(connection);
         tokio::select! {
-            ended = connection.as_mut() => return note(ended),
+            result = connection.as_mut() => return log_broken(result),
             _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
         }
-        note(connection.await);
+        log_broken(connection.await);
     }
 }
 
-/// A client that goes away in the middle is no error of ours.
-fn note(ended: hyper::Result<()>) {
-    if let Err(error) = ended {
-        tracing::debug!("a connection broke: {error:?}");
+/// Clients may disconnect at any time, so this is no error of the server's.
+fn log_broken(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!("connection broken: {error:?}");
     }
 }
 
-/// HTTP/2 begins with a preface that no HTTP/1 method begins with.
-async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+/// An HTTP/2 connection begins with a preface that can't be the beginning of an HTTP/1 request.
+async fn is_http2(stream: &TcpStream) -> std::io::Result<bool> {
     const PREFACE: &[u8] = b"PRI ";
     let mut start = [0; PREFACE.len()];
     loop {
@@ -128,32 +132,33 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn answer(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue) -> Response<Body> {
+async fn respond(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue) -> Response<Body> {
+    let ids = RequestIds::from_headers(request.headers());
     let uri = std::mem::take(request.uri_mut());
-    if let Some(name) = uri.path().strip_prefix(RESERVED) {
+    if let Some(name) = uri.path().strip_prefix(RESERVED_PREFIX) {
         return match name {
             "health" => text("OK"),
-            _ => empty(StatusCode::NOT_FOUND),
+            _ => refuse(StatusCode::NOT_FOUND, &ids),
         };
     }
     let Some(found) = routes.find(uri.path()) else {
-        return empty(StatusCode::NOT_FOUND);
+        return refuse(StatusCode::NOT_FOUND, &ids);
     };
-    let Some(request) = prepare(&found, &uri, request, client) else {
-        return empty(StatusCode::BAD_REQUEST);
+    let Some(request) = to_guest_request(&found, &uri, request, client) else {
+        return refuse(StatusCode::BAD_REQUEST, &ids);
     };
-    let service = found.target;
-    match service.handle((), request).await {
+    match found.target.handle((), request).await {
         Ok(response) => response,
         Err(error) => {
-            report(service.state().name(), &error);
-            empty(StatusCode::INTERNAL_SERVER_ERROR)
+            log_failure(found.target.state().name(), found.route, &ids, &error);
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, &ids)
         }
     }
 }
 
-/// The request as the function gets it: with its full URL, and with Spin's headers, which no client can send.
-fn prepare(
+/// The request as the function gets it: with its full URL and Spin's headers. `spin-` headers that the client sent are
+/// removed, since functions trust them.
+fn to_guest_request(
     found: &Match<ProxyHandler<Service>>,
     uri: &Uri,
     mut request: Request<Incoming>,
@@ -176,36 +181,43 @@ fn prepare(
     for name in forged {
         headers.remove(name);
     }
-    found.describe(headers);
+    found.set_headers(headers);
     headers.insert(FULL_URL, url);
-    headers.insert(CLIENT, client);
+    headers.insert(CLIENT_ADDR, client);
 
     let mut parts = uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(authority);
     parts.path_and_query = Some(path);
     *request.uri_mut() = Uri::from_parts(parts).ok()?;
-    // The client went away, or sent what is no body.
+    // The client disconnected or sent a malformed body.
     let broken = |_| handler::ErrorCode::P3(ErrorCode::ConnectionTerminated);
     Some(request.map(|body| body.map_err(broken).boxed_unsync()))
 }
 
-/// Failed instances are reported when they end; what never had one, or came to nothing, is reported here.
-fn report(component: &str, error: &wasmtime::Error) {
-    if error.is::<ExpirationError>() {
-        tracing::error!(component, "a request took too long");
+/// Logs a request that its function did not answer, with the ids that the client sent.
+fn log_failure(component: &str, route: &str, ids: &RequestIds, error: &wasmtime::Error) {
+    let (request_id, trace_id) = (ids.request_id(), ids.trace_id());
+    let reason = if error.is::<ExpirationError>() {
+        "timed out".to_string()
     } else if let Some(error) = error.downcast_ref::<InstantiationError<()>>() {
-        tracing::error!(component, "no instance: {:#}", error.error);
+        format!("no instance could be created: {:#}", error.error)
     } else if error.is::<TrapOrPanicError>() {
-        tracing::debug!(component, "a request ended with its instance");
+        // Why it failed is logged once per instance (see `function`).
+        "its instance failed".to_string()
     } else {
-        tracing::error!(component, "a request failed: {error:#}");
-    }
+        format!("{error:#}")
+    };
+    tracing::error!(component, route, request_id, trace_id, "request failed: {reason}");
 }
 
-fn empty(status: StatusCode) -> Response<Body> {
+/// A reply by the runtime itself, without a body.
+fn refuse(status: StatusCode, ids: &RequestIds) -> Response<Body> {
     let mut response = Response::new(Empty::new().map_err(|e| match e {}).boxed_unsync());
     *response.status_mut() = status;
+    if let Some(id) = ids.request_id().and_then(|id| HeaderValue::from_str(id).ok()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     response
 }
 

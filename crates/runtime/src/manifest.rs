@@ -1,12 +1,12 @@
-//! `spin.toml`, as far as this runtime goes: a key that would change behaviour and isn't known here is an error,
-//! one that only concerns tools is skipped.
+//! The parts of `spin.toml` that this runtime supports. An unknown key that could change behaviour is an error; keys
+//! that only concern tools are ignored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::Error;
+use crate::error::Error;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +77,7 @@ pub struct HttpTrigger {
 #[serde(untagged)]
 pub enum Route {
     Path(String),
-    /// Reached from other components only, which this runtime doesn't offer: the route exists for nobody.
+    /// Can only be reached from other components, which this runtime doesn't support: the trigger is ignored.
     Private {
         #[serde(rename = "private")]
         _private: bool,
@@ -143,19 +143,19 @@ impl Manifest {
         let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
         let manifest: Self =
             toml::from_str(&text).map_err(|e| Error::Manifest { path: path.into(), reason: one_line(&e, &text) })?;
-        manifest.check().map_err(|reason| Error::Manifest { path: path.into(), reason })?;
+        manifest.validate().map_err(|reason| Error::Manifest { path: path.into(), reason })?;
         Ok(manifest)
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), String> {
         if self.spin_manifest_version != 2 {
-            return Err(format!("spin_manifest_version is {}, only 2 is known", self.spin_manifest_version));
+            return Err(format!("spin_manifest_version is {}, but only 2 is supported", self.spin_manifest_version));
         }
         let http = self.trigger.http.iter().map(|t| &t.component);
         let redis = self.trigger.redis.iter().map(|t| &t.component);
         for name in http.chain(redis) {
             if !self.component.contains_key(name) {
-                return Err(format!("a trigger names the component {name:?}, which isn't there"));
+                return Err(format!("a trigger refers to the component {name:?}, which is not defined"));
             }
         }
         for trigger in &self.trigger.redis {
@@ -166,19 +166,19 @@ impl Manifest {
         Ok(())
     }
 
-    /// The trigger's own address, or the application's.
+    /// The trigger's address, or else the application's default.
     pub fn redis_address<'a>(&'a self, trigger: &'a RedisTrigger) -> Option<&'a str> {
-        let shared = self.application.trigger.redis.as_ref();
-        trigger.address.as_deref().or_else(|| shared.map(|r| r.address.as_str()))
+        let default = self.application.trigger.redis.as_ref();
+        trigger.address.as_deref().or_else(|| default.map(|redis| redis.address.as_str()))
     }
 
-    /// The file that a dependency names, directly or through a component.
+    /// The Wasm file of a dependency, which names it directly or through a component.
     pub fn dependency_source<'a>(&'a self, dependency: &'a Dependency) -> Result<&'a Path, String> {
         match (&dependency.component, &dependency.path) {
             (Some(name), None) => match self.component.get(name) {
                 Some(component) if component.dependencies.is_empty() => Ok(&component.source),
-                Some(_) => Err(format!("{name:?} has dependencies of its own, which this runtime doesn't compose")),
-                None => Err(format!("it names the component {name:?}, which isn't there")),
+                Some(_) => Err(format!("{name:?} has dependencies itself, which this runtime doesn't support")),
+                None => Err(format!("it refers to the component {name:?}, which is not defined")),
             },
             (None, Some(path)) => Ok(path),
             _ => Err("it needs either `component` or `path`".into()),
@@ -186,7 +186,7 @@ impl Manifest {
     }
 }
 
-/// TOML's errors span several lines; ours are one.
+/// The parser's messages span several lines; errors of this crate are one line.
 fn one_line(error: &toml::de::Error, text: &str) -> String {
     let message = error.message().lines().next().unwrap_or_default();
     match error.span() {

@@ -1,22 +1,21 @@
-//! `spin:mysql`: connections come from a pool that functions don't see, statements go through the prepared protocol.
+//! `spin:mysql`. Connections come from a pool that functions don't notice; every statement is a prepared one.
 
-mod pool;
+pub mod pool;
 mod values;
 
+use std::sync::Arc;
+
+use mysql_async::Params;
 use mysql_async::prelude::Queryable;
-use mysql_async::{DriverError, Params};
+use tokio::sync::Mutex;
 use wasmtime::component::{Accessor, FutureReader, HasSelf, Resource, StreamReader};
 
 use crate::bindings::spin::mysql::mysql::{self as wit, Column, Error, ParameterValue, Row};
 use crate::guest::Guest;
-pub use pool::Pools;
+use pool::{Connection, PooledConnection};
 
-/// The largest result that is taken over, as in Spin.
+/// The largest result in bytes, as in Spin.
 const MAX_RESULT: usize = 128 << 20;
-
-/// A connection that an instance holds. It goes back to its pool when the instance lets go of it.
-pub struct Connection(std::sync::Arc<tokio::sync::Mutex<pool::Lent>>);
-
 impl wit::Host for Guest {}
 
 impl wit::HostConnection for Guest {
@@ -28,15 +27,15 @@ impl wit::HostConnection for Guest {
 
 impl<T: Send> wit::HostConnectionWithStore<T> for HasSelf<Guest> {
     async fn open(accessor: &Accessor<T, Self>, address: String) -> Result<Resource<Connection>, Error> {
-        let (grants, services) = accessor.with(|mut access| {
+        let (config, services) = accessor.with(|mut access| {
             let guest = access.get();
-            (guest.grants.clone(), guest.services.clone())
+            (guest.config.clone(), guest.services.clone())
         });
-        if !grants.hosts.allow(&address, "mysql") {
+        if !config.hosts.allow(&address, "mysql") {
             return Err(Error::ConnectionFailed(format!("address {address} is not permitted")));
         }
-        let lent = services.mysql.open(&address).await.map_err(|e| Error::ConnectionFailed(format!("{e:?}")))?;
-        let connection = Connection(std::sync::Arc::new(tokio::sync::Mutex::new(lent)));
+        let connection = services.mysql.open(&address).await.map_err(|e| Error::ConnectionFailed(format!("{e:?}")))?;
+        let connection = Connection(Arc::new(Mutex::new(connection)));
         accessor
             .with(|mut access| access.get().table.push(connection))
             .map_err(|_| Error::ConnectionFailed("too many connections".into()))
@@ -49,15 +48,16 @@ impl<T: Send> wit::HostConnectionWithStore<T> for HasSelf<Guest> {
         params: Vec<ParameterValue>,
     ) -> Result<(), Error> {
         let connection = find(accessor, &connection)?;
-        let mut lent = connection.lock().await;
+        let mut connection = connection.lock().await;
         let params = Params::Positional(params.into_iter().map(values::parameter).collect());
-        lent.run(&statement, async |conn| conn.exec_drop(&statement, params).await)
+        connection
+            .run(&statement, async |conn| conn.exec_drop(&statement, params).await)
             .await
             .map_err(|e| Error::QueryFailed(format!("{e:?}")))
     }
 
-    /// The rows are read at once, so that the connection is free for the next statement before the guest has looked at
-    /// the first of them.
+    /// All rows are read at once, so that the guest can execute another statement on the connection before it has
+    /// consumed them.
     async fn query(
         accessor: &Accessor<T, Self>,
         connection: Resource<Connection>,
@@ -71,7 +71,7 @@ impl<T: Send> wit::HostConnectionWithStore<T> for HasSelf<Guest> {
             Ok(fetched) => fetched,
             Err(error) => {
                 tracing::debug!(%error, "query failed");
-                // All that Spin lets a function see of it.
+                // Spin does not pass on the actual error.
                 return Err(Error::Other("async error: channel closed".into()));
             }
         };
@@ -88,7 +88,7 @@ impl<T: Send> wit::HostConnectionWithStore<T> for HasSelf<Guest> {
 fn find<T: Send>(
     accessor: &Accessor<T, HasSelf<Guest>>,
     connection: &Resource<Connection>,
-) -> Result<std::sync::Arc<tokio::sync::Mutex<pool::Lent>>, Error> {
+) -> Result<Arc<Mutex<PooledConnection>>, Error> {
     accessor
         .with(|mut access| access.get().table.get(connection).map(|c| c.0.clone()))
         .map_err(|_| Error::ConnectionFailed("no connection found".into()))
@@ -105,7 +105,7 @@ async fn fetch(conn: &mut mysql_async::Conn, statement: &str, params: Params) ->
         let row = match result.next().await {
             Ok(Some(row)) => row,
             Ok(None) => break Ok(()),
-            // What the server says after the first rows is told in full; a broken connection ends the statement.
+            // An error that the server reports after some rows ends the result. A broken connection fails the query.
             Err(mysql_async::Error::Server(e)) => {
                 break Err(Error::Other(mysql_async::Error::Server(e).to_string()));
             }
@@ -122,9 +122,4 @@ async fn fetch(conn: &mut mysql_async::Conn, statement: &str, params: Params) ->
     };
     result.drop_result().await?;
     Ok((columns, rows, end))
-}
-
-/// The error of a connection that broke before.
-fn closed() -> mysql_async::Error {
-    mysql_async::Error::Driver(DriverError::ConnectionClosed)
 }

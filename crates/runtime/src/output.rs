@@ -1,5 +1,5 @@
-//! What functions print. Every request logs a line, so this path is hot: instances only append whole lines to a
-//! buffer, and one thread for each of stdout and stderr writes them out together.
+//! The output of functions. Every request logs a line, so this must be fast: instances append complete lines to a
+//! buffer, and one thread each for stdout and stderr writes them in batches.
 
 use std::io::Write;
 use std::pin::Pin;
@@ -14,14 +14,14 @@ use tokio::sync::Notify;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// How long the writer collects lines once there is one: a few hundred writes a second at most.
-const GATHER: Duration = Duration::from_millis(5);
-/// Functions that print wait while this much is still to be written.
-const FULL: usize = 4 << 20;
-/// A line longer than this is cut.
-const LONGEST_LINE: usize = 64 << 10;
+/// How long the writer collects lines into a batch. This bounds it to a few hundred writes per second.
+const BATCH_INTERVAL: Duration = Duration::from_millis(5);
+/// Functions wait before they print more while this many bytes are buffered.
+const MAX_BUFFERED: usize = 4 << 20;
+/// Longer lines are split.
+const MAX_LINE: usize = 64 << 10;
 
-/// Where everything printed goes.
+/// Stdout and stderr of all functions.
 pub struct Output {
     out: Arc<Sink>,
     err: Arc<Sink>,
@@ -31,7 +31,7 @@ pub struct Output {
 #[derive(Default)]
 struct Sink {
     state: Mutex<State>,
-    filled: Condvar,
+    not_empty: Condvar,
     drained: Notify,
 }
 
@@ -57,24 +57,25 @@ impl Output {
         Self { out, err, writers: Mutex::new(writers) }
     }
 
-    /// An instance's stdout and stderr.
-    pub fn lines(&self, component: &str) -> (Lines, Lines) {
+    /// The stdout and stderr of an instance.
+    pub fn streams(&self, component: &str) -> (LineStream, LineStream) {
         let prefix: Arc<str> = format!("[{component}] ").into();
         let new = |sink: &Arc<Sink>| {
-            Lines(Arc::new(Line { sink: sink.clone(), prefix: prefix.clone(), begun: Mutex::default() }))
+            let buffer = LineBuffer { sink: sink.clone(), prefix: prefix.clone(), partial: Mutex::default() };
+            LineStream(Arc::new(buffer))
         };
         (new(&self.out), new(&self.err))
     }
 
-    /// Writes what is left and ends the writers.
+    /// Flushes the output and ends the writer threads.
     pub fn stop(&self) {
         for sink in [&self.out, &self.err] {
             sink.state().closed = true;
-            sink.filled.notify_one();
+            sink.not_empty.notify_one();
         }
         let writers = std::mem::take(&mut *lock(&self.writers));
         for writer in writers {
-            // A writer that panicked has nothing left to write.
+            // If a writer panicked, there is nothing left to do.
             let _ = writer.join();
         }
     }
@@ -97,100 +98,102 @@ impl Sink {
 
     fn push(&self, prefix: &str, lines: &[u8]) {
         let mut state = self.state();
-        let idle = state.buffer.is_empty();
+        let was_empty = state.buffer.is_empty();
         for line in lines.split_inclusive(|b| *b == b'\n') {
             state.buffer.extend_from_slice(prefix.as_bytes());
             state.buffer.extend_from_slice(line);
         }
         drop(state);
-        if idle {
-            self.filled.notify_one();
+        if was_empty {
+            self.not_empty.notify_one();
         }
     }
 
     fn is_full(&self) -> bool {
-        self.state().buffer.len() >= FULL
+        self.state().buffer.len() >= MAX_BUFFERED
     }
 
     fn write_to(&self, target: &mut dyn Write) {
         let mut batch = Vec::new();
         loop {
             let state = self
-                .filled
+                .not_empty
                 .wait_while(self.state(), |s| s.buffer.is_empty() && !s.closed)
                 .unwrap_or_else(PoisonError::into_inner);
             let mut state = if state.closed {
                 state
             } else {
                 drop(state);
-                std::thread::sleep(GATHER);
+                std::thread::sleep(BATCH_INTERVAL);
                 self.state()
             };
-            let last = state.closed;
+            let is_last = state.closed;
             std::mem::swap(&mut state.buffer, &mut batch);
             drop(state);
             self.drained.notify_waiters();
-            // Nobody to tell if the terminal is gone.
+            // If writing fails, there is nowhere to report it.
             let _ = target.write_all(&batch).and_then(|()| target.flush());
             batch.clear();
             batch.shrink_to(64 << 10);
-            if last {
+            if is_last {
                 return;
             }
         }
     }
 }
 
-/// One stream of one instance; clones share the line that is being written.
+/// One output stream of an instance. Clones share a buffer.
 #[derive(Clone)]
-pub struct Lines(Arc<Line>);
+pub struct LineStream(Arc<LineBuffer>);
 
-struct Line {
+/// Passes on complete lines, so that lines of different instances don't mix.
+struct LineBuffer {
     sink: Arc<Sink>,
     prefix: Arc<str>,
-    begun: Mutex<Vec<u8>>,
+    /// The beginning of a line whose end has not been written yet.
+    partial: Mutex<Vec<u8>>,
 }
 
-impl Line {
+impl LineBuffer {
     fn push(&self, bytes: &[u8]) {
-        let mut begun = lock(&self.begun);
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let (lines, rest) = bytes.split_at(whole);
+        let mut partial = lock(&self.partial);
+        let end_of_lines = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let (lines, rest) = bytes.split_at(end_of_lines);
         if !lines.is_empty() {
-            if begun.is_empty() {
+            if partial.is_empty() {
                 self.sink.push(&self.prefix, lines);
             } else {
-                begun.extend_from_slice(lines);
-                self.sink.push(&self.prefix, &begun);
-                begun.clear();
+                partial.extend_from_slice(lines);
+                self.sink.push(&self.prefix, &partial);
+                partial.clear();
             }
         }
-        begun.extend_from_slice(rest);
-        if begun.len() >= LONGEST_LINE {
-            begun.push(b'\n');
-            self.sink.push(&self.prefix, &begun);
-            begun.clear();
+        partial.extend_from_slice(rest);
+        if partial.len() >= MAX_LINE {
+            partial.push(b'\n');
+            self.sink.push(&self.prefix, &partial);
+            partial.clear();
         }
     }
 }
 
-impl Drop for Line {
+impl Drop for LineBuffer {
     fn drop(&mut self) {
-        let begun = self.begun.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if !begun.is_empty() {
-            begun.push(b'\n');
-            self.sink.push(&self.prefix, begun);
+        let partial = self.partial.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !partial.is_empty() {
+            partial.push(b'\n');
+            self.sink.push(&self.prefix, partial);
         }
     }
 }
 
-impl IsTerminal for Lines {
+impl IsTerminal for LineStream {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Lines {
+impl StdoutStream for LineStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
@@ -200,7 +203,7 @@ impl StdoutStream for Lines {
     }
 }
 
-impl OutputStream for Lines {
+impl OutputStream for LineStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.0.push(&bytes);
         Ok(())
@@ -211,12 +214,12 @@ impl OutputStream for Lines {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(LONGEST_LINE)
+        Ok(MAX_LINE)
     }
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Lines {
+impl Pollable for LineStream {
     async fn ready(&mut self) {
         while self.0.sink.is_full() {
             let drained = self.0.sink.drained.notified();
@@ -227,7 +230,7 @@ impl Pollable for Lines {
     }
 }
 
-impl AsyncWrite for Lines {
+impl AsyncWrite for LineStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         self.0.push(bytes);
         Poll::Ready(Ok(bytes.len()))
@@ -247,10 +250,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_stay_whole_and_named() {
+    fn lines_are_complete_and_name_their_component() {
         let sink = Arc::<Sink>::default();
-        let line = |prefix: &str| Line { sink: sink.clone(), prefix: prefix.into(), begun: Mutex::default() };
-        let (a, b) = (line("[a] "), line("[b] "));
+        let buffer = |prefix: &str| LineBuffer { sink: sink.clone(), prefix: prefix.into(), partial: Mutex::default() };
+        let (a, b) = (buffer("[a] "), buffer("[b] "));
         a.push(b"one ");
         b.push(b"first\nsecond\nthi");
         a.push(b"line\nrest");

@@ -1,17 +1,16 @@
 //! `spin:redis`: functions that open the same address share one multiplexed connection.
 
-mod connection;
+pub mod connection;
 mod reply;
+
+use std::sync::Arc;
 
 use redis::Cmd;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
 use crate::bindings::spin::redis::redis::{self as wit, Error, Payload, RedisParameter, RedisResult};
 use crate::guest::Guest;
-pub use connection::{Connections, client};
-
-/// What an instance holds.
-pub struct Connection(std::sync::Arc<connection::Handle>);
+use connection::Connection;
 
 impl wit::Host for Guest {}
 
@@ -22,7 +21,7 @@ impl wit::HostConnection for Guest {
     }
 }
 
-/// Sends a command on the connection that the guest names.
+/// Sends a command on one of the guest's connections.
 async fn send<T: Send>(
     accessor: &Accessor<T, HasSelf<Guest>>,
     connection: &Resource<Connection>,
@@ -43,7 +42,7 @@ fn command(name: &str, arguments: &[&[u8]]) -> Cmd {
     command
 }
 
-fn keyed(name: &str, key: &str, values: &[String]) -> Cmd {
+fn command_with_key(name: &str, key: &str, values: &[String]) -> Cmd {
     let mut command = redis::cmd(name);
     command.arg(key).arg(values);
     command
@@ -51,16 +50,16 @@ fn keyed(name: &str, key: &str, values: &[String]) -> Cmd {
 
 impl<T: Send> wit::HostConnectionWithStore<T> for HasSelf<Guest> {
     async fn open(accessor: &Accessor<T, Self>, address: String) -> Result<Resource<Connection>, Error> {
-        let (grants, services) = accessor.with(|mut access| {
+        let (config, services) = accessor.with(|mut access| {
             let guest = access.get();
-            (guest.grants.clone(), guest.services.clone())
+            (guest.config.clone(), guest.services.clone())
         });
-        if !grants.hosts.allow(&address, "redis") {
+        if !config.hosts.allow(&address, "redis") {
             return Err(Error::InvalidAddress);
         }
-        let handle = services.redis.open(&address)?;
+        let handle = services.redis.open(&address).map_err(|_| Error::InvalidAddress)?;
         handle.connect().await.map_err(reply::error)?;
-        let connection = Connection(std::sync::Arc::new(handle));
+        let connection = Connection(Arc::new(handle));
         accessor.with(|mut access| access.get().table.push(connection)).map_err(|_| Error::TooManyConnections)
     }
 
@@ -115,7 +114,7 @@ impl<T: Send> wit::HostConnectionWithStore<T> for HasSelf<Guest> {
         key: String,
         values: Vec<String>,
     ) -> Result<u32, Error> {
-        let value = send(accessor, &connection, keyed("SADD", &key, &values)).await?;
+        let value = send(accessor, &connection, command_with_key("SADD", &key, &values)).await?;
         reply::to(value).map_err(|_| Error::TypeError)
     }
 
@@ -134,7 +133,7 @@ impl<T: Send> wit::HostConnectionWithStore<T> for HasSelf<Guest> {
         key: String,
         values: Vec<String>,
     ) -> Result<u32, Error> {
-        let value = send(accessor, &connection, keyed("SREM", &key, &values)).await?;
+        let value = send(accessor, &connection, command_with_key("SREM", &key, &values)).await?;
         reply::to(value)
     }
 

@@ -1,24 +1,25 @@
-//! From a path to a component, as Spin does it: by path alone, the most specific pattern first.
-
-use std::sync::Arc;
+//! Finds the component for a path, by Spin's rules: by path alone, and the most specific route wins.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use routefinder::{Captures, RouteSpec};
 
-use crate::Error;
+use crate::error::Error;
 
-/// Where a request goes.
+/// The routes of an application.
 pub struct Router<T>(routefinder::Router<Entry<T>>);
 
 struct Entry<T> {
     target: T,
-    /// What every request on this route is told about it.
-    headers: Arc<[(HeaderName, HeaderValue)]>,
+    route: String,
+    /// The headers that describe the route to the component.
+    headers: Box<[(HeaderName, HeaderValue)]>,
 }
 
 /// A route that matched.
 pub struct Match<'a, 'p, T> {
     pub target: &'a T,
+    /// As it is written in the manifest.
+    pub route: &'a str,
     headers: &'a [(HeaderName, HeaderValue)],
     captures: Captures<'a, 'p>,
     path: &'p str,
@@ -27,19 +28,19 @@ pub struct Match<'a, 'p, T> {
 const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 
 impl<T> Router<T> {
-    /// Of two equal routes the later one counts, as in Spin.
+    /// If two routes are equal, the later one is used, as in Spin.
     pub fn new(routes: impl IntoIterator<Item = (String, T)>) -> Result<Self, Error> {
         let mut router = routefinder::Router::new();
         for (raw, target) in routes {
             let absolute = format!("/{}", raw.strip_prefix('/').unwrap_or(&raw));
-            let based = absolute.strip_suffix('/').unwrap_or(&absolute);
-            let prefix = based.strip_suffix("/...");
-            let pattern = prefix.map_or_else(|| based.to_string(), |prefix| format!("{prefix}/*"));
-            let bad = |reason: String| Error::Route { route: raw.clone(), reason };
-            let spec: RouteSpec = pattern.as_str().try_into().map_err(bad)?;
+            let matched_route = absolute.strip_suffix('/').unwrap_or(&absolute);
+            let prefix = matched_route.strip_suffix("/...");
+            let pattern = prefix.map_or_else(|| matched_route.to_string(), |prefix| format!("{prefix}/*"));
+            let invalid = |reason: String| Error::Route { route: raw.clone(), reason };
+            let spec: RouteSpec = pattern.as_str().try_into().map_err(invalid)?;
             let raw_prefix = raw.strip_suffix("/...").unwrap_or(&raw);
             let headers = [
-                ("spin-matched-route", based),
+                ("spin-matched-route", matched_route),
                 ("spin-base-path", "/"),
                 ("spin-raw-component-route", &raw),
                 ("spin-component-route", raw_prefix),
@@ -47,11 +48,11 @@ impl<T> Router<T> {
             let headers = headers
                 .into_iter()
                 .map(|(name, value)| {
-                    let value = HeaderValue::from_str(value).map_err(|e| bad(e.to_string()))?;
+                    let value = HeaderValue::from_str(value).map_err(|e| invalid(e.to_string()))?;
                     Ok((HeaderName::from_static(name), value))
                 })
                 .collect::<Result<_, Error>>()?;
-            router.add(spec, Entry { target, headers }).map_err(|e| bad(e.to_string()))?;
+            router.add(spec, Entry { target, route: raw.clone(), headers }).map_err(|e| invalid(e.to_string()))?;
         }
         Ok(Self(router))
     }
@@ -59,17 +60,24 @@ impl<T> Router<T> {
     pub fn find<'a, 'p>(&'a self, path: &'p str) -> Option<Match<'a, 'p, T>> {
         let found = self.0.best_match(path)?;
         let entry = found.handler();
-        Some(Match { target: &entry.target, headers: &entry.headers, captures: found.captures(), path })
+        Some(Match {
+            target: &entry.target,
+            route: &entry.route,
+            headers: &entry.headers,
+            captures: found.captures(),
+            path,
+        })
     }
 }
 
 impl<T> Match<'_, '_, T> {
-    /// Tells the component how it was reached. What the path can't say in a header is left out, as Spin does.
-    pub fn describe(&self, headers: &mut HeaderMap) {
+    /// Sets the headers that describe the match to the component. As in Spin, a value that can't be a header is left
+    /// out.
+    pub fn set_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in self.headers {
             headers.insert(name.clone(), value.clone());
         }
-        if let Ok(value) = HeaderValue::try_from(self.rest()) {
+        if let Ok(value) = HeaderValue::try_from(self.path_info()) {
             headers.insert(PATH_INFO, value);
         }
         for (name, value) in self.captures.iter() {
@@ -80,8 +88,8 @@ impl<T> Match<'_, '_, T> {
         }
     }
 
-    /// What `/...` stands for, with the slashes that the client sent.
-    fn rest(&self) -> String {
+    /// What `/...` matched, with the slashes that the client sent.
+    fn path_info(&self) -> String {
         match self.captures.wildcard() {
             None => String::new(),
             Some("") if self.path.ends_with('/') => "/".into(),
@@ -121,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_matches_nothing() {
+    fn other_paths_match_no_route() {
         let router = router(&["/api/cart", "/a/:b"]);
         for path in ["/", "/api", "/a", "/a/b/c"] {
             assert!(router.find(path).is_none(), "{path}");
@@ -132,7 +140,7 @@ mod tests {
     fn the_component_is_told_its_route() {
         let router = router(&["/shop/:who_is/..."]);
         let mut headers = HeaderMap::new();
-        router.find("/shop/me/a/b/").unwrap().describe(&mut headers);
+        router.find("/shop/me/a/b/").unwrap().set_headers(&mut headers);
         assert_eq!(headers["spin-path-info"], "/a/b/");
         assert_eq!(headers["spin-path-match-who-is"], "me");
         assert_eq!(headers["spin-matched-route"], "/shop/:who_is/...");

@@ -1,52 +1,50 @@
-//! The Redis trigger: a message at a time for each address, each in a fresh instance. Where Spin would exit because
-//! Redis is gone, this connects again.
+//! The Redis trigger. As in Spin, messages from one address are handled one at a time, each in a new instance. Spin
+//! exits when Redis is gone; this reconnects.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::join_all;
+use redis::{Client, RedisResult};
 use tokio::sync::watch;
 
-use crate::bindings::subscriber::SubscriberPre;
+use crate::bindings::subscriber::{SubscriberPre, spin::redis::redis::Error};
 use crate::function::Function;
 use crate::guest::Guest;
-use crate::redis::client;
 
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// A connection on which nothing comes is asked whether it still stands.
-const PING: Duration = Duration::from_secs(15);
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// If no message arrives for this long, a ping tests whether the connection still works.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A function that hears messages.
-pub struct Listener {
+/// A function that handles messages.
+pub struct Subscriber {
     function: Arc<Function>,
     pre: SubscriberPre<Guest>,
 }
 
-impl Listener {
+impl Subscriber {
     pub fn new(function: Arc<Function>) -> wasmtime::Result<Self> {
         let pre = SubscriberPre::new(function.pre.clone())?;
         Ok(Self { function, pre })
     }
 
-    async fn hear(&self, message: Vec<u8>) {
-        let component = &self.function.grants.name;
-        let handled = tokio::time::timeout(self.function.limits.message, self.run(message)).await;
+    async fn handle(&self, channel: &str, message: Vec<u8>) {
+        let component = &self.function.config.name;
+        let handled = tokio::time::timeout(self.function.limits.message_timeout, self.run(message)).await;
         match handled {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(component, "a message failed: {error:?}"),
-            Ok(Err(error)) => tracing::error!(component, "an instance failed: {error:#}"),
-            Err(_) => tracing::error!(component, "a message took too long"),
+            Ok(Ok(Err(error))) => tracing::warn!(component, channel, "message failed: {error:?}"),
+            Ok(Err(error)) => tracing::error!(component, channel, "message failed: its instance failed: {error:#}"),
+            Err(_) => tracing::error!(component, channel, "message failed: timed out"),
         }
     }
 
-    async fn run(
-        &self,
-        message: Vec<u8>,
-    ) -> wasmtime::Result<Result<(), crate::bindings::subscriber::spin::redis::redis::Error>> {
-        let _permit = self.function.instances.enter().await?;
+    async fn run(&self, message: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+        let _permit = self.function.instances.acquire().await?;
         let mut store = self.function.store();
         let subscriber = self.pre.instantiate_async(&mut store).await?;
         store
@@ -58,80 +56,75 @@ impl Listener {
     }
 }
 
-/// What is heard on an address: by channel, the functions that hear it.
-#[derive(Default)]
-pub struct Channels(BTreeMap<String, Vec<Listener>>);
+/// The subscriptions on one address.
+pub struct Subscriptions {
+    client: Client,
+    by_channel: BTreeMap<String, Vec<Subscriber>>,
+}
 
-impl Channels {
-    pub fn add(&mut self, channel: String, listener: Listener) {
-        self.0.entry(channel).or_default().push(listener);
+impl Subscriptions {
+    pub fn new(client: Client) -> Self {
+        Self { client, by_channel: BTreeMap::new() }
     }
 
-    /// Subscribes and handles messages until told to stop; `ready` is told each time when the subscriptions stand.
-    pub async fn listen(self, client: ::redis::Client, mut stop: watch::Receiver<bool>, ready: watch::Sender<bool>) {
-        let server = client.get_connection_info().addr().to_string();
-        let mut wait = FIRST_WAIT;
+    pub fn add(&mut self, channel: String, subscriber: Subscriber) {
+        self.by_channel.entry(channel).or_default().push(subscriber);
+    }
+
+    /// Subscribes and handles messages until `stop`. `ready` is true while the subscriptions are active.
+    pub async fn run(self, mut stop: watch::Receiver<bool>, ready: watch::Sender<bool>) {
+        let server = self.client.get_connection_info().addr().to_string();
+        let mut backoff = MIN_BACKOFF;
         while !*stop.borrow() {
             let begun = Instant::now();
-            if let Err(error) = self.session(&client, &mut stop, &ready).await {
-                tracing::warn!(server, %error, "not subscribed, trying again");
+            if let Err(error) = self.subscribe(&mut stop, &ready).await {
+                tracing::warn!(server, %error, "Redis subscription failed, will retry");
             }
             ready.send_replace(false);
-            if begun.elapsed() > LONGEST_WAIT {
-                wait = FIRST_WAIT;
+            if begun.elapsed() > MAX_BACKOFF {
+                backoff = MIN_BACKOFF;
             }
             tokio::select! {
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
-                () = told(&mut stop) => return,
+                () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(MAX_BACKOFF),
+                () = stopped(&mut stop) => return,
             }
         }
     }
 
-    /// One connection's life.
-    async fn session(
-        &self,
-        client: &::redis::Client,
-        stop: &mut watch::Receiver<bool>,
-        ready: &watch::Sender<bool>,
-    ) -> ::redis::RedisResult<()> {
-        let (mut sink, mut messages) = client.get_async_pubsub().await?.split();
-        for channel in self.0.keys() {
+    /// Handles messages on one connection until it breaks.
+    async fn subscribe(&self, stop: &mut watch::Receiver<bool>, ready: &watch::Sender<bool>) -> RedisResult<()> {
+        let (mut sink, mut messages) = self.client.get_async_pubsub().await?.split();
+        for channel in self.by_channel.keys() {
             sink.subscribe(channel).await?;
         }
         ready.send_replace(true);
         loop {
             let message = tokio::select! {
                 message = messages.next() => message,
-                () = tokio::time::sleep(PING) => {
-                    match tokio::time::timeout(PING, sink.ping::<::redis::Value>()).await {
+                () = tokio::time::sleep(PING_INTERVAL) => {
+                    match tokio::time::timeout(PING_TIMEOUT, sink.ping::<redis::Value>()).await {
                         Ok(pong) => drop(pong?),
                         Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
                     }
                     continue;
                 }
-                () = told(stop) => return Ok(()),
+                () = stopped(stop) => return Ok(()),
             };
             let Some(message) = message else {
                 return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
             };
-            let Some(listeners) = self.0.get(message.get_channel_name()) else {
+            let channel = message.get_channel_name();
+            let Some(subscribers) = self.by_channel.get(channel) else {
                 continue;
             };
             let payload = message.get_payload_bytes();
-            join_all(listeners.iter().map(|listener| listener.hear(payload.to_vec()))).await;
+            join_all(subscribers.iter().map(|subscriber| subscriber.handle(channel, payload.to_vec()))).await;
         }
     }
 }
 
-/// Done when told to stop, or when nobody could tell any more.
-async fn told(stop: &mut watch::Receiver<bool>) {
+/// Returns when the application is stopped.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, and the application with it.
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// The clients of all addresses, each with what is heard there.
-pub type Addresses = HashMap<String, Channels>;
-
-/// A client for an address of a trigger.
-pub fn connectable(address: &str) -> ::redis::RedisResult<::redis::Client> {
-    client(address)
 }

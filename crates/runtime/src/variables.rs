@@ -1,24 +1,24 @@
-//! Variables of the application and of its components, and the `{{ }}` templates that join them.
+//! The variables of the application and of its components, and the `{{ }}` templates that refer to them.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::Error;
+use crate::error::Error;
 use crate::manifest::{Component, Variable};
 
-/// The application's variables, resolved once at start.
+/// The values of the application's variables, resolved once at start.
 pub struct Variables(BTreeMap<String, String>);
 
 impl Variables {
-    /// Takes each from `given`, else from the environment (`SPIN_VARIABLE_…`), else its default.
-    pub fn resolve(declared: &BTreeMap<String, Variable>, given: &BTreeMap<String, String>) -> Result<Self, Error> {
-        if let Some(name) = given.keys().find(|name| !declared.contains_key(*name)) {
+    /// Takes each variable from `overrides`, else from the environment (`SPIN_VARIABLE_…`), else its default.
+    pub fn resolve(declared: &BTreeMap<String, Variable>, overrides: &BTreeMap<String, String>) -> Result<Self, Error> {
+        if let Some(name) = overrides.keys().find(|name| !declared.contains_key(*name)) {
             return Err(Error::UnknownVariable(name.clone()));
         }
         let mut values = BTreeMap::new();
         for (name, variable) in declared {
             check_name(name).map_err(Error::VariableName)?;
             let environment = environment_name(name);
-            let value = match (given.get(name), std::env::var(&environment)) {
+            let value = match (overrides.get(name), std::env::var(&environment)) {
                 (Some(value), _) => value.clone(),
                 (None, Ok(value)) => value,
                 (None, Err(std::env::VarError::NotUnicode(_))) => {
@@ -40,29 +40,29 @@ impl Variables {
         Ok(Self(values))
     }
 
-    /// Fills in a template.
-    pub fn fill(&self, template: &str) -> Result<String, String> {
-        let mut filled = String::with_capacity(template.len());
+    /// Replaces each `{{ name }}` in a template with the variable's value. Values are not expanded in turn.
+    pub fn expand(&self, template: &str) -> Result<String, String> {
+        let mut expanded = String::with_capacity(template.len());
         let mut rest = template;
         while let Some((literal, after)) = rest.split_once("{{") {
             let (name, after) = after.split_once("}}").ok_or_else(|| format!("unmatched '{{{{' in {template:?}"))?;
             let name = name.trim();
             let value = self.0.get(name).ok_or_else(|| format!("unknown variable {name:?} in {template:?}"))?;
-            filled.push_str(literal);
-            filled.push_str(value);
+            expanded.push_str(literal);
+            expanded.push_str(value);
             rest = after;
         }
-        filled.push_str(rest);
-        Ok(filled)
+        expanded.push_str(rest);
+        Ok(expanded)
     }
 
-    /// What a component sees.
-    pub fn of_component(&self, component: &Component) -> Result<HashMap<String, String>, String> {
-        let fill = |(name, template): (&String, &String)| {
+    /// The variables that a component may read.
+    pub fn for_component(&self, component: &Component) -> Result<HashMap<String, String>, String> {
+        let expand = |(name, template): (&String, &String)| {
             check_name(name)?;
-            Ok((name.clone(), self.fill(template)?))
+            Ok((name.clone(), self.expand(template)?))
         };
-        component.variables.iter().map(fill).collect()
+        component.variables.iter().map(expand).collect()
     }
 }
 
@@ -70,7 +70,7 @@ fn environment_name(name: &str) -> String {
     format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())
 }
 
-/// Spin's rule: lower-case words of letters and digits, joined by single underscores, a letter first.
+/// Spin's rule: words of lower-case letters and digits, joined by single underscores, beginning with a letter.
 pub fn check_name(name: &str) -> Result<(), String> {
     let reason = if name.is_empty() {
         "must not be empty".to_string()
@@ -99,16 +99,16 @@ mod tests {
     }
 
     #[test]
-    fn templates_are_filled() {
+    fn templates_are_expanded_once() {
         let variables = variables(&[("a", "1"), ("b_c", "{{ a }}")]);
-        assert_eq!(variables.fill("x{{a}}y{{ b_c }}").unwrap(), "x1y{{ a }}");
-        assert_eq!(variables.fill("").unwrap(), "");
-        assert!(variables.fill("{{ nope }}").unwrap_err().contains("nope"));
-        assert!(variables.fill("{{ a }").is_err());
+        assert_eq!(variables.expand("x{{a}}y{{ b_c }}").unwrap(), "x1y{{ a }}");
+        assert_eq!(variables.expand("").unwrap(), "");
+        assert!(variables.expand("{{ nope }}").unwrap_err().contains("nope"));
+        assert!(variables.expand("{{ a }").is_err());
     }
 
     #[test]
-    fn names_follow_spins_rule() {
+    fn names_follow_spins_rules() {
         for good in ["a", "a1", "mysql_host", "a_1"] {
             assert!(check_name(good).is_ok(), "{good}");
         }

@@ -14,7 +14,7 @@ use super::{
     Arguments,
     subject::{Load, Subject},
 };
-use crate::{database, index, scratch::Scratch, ui};
+use crate::{database, search_index, temporary_shop::TemporaryShop, ui};
 
 const PRODUCTS: usize = 100_000;
 const CONNECTIONS: usize = 8;
@@ -106,13 +106,13 @@ async fn fill(mysql: &mut MySqlConnection) -> anyhow::Result<()> {
     }
     drop(step);
     let step = ui::step("Building the search index");
-    index::complete(mysql).await?;
+    search_index::add_missing(mysql).await?;
     sqlx::query("ANALYZE TABLE products, product_terms").fetch_all(mysql).await?;
     drop(step);
     Ok(())
 }
 
-pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()> {
+pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Result<()> {
     let mut mysql = database::connect(&scratch.databases.mysql).await?;
     fill(&mut mysql).await?;
     let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM products ORDER BY id").fetch_all(&mut mysql).await?;

@@ -18,10 +18,10 @@ use load::{
 
 use super::subject::Load;
 use crate::{
-    process::Guarded,
+    process::ChildProcess,
     project::Project,
-    scratch::ScratchDatabases,
-    servers::{Durability, free_port, last_words},
+    servers::{Durability, free_port, last_error},
+    temporary_shop::TemporaryDatabases,
     ui,
 };
 
@@ -43,24 +43,24 @@ const VARIABLES: [(&str, &str); 10] = [
 pub struct Checkout {
     pub address: SocketAddr,
     root: PathBuf,
-    shop: Guarded,
-    scratch: ScratchDatabases,
+    shop: ChildProcess,
+    scratch: TemporaryDatabases,
 }
 
 impl Checkout {
     /// Builds it, starts it, and waits until it is ready. Call on the main thread (see `process`).
     pub async fn start(project: &Project, root: &Path) -> anyhow::Result<Self> {
-        let scratch = ScratchDatabases::start(project, "bench", Durability::Full).await?;
+        let scratch = TemporaryDatabases::start(project, "bench", Durability::Full).await?;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let log = scratch.project.state.join("shop.log");
         let file = File::create(&log).context("the shop's log can't be written")?;
         let mut up = command(root, &scratch);
         up.args(["up", "--no-demo", "--listen", &address.to_string()]).stdout(file.try_clone()?).stderr(file);
         let step = ui::step(&format!("Building and starting {} (the first time takes minutes)", root.display()));
-        let mut shop = Guarded::spawn("the shop", &mut up, Duration::from_secs(15))?;
+        let mut shop = ChildProcess::spawn("the shop", &mut up, Duration::from_secs(15))?;
         while !http::answers(address, "/ready").await {
             if let Some(status) = shop.exited() {
-                bail!("`cargo mall up` in {} ended ({status}): {}", root.display(), last_words(&log));
+                bail!("`cargo mall up` in {} ended ({status}): {}", root.display(), last_error(&log));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -73,8 +73,8 @@ impl Checkout {
         let file = File::create(&log).context("a log can't be written")?;
         let mut grant = command(&self.root, &self.scratch);
         grant.args(["grant-admin", username]).stdout(file.try_clone()?).stderr(file);
-        let status = Guarded::spawn("cargo mall grant-admin", &mut grant, Duration::from_secs(5))?.wait().await;
-        ensure!(status.success(), "`cargo mall grant-admin` in {} failed: {}", self.root.display(), last_words(&log));
+        let status = ChildProcess::spawn("cargo mall grant-admin", &mut grant, Duration::from_secs(5))?.wait().await;
+        ensure!(status.success(), "`cargo mall grant-admin` in {} failed: {}", self.root.display(), last_error(&log));
         Ok(())
     }
 
@@ -132,7 +132,7 @@ fn time_in_stat(stat: &str) -> Option<Duration> {
 
 /// `cargo mall` in a checkout, with that checkout's toolchain and target folder, and without settings that this process
 /// has inherited.
-fn command(root: &Path, scratch: &ScratchDatabases) -> Command {
+fn command(root: &Path, scratch: &TemporaryDatabases) -> Command {
     let mut command = Command::new("cargo");
     command.arg("mall").current_dir(root).stdin(Stdio::null());
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_inherited_setting(name)) {

@@ -18,7 +18,7 @@ use super::{
     Arguments,
     subject::{Load, Subject},
 };
-use crate::{database, scratch::Scratch, servers, tick};
+use crate::{database, servers, temporary_shop::TemporaryShop, tick};
 
 const SHOPPERS: i64 = 20_000;
 const PLENTY: i64 = 10_000_000;
@@ -55,7 +55,7 @@ async fn create_in_redis(redis: &mut redis::aio::MultiplexedConnection, activity
     Ok(command.query_async(redis).await?)
 }
 
-pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()> {
+pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Result<()> {
     let connections = 64;
     let unlimited = [("seckill_rate", "1000000"), ("seckill_burst", "1000000")];
     let shop = Subject::shop_with(scratch, &unlimited).await?;
@@ -183,7 +183,7 @@ pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()>
 
 /// How fast tickets become orders when the shop does nothing else.
 async fn booking(
-    scratch: &Scratch,
+    scratch: &TemporaryShop,
     mysql: &mut MySqlConnection,
     redis: &mut redis::aio::MultiplexedConnection,
     sale: i64,
@@ -222,7 +222,7 @@ async fn booking(
     }
     tickets.query_async::<()>(redis).await?;
     let begun = Instant::now();
-    tick::ring(&scratch.project, &scratch.databases.redis).await?;
+    tick::wake_workers(&scratch.project, &scratch.databases.redis).await?;
     while sqlx::query_scalar::<_, i64>(BOOKED).bind(sale).fetch_one(&mut *mysql).await? < TICKETS {
         if begun.elapsed() > patience {
             bail!("the tickets did not become orders within {} s", patience.as_secs());

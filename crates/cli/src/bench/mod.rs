@@ -23,8 +23,8 @@ use crate::{
     demo, functions,
     interrupt::Interrupt,
     project::Project,
-    scratch::{Scratch, Wanted},
     servers::Durability,
+    temporary_shop::{ShopSettings, TemporaryShop},
     ui,
 };
 
@@ -72,8 +72,8 @@ impl Arguments {
     }
 }
 
-const SHOP: Wanted = Wanted {
-    what: "bench",
+const SHOP: ShopSettings = ShopSettings {
+    purpose: "bench",
     durability: Durability::Full,
     variables: &[
         ("login_rate", "10000"),
@@ -103,7 +103,7 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
 
 async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let functions = functions::build(project).await?;
-    let scratch = Scratch::start(project, &SHOP).await?;
+    let scratch = TemporaryShop::start(project, &SHOP).await?;
     demo::load(&scratch.project, &scratch.databases.mysql).await?;
     if arguments.name.as_deref() == Some("soak") {
         return soak::run(&scratch, arguments).await;
@@ -134,7 +134,7 @@ fn wanted(arguments: &Arguments, name: &str) -> bool {
     arguments.name.as_deref().is_none_or(|only| only == name)
 }
 
-async fn throughput(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<()> {
+async fn throughput(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Result<()> {
     let shop = Subject::shop(scratch).await?;
     let native = Subject::native(scratch).await?;
     let spin = if wanted(arguments, "spin") { Subject::spin(scratch).await? } else { None };

@@ -10,7 +10,7 @@ use load::{
 };
 use serde_json::json;
 
-use crate::{database, project::random_hex, scratch::Scratch};
+use crate::{database, project::random_hex, temporary_shop::TemporaryShop};
 
 /// Registers users; returns their access tokens.
 pub async fn sign_in(address: SocketAddr, number: usize) -> anyhow::Result<Vec<String>> {
@@ -36,7 +36,7 @@ pub async fn login(client: &mut Client, account: &Account) -> anyhow::Result<Str
 }
 
 /// Adds stock for a whole run to all products; returns their ids.
-pub async fn stock_up(scratch: &Scratch) -> anyhow::Result<Vec<i64>> {
+pub async fn stock_up(scratch: &TemporaryShop) -> anyhow::Result<Vec<i64>> {
     const PLENTY: i64 = 100_000_000;
     let mut connection = database::connect(&scratch.databases.mysql).await?;
     sqlx::query("UPDATE products SET available = available + ?").bind(PLENTY).execute(&mut connection).await?;

@@ -17,7 +17,7 @@ use super::{
     Arguments, shoppers,
     subject::{Load, Subject},
 };
-use crate::{database, scratch::Scratch, servers};
+use crate::{database, servers, temporary_shop::TemporaryShop};
 
 #[derive(Clone, Copy)]
 struct Sample {
@@ -27,7 +27,7 @@ struct Sample {
     redis: i64,
 }
 
-pub async fn run(scratch: &Scratch, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let shop = Subject::shop(scratch).await?;
     let products = shoppers::stock_up(scratch).await?;
     let tokens = shoppers::sign_in(shop.address, arguments.connections).await?;
@@ -76,7 +76,7 @@ fn print(at: Duration, Sample { memory, files, mysql, redis }: &Sample) {
     println!("{:>8.1} {memory:>10.1} {files:>6} {mysql:>6} {redis:>6}", at.as_secs_f64() / 60.0);
 }
 
-async fn sample(scratch: &Scratch, shop: &Subject) -> anyhow::Result<Sample> {
+async fn sample(scratch: &TemporaryShop, shop: &Subject) -> anyhow::Result<Sample> {
     let mut mysql = database::connect(&scratch.databases.mysql).await?;
     let (_, connected): (String, String) =
         sqlx::query_as("SHOW GLOBAL STATUS LIKE 'Threads_connected'").fetch_one(&mut mysql).await?;

@@ -14,9 +14,9 @@ use load::{
 use serde_json::json;
 
 use super::{shoppers, subject::Subject};
-use crate::{functions::Function, scratch::Scratch};
+use crate::{functions::Function, temporary_shop::TemporaryShop};
 
-pub async fn run(scratch: &Scratch, functions: &[Function]) -> anyhow::Result<()> {
+pub async fn run(scratch: &TemporaryShop, functions: &[Function]) -> anyhow::Result<()> {
     println!("\ncomponents (at most 700 KB)");
     for function in functions {
         println!("  {:<12} {:>5} KB", function.name, fs::metadata(&function.wasm)?.len() / 1000);

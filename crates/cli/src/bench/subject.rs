@@ -14,10 +14,10 @@ use load::{
 };
 
 use crate::{
-    process::Guarded,
-    scratch::{Scratch, Served, ourselves},
+    process::ChildProcess,
     servers::free_port,
     spin::{self, Spin},
+    temporary_shop::{ServerProcess, TemporaryShop, this_program},
 };
 
 pub struct Subject {
@@ -28,22 +28,22 @@ pub struct Subject {
 }
 
 enum Process {
-    Ours(Guarded),
+    Ours(ChildProcess),
     Spin(Spin),
 }
 
 impl Subject {
-    pub async fn shop(scratch: &Scratch) -> anyhow::Result<Self> {
+    pub async fn shop(scratch: &TemporaryShop) -> anyhow::Result<Self> {
         Self::shop_with(scratch, &[]).await
     }
 
     /// With other settings.
-    pub async fn shop_with(scratch: &Scratch, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
+    pub async fn shop_with(scratch: &TemporaryShop, variables: &[(&str, &str)]) -> anyhow::Result<Self> {
         Ok(Self::ours(scratch.serve(variables, None).await?))
     }
 
-    pub async fn native(scratch: &Scratch) -> anyhow::Result<Self> {
-        let mut command = ourselves()?;
+    pub async fn native(scratch: &TemporaryShop) -> anyhow::Result<Self> {
+        let mut command = this_program()?;
         command
             .arg("native-yardstick")
             .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
@@ -51,19 +51,19 @@ impl Subject {
         if let Some(secret) = scratch.variables.get("jwt_secret") {
             command.env("SPIN_VARIABLE_JWT_SECRET", secret);
         }
-        Ok(Self::ours(Served::start("the native yardstick", command, None).await?))
+        Ok(Self::ours(ServerProcess::start("the native yardstick", command, None).await?))
     }
 
-    fn ours(Served { address, ready_after, process }: Served) -> Self {
+    fn ours(ServerProcess { address, ready_after, process }: ServerProcess) -> Self {
         Self { address, ready_after, process: Process::Ours(process) }
     }
 
-    pub async fn spin(scratch: &Scratch) -> anyhow::Result<Option<Self>> {
+    pub async fn spin(scratch: &TemporaryShop) -> anyhow::Result<Option<Self>> {
         Self::spin_with(scratch, &[]).await
     }
 
     /// With other settings; none where there is no Spin.
-    pub async fn spin_with(scratch: &Scratch, other: &[(&str, &str)]) -> anyhow::Result<Option<Self>> {
+    pub async fn spin_with(scratch: &TemporaryShop, other: &[(&str, &str)]) -> anyhow::Result<Option<Self>> {
         if spin::program().is_err() {
             return Ok(None);
         }
@@ -106,15 +106,15 @@ impl Subject {
 
 /// A running load generator, in a process of its own.
 pub struct Load {
-    process: Guarded,
+    process: ChildProcess,
     output: tokio::task::JoinHandle<std::io::Result<String>>,
 }
 
 impl Load {
     pub fn start(plan: &Plan) -> anyhow::Result<Self> {
-        let mut command = ourselves()?;
+        let mut command = this_program()?;
         command.arg("load").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = Guarded::spawn("the load generator", &mut command, Duration::from_secs(1))?;
+        let mut process = ChildProcess::spawn("the load generator", &mut command, Duration::from_secs(1))?;
         process.take_stdin().context("no pipe")?.write_all(&serde_json::to_vec(plan)?)?;
         let mut stdout = process.take_stdout().context("no pipe")?;
         let output = tokio::task::spawn_blocking(move || {

@@ -10,14 +10,14 @@ use serde_json::json;
 use sqlx::MySqlConnection;
 
 use super::{shoppers, subject::Subject};
-use crate::{database, scratch::Scratch};
+use crate::{database, temporary_shop::TemporaryShop};
 
 const ORDERS: usize = 1000;
 const JOBS: i64 = 6000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Lets many orders expire within about a second, in a shop that has nothing else to do.
-pub async fn timers(scratch: &Scratch, connections: usize) -> anyhow::Result<()> {
+pub async fn timers(scratch: &TemporaryShop, connections: usize) -> anyhow::Result<()> {
     let products = shoppers::stock_up(scratch).await?;
     let shop = Subject::shop_with(scratch, &[("order_ttl_seconds", "5")]).await?;
     let tokens = shoppers::sign_in(shop.address, connections).await?;
@@ -56,7 +56,7 @@ pub async fn timers(scratch: &Scratch, connections: usize) -> anyhow::Result<()>
 }
 
 /// Lets one replica, then three, ship paid orders that are waiting.
-pub async fn throughput(scratch: &Scratch) -> anyhow::Result<()> {
+pub async fn throughput(scratch: &TemporaryShop) -> anyhow::Result<()> {
     println!("\n{JOBS} paid orders, shipped by the worker `fulfil`");
     let mut mysql = database::connect(&scratch.databases.mysql).await?;
     for replicas in [1, 3] {

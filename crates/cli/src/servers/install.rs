@@ -1,4 +1,4 @@
-//! Database servers that the machine does not have, from its own package manager, where that needs no question.
+//! Installs missing database servers with the system's package manager, if it can do so without asking.
 
 use std::{
     fs,
@@ -12,121 +12,123 @@ use anyhow::bail;
 
 use super::{mysql, redis};
 use crate::{
-    process::{Guarded, find_program},
+    process::{ChildProcess, find_program},
     ui,
 };
 
+/// Which of the two servers.
 #[derive(Clone, Copy)]
-pub struct Missing {
+pub struct Servers {
     pub mysql: bool,
     pub redis: bool,
 }
 
-struct Manager {
+struct PackageManager {
     program: &'static str,
     refresh: Option<&'static [&'static str]>,
     install: &'static [&'static str],
     mysql: &'static [&'static str],
-    /// The first that can be had.
+    /// Alternatives: the first that is available is installed.
     redis: &'static [&'static str],
-    as_root: bool,
+    needs_root: bool,
 }
 
-const MANAGERS: [Manager; 6] = [
-    Manager {
+const PACKAGE_MANAGERS: [PackageManager; 6] = [
+    PackageManager {
         program: "apt-get",
         refresh: Some(&["update"]),
         install: &["install", "-y", "--no-install-recommends"],
-        // The server without the service round it.
+        // The server without its system service.
         mysql: &["mariadb-server-core", "mariadb-client-core"],
         redis: &["redis-server", "valkey-server"],
-        as_root: true,
+        needs_root: true,
     },
-    Manager {
+    PackageManager {
         program: "dnf",
         refresh: None,
         install: &["install", "-y"],
         mysql: &["mariadb-server"],
         redis: &["valkey", "redis"],
-        as_root: true,
+        needs_root: true,
     },
-    Manager {
+    PackageManager {
         program: "apk",
         refresh: None,
         install: &["add", "--no-cache"],
         mysql: &["mariadb"],
         redis: &["valkey", "redis"],
-        as_root: true,
+        needs_root: true,
     },
-    Manager {
+    PackageManager {
         program: "pacman",
         refresh: None,
         install: &["-S", "--noconfirm", "--needed"],
         mysql: &["mariadb"],
         redis: &["valkey", "redis"],
-        as_root: true,
+        needs_root: true,
     },
-    Manager {
+    PackageManager {
         program: "zypper",
         refresh: None,
         install: &["--non-interactive", "install"],
         mysql: &["mariadb"],
         redis: &["redis", "valkey"],
-        as_root: true,
+        needs_root: true,
     },
-    Manager {
+    PackageManager {
         program: "brew",
         refresh: None,
         install: &["install"],
         mysql: &["mariadb"],
         redis: &["redis", "valkey"],
-        as_root: false,
+        needs_root: false,
     },
 ];
 
-/// Sees to it that the servers which are to be started are there.
-pub fn install(wanted: Missing) -> anyhow::Result<()> {
-    let missing = Missing {
-        mysql: wanted.mysql && mysql::program().is_none(),
-        redis: wanted.redis && redis::program().is_none(),
+/// Installs the required servers that this machine doesn't have.
+pub fn install_missing(required: Servers) -> anyhow::Result<()> {
+    let missing = Servers {
+        mysql: required.mysql && mysql::program().is_none(),
+        redis: required.redis && redis::program().is_none(),
     };
     if !missing.mysql && !missing.redis {
         return Ok(());
     }
-    let Some(manager) = MANAGERS.iter().find(|manager| find_program(&[manager.program]).is_some()) else {
-        bail!("{}", say(missing, "install them, or give their addresses with --mysql and --redis"));
+    let Some(manager) = PACKAGE_MANAGERS.iter().find(|manager| find_program(&[manager.program]).is_some()) else {
+        bail!("{}", message(missing, "install what is missing, or use other databases with --mysql and --redis"));
     };
     let root = rustix::process::geteuid().is_root();
-    if root != manager.as_root {
-        bail!("{}", say(missing, &manager.line(missing)));
+    let instruction = format!("run `{}`", manager.install_command(missing));
+    if root != manager.needs_root {
+        bail!("{}", message(missing, &instruction));
     }
-    let _quiet = (manager.program == "apt-get").then(|| NoServices::declare(missing));
+    let _guard = (manager.program == "apt-get").then(|| NoServices::begin(missing));
     for packages in manager.packages(missing) {
-        if !manager.bring(packages) {
+        if !manager.install_one_of(packages) {
             bail!(
                 "{}",
-                say(missing, &format!("{} could not install them; try: {}", manager.program, manager.line(missing)))
+                message(missing, &format!("{} could not install the packages: {instruction}", manager.program))
             );
         }
     }
     if (missing.mysql && mysql::program().is_none()) || (missing.redis && redis::program().is_none()) {
-        bail!("{}", say(missing, "they are still not to be found after the installation"));
+        bail!("{}", message(missing, "the packages were installed, but the server programs can't be found"));
     }
     Ok(())
 }
 
-fn say(missing: Missing, what_to_do: &str) -> String {
+fn message(missing: Servers, instruction: &str) -> String {
     let names = match missing {
-        Missing { mysql: true, redis: true } => "MySQL or MariaDB, and Redis or Valkey",
-        Missing { mysql: true, .. } => "MySQL or MariaDB",
+        Servers { mysql: true, redis: true } => "MySQL or MariaDB, and Redis or Valkey",
+        Servers { mysql: true, .. } => "MySQL or MariaDB",
         _ => "Redis or Valkey",
     };
-    format!("this machine lacks {names}: {what_to_do}")
+    format!("this machine lacks {names}: {instruction}")
 }
 
-impl Manager {
-    /// What is to be installed: for each server, the choices.
-    fn packages(&self, missing: Missing) -> Vec<Vec<&'static [&'static str]>> {
+impl PackageManager {
+    /// The packages to install: for each server, the alternatives.
+    fn packages(&self, missing: Servers) -> Vec<Vec<&'static [&'static str]>> {
         let mut packages = Vec::new();
         if missing.mysql {
             packages.push(vec![self.mysql]);
@@ -137,19 +139,20 @@ impl Manager {
         packages
     }
 
-    fn line(&self, missing: Missing) -> String {
+    fn install_command(&self, missing: Servers) -> String {
         let first: Vec<_> = self
             .packages(missing)
             .into_iter()
-            .filter_map(|choices| choices.into_iter().next())
+            .filter_map(|alternatives| alternatives.into_iter().next())
             .flatten()
             .copied()
             .collect();
-        let sudo = if self.as_root { "sudo " } else { "" };
-        format!("type `{sudo}{} {} {}`", self.program, self.install.join(" "), first.join(" "))
+        let sudo = if self.needs_root { "sudo " } else { "" };
+        format!("{sudo}{} {} {}", self.program, self.install.join(" "), first.join(" "))
     }
 
-    fn bring(&self, choices: Vec<&[&str]>) -> bool {
+    /// Installs the first alternative that is available. If there is none, refreshes the package lists and tries again.
+    fn install_one_of(&self, alternatives: Vec<&[&str]>) -> bool {
         for refresh in [false, true] {
             if refresh {
                 match self.refresh {
@@ -157,7 +160,7 @@ impl Manager {
                     _ => return false,
                 }
             }
-            if choices
+            if alternatives
                 .iter()
                 .any(|packages| self.run(&format!("Installing {}", packages.join(", ")), self.install, packages))
             {
@@ -167,8 +170,8 @@ impl Manager {
         false
     }
 
-    fn run(&self, what: &str, arguments: &[&str], packages: &[&str]) -> bool {
-        let step = ui::step(what);
+    fn run(&self, description: &str, arguments: &[&str], packages: &[&str]) -> bool {
+        let step = ui::step(description);
         let mut command = Command::new(self.program);
         command
             .args(arguments)
@@ -177,8 +180,10 @@ impl Manager {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        // Broken off in the middle, an installation leaves more to repair than it saves.
-        let Ok(mut child) = Guarded::spawn(self.program, &mut command, Duration::from_secs(600)) else { return false };
+        // An installation that is interrupted may leave the system's packages broken.
+        let Ok(mut child) = ChildProcess::spawn(self.program, &mut command, Duration::from_secs(600)) else {
+            return false;
+        };
         let status = loop {
             match child.exited() {
                 Some(status) => break status,
@@ -190,27 +195,27 @@ impl Manager {
     }
 }
 
-/// Debian starts what it installs, unless this file says no; and its services come up again at the next boot,
-/// unless they are disabled.
+/// Debian starts a service when it is installed, unless this policy forbids it, and at every boot, unless it is
+/// disabled. This prevents both.
 struct NoServices {
-    ours: bool,
+    has_created_policy: bool,
     redis: bool,
 }
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 impl NoServices {
-    fn declare(missing: Missing) -> Self {
+    fn begin(missing: Servers) -> Self {
         use std::io::Write;
         let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o755).open(POLICY);
-        let ours = file.and_then(|mut file| file.write_all(b"#!/bin/sh\nexit 101\n")).is_ok();
-        Self { ours, redis: missing.redis }
+        let has_created_policy = file.and_then(|mut file| file.write_all(b"#!/bin/sh\nexit 101\n")).is_ok();
+        Self { has_created_policy, redis: missing.redis }
     }
 }
 
 impl Drop for NoServices {
     fn drop(&mut self) {
-        if self.ours {
+        if self.has_created_policy {
             let _ = fs::remove_file(POLICY);
         }
         if self.redis && Path::new("/run/systemd/system").exists() {

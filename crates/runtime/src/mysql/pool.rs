@@ -1,30 +1,33 @@
-//! Connections kept for the next function that opens one: a pool for each address.
+//! A pool of MySQL connections for each address.
 //!
-//! A connection is reset before it is lent again, so that no session ever sees another's transaction, variables or
-//! locks; one whose statements may have changed what a reset doesn't restore, or that was let go in the middle of a
-//! statement, is closed.
+//! A connection is reset before it is reused, so that no session sees another's transaction, variables or locks. It is
+//! closed instead if its statements may have changed something that a reset doesn't restore, or if it was dropped
+//! during a statement.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Opts, OptsBuilder, SslOpts};
+use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
 use tokio::time::timeout;
 
-/// A server that doesn't answer is an error after this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For what should take one round trip.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-const KEPT_IDLE: Duration = Duration::from_secs(30);
-const MOST_IDLE: usize = 64;
+const RESET_TIMEOUT: Duration = Duration::from_secs(3);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections that have been idle for longer are closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many idle connections a pool keeps.
+const MAX_IDLE: usize = 64;
 
-/// A pool for each address.
+/// The pools, by address.
 #[derive(Clone, Default)]
 pub struct Pools(Arc<Mutex<HashMap<String, Arc<Pool>>>>);
 
 #[derive(Default)]
 struct Pool {
+    /// Idle connections and since when they are idle, the most recently used one last.
     idle: Mutex<Vec<(Conn, Instant)>>,
 }
 
@@ -33,8 +36,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pools {
-    /// An idle connection that still answers, or a new one.
-    pub async fn open(&self, address: &str) -> Result<Lent, Error> {
+    /// Returns an idle connection that still works, or opens one.
+    pub async fn open(&self, address: &str) -> Result<PooledConnection, Error> {
         let pool = {
             let mut pools = lock(&self.0);
             match pools.get(address) {
@@ -43,121 +46,122 @@ impl Pools {
             }
         };
         loop {
-            // Bound apart: the lock must not be held while the connection is checked.
-            let kept = lock(&pool.idle).pop();
-            let Some((mut conn, _)) = kept else { break };
-            if let Ok(Ok(())) = timeout(CHECK_TIMEOUT, conn.ping()).await {
-                return Ok(Lent::new(conn, pool));
+            // A statement of its own, since the lock must not be held during the ping.
+            let idle = lock(&pool.idle).pop();
+            let Some((mut conn, _)) = idle else { break };
+            if let Ok(Ok(())) = timeout(PING_TIMEOUT, conn.ping()).await {
+                return Ok(PooledConnection::new(conn, pool));
             }
         }
         let opts = options(address)?;
         match timeout(CONNECT_TIMEOUT, Conn::new(opts)).await {
-            Ok(conn) => Ok(Lent::new(conn?, pool)),
+            Ok(conn) => Ok(PooledConnection::new(conn?, pool)),
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         }
     }
 
-    /// Closes what has been idle for long, for as long as it is polled.
+    /// Closes connections that have been idle for long, every few seconds until it is dropped.
     pub async fn close_idle(self) {
-        let mut tick = tokio::time::interval(Duration::from_secs(5));
+        let mut interval = tokio::time::interval(Duration::from_secs(5));
         loop {
-            tick.tick().await;
+            interval.tick().await;
             let pools: Vec<_> = lock(&self.0).values().cloned().collect();
             for pool in pools {
-                // The most recently used are last.
                 let mut idle = lock(&pool.idle);
-                let old = idle.partition_point(|(_, since)| since.elapsed() >= KEPT_IDLE);
-                let closing: Vec<_> = idle.drain(..old).collect();
+                let expired = idle.partition_point(|(_, since)| since.elapsed() >= IDLE_TIMEOUT);
+                let expired: Vec<_> = idle.drain(..expired).collect();
+                // The lock is released before the connections are dropped, which disconnects them.
                 drop(idle);
-                drop(closing);
+                drop(expired);
             }
         }
     }
 
-    /// Closes all that is idle.
+    /// Closes all idle connections.
     pub async fn stop(&self) {
         let pools: Vec<_> = lock(&self.0).drain().collect();
         for (_, pool) in pools {
             let idle = std::mem::take(&mut *lock(&pool.idle));
             for (conn, _) in idle {
-                // Nothing more is asked of it.
-                let _ = timeout(CHECK_TIMEOUT, conn.disconnect()).await;
+                // It is not used again, so it doesn't matter whether this succeeds.
+                let _ = timeout(DISCONNECT_TIMEOUT, conn.disconnect()).await;
             }
         }
     }
 }
 
-/// `ssl-mode` is no option of the driver's: anything but `disabled` asks for TLS.
+/// The driver has no option `ssl-mode`. Every value but `disabled` turns on TLS.
 fn options(address: &str) -> Result<Opts, Error> {
     let mut url = url::Url::parse(address).map_err(mysql_async::UrlError::from)?;
-    let is_ssl = |key: &str| matches!(key.to_ascii_lowercase().as_str(), "ssl-mode" | "sslmode");
-    let mut ssl = false;
-    let mut rest = Vec::new();
+    let is_ssl_mode = |key: &str| matches!(key.to_ascii_lowercase().as_str(), "ssl-mode" | "sslmode");
+    let mut tls = false;
+    let mut others = Vec::new();
     for (key, value) in url.query_pairs() {
-        if is_ssl(&key) {
-            ssl |= !value.eq_ignore_ascii_case("disabled");
+        if is_ssl_mode(&key) {
+            tls |= !value.eq_ignore_ascii_case("disabled");
         } else {
-            rest.push((key.into_owned(), value.into_owned()));
+            others.push((key.into_owned(), value.into_owned()));
         }
     }
-    let socket = rest.iter().any(|(key, _)| key == "prefer_socket");
+    let sets_prefer_socket = others.iter().any(|(key, _)| key == "prefer_socket");
     url.set_query(None);
-    if !rest.is_empty() {
-        url.query_pairs_mut().extend_pairs(rest);
+    if !others.is_empty() {
+        url.query_pairs_mut().extend_pairs(others);
     }
     let opts =
-        OptsBuilder::from_opts(Opts::from_url(url.as_str())?).ssl_opts(ssl.then(SslOpts::default)).tcp_nodelay(true);
-    // The socket that a server names may be another server's on this machine, where the port is forwarded.
-    let opts = if socket { opts } else { opts.prefer_socket(false) };
+        OptsBuilder::from_opts(Opts::from_url(url.as_str())?).ssl_opts(tls.then(SslOpts::default)).tcp_nodelay(true);
+    // If the port is forwarded, the socket path that the server reports may be another server's on this machine.
+    let opts = if sets_prefer_socket { opts } else { opts.prefer_socket(false) };
     Ok(opts.into())
 }
 
+/// The connection that a guest holds. Dropping it returns it to its pool.
+pub struct Connection(pub Arc<tokio::sync::Mutex<PooledConnection>>);
+
 /// A connection in use.
-pub struct Lent {
+pub struct PooledConnection {
+    /// Nothing if it broke.
     conn: Option<Conn>,
     pool: Arc<Pool>,
-    /// A reset makes it as new.
+    /// Whether a reset restores everything that its statements may have changed.
     resettable: bool,
 }
 
-impl Lent {
+impl PooledConnection {
     fn new(conn: Conn, pool: Arc<Pool>) -> Self {
         Self { conn: Some(conn), pool, resettable: true }
     }
 
-    /// Runs a statement. The connection is put back only if the exchange with the server came to its end.
+    /// Runs a statement. The connection is not used again if an error leaves it in the middle of a reply.
     pub async fn run<R>(
         &mut self,
         statement: &str,
         work: impl AsyncFnOnce(&mut Conn) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let mut conn = self.conn.take().ok_or_else(super::closed)?;
+        let mut conn = self.conn.take().ok_or(Error::Driver(DriverError::ConnectionClosed))?;
         self.resettable &= is_resettable(statement);
         let result = work(&mut conn).await;
-        if matches!(
-            result,
-            Ok(_) | Err(Error::Server(_) | Error::Driver(mysql_async::DriverError::StmtParamsMismatch { .. }))
-        ) {
+        if matches!(result, Ok(_) | Err(Error::Server(_) | Error::Driver(DriverError::StmtParamsMismatch { .. }))) {
             self.conn = Some(conn);
         }
         result
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         let (Some(mut conn), true) = (self.conn.take(), self.resettable) else {
             return;
         };
-        // Without one, the process is ending, and the connection with it.
+        // Without a runtime, the process is about to exit.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let pool = self.pool.clone();
-        // At once, not at the next use: an open transaction holds its locks until then.
+        // Reset it now rather than before its next use, since an open transaction holds its locks until then.
         runtime.spawn(async move {
-            let reset = timeout(CONNECT_TIMEOUT, conn.reset()).await;
+            let reset = timeout(RESET_TIMEOUT, conn.reset()).await;
             if matches!(reset, Ok(Ok(true))) {
                 let mut idle = lock(&pool.idle);
-                if idle.len() < MOST_IDLE {
+                if idle.len() < MAX_IDLE {
                     idle.push((conn, Instant::now()));
                 }
             }
@@ -165,9 +169,9 @@ impl Drop for Lent {
     }
 }
 
-/// A reset leaves the default database alone, which `USE` changes; these can't change it.
+/// A reset does not restore the default database, which `USE` changes. The statements listed here can't change it.
 fn is_resettable(statement: &str) -> bool {
-    const KNOWN: [&str; 16] = [
+    const RESETTABLE: [&str; 16] = [
         "SELECT",
         "INSERT",
         "UPDATE",
@@ -186,7 +190,7 @@ fn is_resettable(statement: &str) -> bool {
         "SAVEPOINT",
     ];
     let word = statement.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next();
-    word.is_some_and(|word| KNOWN.iter().any(|known| known.eq_ignore_ascii_case(word)))
+    word.is_some_and(|word| RESETTABLE.iter().any(|resettable| resettable.eq_ignore_ascii_case(word)))
 }
 
 #[cfg(test)]
@@ -194,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_reset_cannot_undo_is_known() {
+    fn only_statements_that_a_reset_undoes_are_resettable() {
         for statement in ["SELECT 1", " insert INTO a VALUES (1)", "set autocommit=0", "COMMIT"] {
             assert!(is_resettable(statement), "{statement}");
         }
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_asked_for_by_the_address() {
+    fn ssl_mode_turns_on_tls() {
         let tls = |address| options(address).unwrap().ssl_opts().is_some();
         assert!(!tls("mysql://u:p@host/db"));
         assert!(!tls("mysql://u:p@host/db?ssl-mode=DISABLED"));

@@ -1,4 +1,5 @@
-//! Between MySQL's types and `spin:mysql`'s, with the same gaps as in Spin: what has no counterpart fails the row.
+//! Converts between MySQL's types and those of `spin:mysql`. As in Spin, a row with a type that has no counterpart is
+//! an error.
 
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::prelude::FromValue;

@@ -1,6 +1,8 @@
-//! Connections to Redis: one for each address, opened again when it breaks, and one apart for whoever needs a session.
+//! Connections to Redis: one for each address, shared and reopened when it breaks, and a dedicated one for a function
+//! that uses commands which change the connection's state.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,13 +11,11 @@ use redis::io::tcp::{TcpSettings, socket2};
 use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisError, Value};
 use tokio::sync::{Mutex as AsyncMutex, RwLock};
 
-use crate::bindings::spin::redis::redis::Error;
-
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// What a shared connection waits for a reply: no command that blocks is sent on it.
+/// How long a shared connection waits for a reply. Blocking commands are not sent on it.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client for an address, with the sockets set up as this runtime wants them.
+/// A client for an address, with this runtime's socket options.
 pub fn client(address: &str) -> Result<Client, RedisError> {
     let keepalive = socket2::TcpKeepalive::new()
         .with_time(Duration::from_secs(15))
@@ -25,11 +25,14 @@ pub fn client(address: &str) -> Result<Client, RedisError> {
     Client::open(address.into_connection_info()?.set_tcp_settings(tcp))
 }
 
-/// The shared connections.
-#[derive(Default)]
-pub struct Connections(Mutex<HashMap<String, Arc<Shared>>>);
+/// The connection that a guest holds.
+pub struct Connection(pub Arc<Handle>);
 
-struct Shared {
+/// The shared connections, by address.
+#[derive(Default)]
+pub struct Connections(Mutex<HashMap<String, Arc<SharedConnection>>>);
+
+struct SharedConnection {
     client: Client,
     current: RwLock<Option<Current>>,
 }
@@ -37,36 +40,34 @@ struct Shared {
 #[derive(Clone)]
 struct Current {
     connection: MultiplexedConnection,
+    /// Tells it from the connection that replaces it when it breaks.
     generation: u64,
 }
 
 impl Connections {
-    /// A handle on the address, not connected yet.
-    pub fn open(&self, address: &str) -> Result<Handle, Error> {
-        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = match shared.get(address) {
+    /// A handle for the address, not connected yet. It fails if the address is not valid.
+    pub fn open(&self, address: &str) -> Result<Handle, RedisError> {
+        let mut by_address = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = match by_address.get(address) {
             Some(shared) => shared.clone(),
             None => {
-                let new = Arc::new(Shared {
-                    client: client(address).map_err(|_| Error::InvalidAddress)?,
-                    current: RwLock::default(),
-                });
-                shared.insert(address.into(), new.clone());
-                new
+                let shared = Arc::new(SharedConnection { client: client(address)?, current: RwLock::default() });
+                by_address.insert(address.into(), shared.clone());
+                shared
             }
         };
-        Ok(Handle { shared, own: AsyncMutex::default(), has_own: std::sync::atomic::AtomicBool::new(false) })
+        Ok(Handle { shared, dedicated: AsyncMutex::default(), is_dedicated: AtomicBool::new(false) })
     }
 }
 
-impl Shared {
+impl SharedConnection {
     async fn connect(&self, response: Option<Duration>) -> Result<MultiplexedConnection, RedisError> {
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(response);
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// The connection, opened if need be by the first of those who wait for it.
+    /// The open connection. If there is none, the first caller opens it and the others wait.
     async fn current(&self) -> Result<Current, RedisError> {
         if let Some(current) = &*self.current.read().await {
             return Ok(current.clone());
@@ -75,10 +76,10 @@ impl Shared {
         if let Some(current) = &*slot {
             return Ok(current.clone());
         }
-        static GENERATION: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        static GENERATION: AtomicU64 = AtomicU64::new(0);
         let current = Current {
             connection: self.connect(Some(RESPONSE_TIMEOUT)).await?,
-            generation: GENERATION.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            generation: GENERATION.fetch_add(1, Relaxed),
         };
         *slot = Some(current.clone());
         Ok(current)
@@ -92,39 +93,38 @@ impl Shared {
     }
 }
 
-/// What a function takes for a connection of its own.
+/// To a function, this is a connection of its own.
 pub struct Handle {
-    shared: Arc<Shared>,
-    /// There once a command asked for a session.
-    own: AsyncMutex<Option<MultiplexedConnection>>,
-    has_own: std::sync::atomic::AtomicBool,
+    shared: Arc<SharedConnection>,
+    /// Opened for the first command that needs it, and used for all commands from then on.
+    dedicated: AsyncMutex<Option<MultiplexedConnection>>,
+    is_dedicated: AtomicBool,
 }
 
 impl Handle {
-    /// Makes sure that the server is there.
+    /// Connects to the server, unless the shared connection is open.
     pub async fn connect(&self) -> Result<(), RedisError> {
         self.shared.current().await.map(drop)
     }
 
     pub async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        use std::sync::atomic::Ordering::Relaxed;
-        if self.has_own.load(Relaxed) || needs_session(command) {
+        if self.is_dedicated.load(Relaxed) || needs_dedicated_connection(command) {
             let mut connection = {
-                let mut own = self.own.lock().await;
-                match &*own {
+                let mut dedicated = self.dedicated.lock().await;
+                match &*dedicated {
                     Some(connection) => connection.clone(),
                     None => {
-                        self.has_own.store(true, Relaxed);
-                        own.insert(self.shared.connect(None).await?).clone()
+                        self.is_dedicated.store(true, Relaxed);
+                        dedicated.insert(self.shared.connect(None).await?).clone()
                     }
                 }
             };
-            // A session that broke stays broken, since what it held is lost.
+            // It is not reopened when it breaks, since its state would be lost.
             return connection.send_packed_command(command).await;
         }
         let mut current = self.shared.current().await?;
         let result = current.connection.send_packed_command(command).await;
-        // What the server itself says, errors too, comes as a value: here the connection failed.
+        // Errors that the server reports are values: an error means that the connection failed.
         if result.is_err() {
             self.shared.discard(current.generation).await;
         }
@@ -132,9 +132,9 @@ impl Handle {
     }
 }
 
-/// Commands that change their connection's state, block it or turn it into something else.
-fn needs_session(command: &Cmd) -> bool {
-    const SESSION: [&str; 40] = [
+/// Whether a command blocks its connection or changes its state or protocol.
+fn needs_dedicated_connection(command: &Cmd) -> bool {
+    const COMMANDS: [&str; 40] = [
         "ASKING",
         "AUTH",
         "BLMOVE",
@@ -183,7 +183,7 @@ fn needs_session(command: &Cmd) -> bool {
     let Some(name) = arguments.next() else {
         return false;
     };
-    let Some(name) = SESSION.iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes())) else {
+    let Some(name) = COMMANDS.iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes())) else {
         return false;
     };
     let mut has = |word: &str| arguments.any(|argument| argument.eq_ignore_ascii_case(word.as_bytes()));
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sessions_are_recognised() {
+    fn commands_that_need_a_dedicated_connection_are_recognised() {
         let command = |words: &str| {
             let mut words = words.split(' ');
             let mut command = redis::cmd(words.next().unwrap());
@@ -211,10 +211,10 @@ mod tests {
         for words in
             ["SELECT 1", "multi", "BLPOP a 0", "XREAD BLOCK 0 STREAMS a $", "xreadgroup GROUP g c block 5 STREAMS a >"]
         {
-            assert!(needs_session(&command(words)), "{words}");
+            assert!(needs_dedicated_connection(&command(words)), "{words}");
         }
         for words in ["GET a", "SET select multi", "XREADGROUP GROUP g c STREAMS a >", "SCRIPT LOAD x", "EVALSHA a 0"] {
-            assert!(!needs_session(&command(words)), "{words}");
+            assert!(!needs_dedicated_connection(&command(words)), "{words}");
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Redis' replies and errors, in the form in which Spin hands them to functions.
+//! Converts Redis' replies and errors to the form in which Spin passes them to functions.
 
 use redis::{FromRedisValue, RedisError, ServerErrorKind, Value};
 
 use crate::bindings::spin::redis::redis::{Error, RedisResult};
 
-/// Functions recognise errors by these texts, which differ between versions of the client: Spin's are the rule.
+/// Functions recognise errors by these texts. They differ between versions of the client library; these are Spin's.
 pub fn error(error: RedisError) -> Error {
     let detail = |text: &str| error.detail().map(|d| format!("{text}: {d}")).unwrap_or_else(|| text.into());
     let redis::ErrorKind::Server(kind) = error.kind() else {
         return match error.code() {
-            // One that the client doesn't know, a script's own among them.
+            // A code that the client library doesn't know, such as one that a script returned.
             Some(code) => Error::Other(detail(code)),
             None => Error::Other(error.to_string()),
         };
@@ -29,7 +29,7 @@ pub fn to<T: FromRedisValue>(value: Value) -> Result<T, Error> {
     T::from_redis_value(value).map_err(|e| Error::Other(e.to_string()))
 }
 
-/// One list without boundaries.
+/// Appends the values of a reply to one flat list.
 pub fn flatten(value: Value, into: &mut Vec<RedisResult>) -> Result<(), Error> {
     let unsupported = |what: &str| {
         let reason = format!("Could not convert Redis response - TypeError: {what} is not supported");

@@ -1,4 +1,4 @@
-//! Requests and what components learn of them.
+//! HTTP requests: what components see of them, and what clients get.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_is_told_how_it_was_reached() {
+async fn spin_headers_describe_the_request() {
     let app =
         start(&format!("{}\n[[trigger.http]]\nroute = \"/headers/:who/...\"\ncomponent = \"web\"\n", web(""))).await;
     let forged = "spin-client-addr: 1.2.3.4:5\r\nSpin-Path-Match-Other: x\r\nX-Mine: yes\r\nConnection: close\r\n";
@@ -33,7 +33,7 @@ async fn a_component_is_told_how_it_was_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_nobody_has_is_an_empty_404() {
+async fn a_path_without_a_route_is_an_empty_404() {
     let app = start(&web("").replace("\"/...\"", "\"/seen\"")).await;
     assert_eq!(get(&app, "/seen").await.status, 200);
     for path in ["/other", "/seen/more", "/.well-known/spin/other"] {
@@ -44,14 +44,14 @@ async fn a_path_that_nobody_has_is_an_empty_404() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_go_both_ways_whole() {
+async fn large_bodies_arrive_unchanged_in_both_directions() {
     let app = start(&web("")).await;
     let body = "0123456789".repeat(100_000);
     assert_eq!(send(&app, "POST", "/echo", &body).await.body, body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dependency_is_composed_in() {
+async fn a_component_can_call_its_dependency() {
     let app = start(&web("")).await;
     assert_eq!(get(&app, "/add/41").await.body, "42");
 }
@@ -63,7 +63,7 @@ async fn a_connection_serves_many_requests_in_one_instance() {
     for expected in 1..=5 {
         stream.write_all(b"GET /seen HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         let mut answer = String::new();
-        // To the end of its chunks.
+        // Up to the last chunk.
         while !answer.ends_with("0\r\n\r\n") {
             let mut buffer = [0; 1024];
             let read = stream.read(&mut buffer).unwrap();
@@ -75,7 +75,7 @@ async fn a_connection_serves_many_requests_in_one_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_2_is_spoken_on_the_same_port() {
+async fn http_2_is_served_on_the_same_port() {
     let app = start(&web("")).await;
     let mut stream = TcpStream::connect(app.local_addr()).unwrap();
     // The preface in two parts, then empty settings.
@@ -98,7 +98,7 @@ async fn a_request_without_a_host_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_finishes_what_runs_and_takes_nothing_new() {
+async fn stopping_finishes_requests_and_refuses_connections() {
     let app = start(&web("")).await;
     let address = app.local_addr();
     let idle = TcpStream::connect(address).unwrap();

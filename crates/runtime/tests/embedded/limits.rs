@@ -1,12 +1,12 @@
-//! What becomes of a component that fails or takes too much.
+//! Components that fail or exceed a limit.
 
 use std::time::{Duration, Instant};
 
-use runtime::Limits;
+use runtime::{App, Limits};
 
 use crate::support::*;
 
-/// The same component twice: what happens to one is nothing to the other.
+/// The same component twice, with instances of their own.
 fn two(route: &str) -> String {
     let other = format!(
         "[[trigger.http]]\nroute = \"{route}\"\ncomponent = \"other\"\n[component.other]\nsource = \"@/web.wasm\"\n\
@@ -15,8 +15,8 @@ fn two(route: &str) -> String {
     format!("{}{other}", web(""))
 }
 
-fn short() -> Limits {
-    Limits { request: Duration::from_secs(1), ..Limits::default() }
+fn short_timeout() -> Limits {
+    Limits { request_timeout: Duration::from_secs(1), ..Limits::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,8 +39,8 @@ async fn memory_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_waits_too_long_ends() {
-    let app = start_with(&web(""), short()).await;
+async fn a_request_times_out() {
+    let app = start_with(&web(""), short_timeout()).await;
     let begun = Instant::now();
     assert_eq!(get(&app, "/sleep/20000").await.status, 500);
     assert!(begun.elapsed() < Duration::from_secs(3));
@@ -48,10 +48,10 @@ async fn a_request_that_waits_too_long_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn endless_computing_ends_and_holds_up_nobody() {
-    let app = start_with(&two("/add/..."), short()).await;
+async fn an_endless_loop_times_out_and_does_not_delay_other_requests() {
+    let app = start_with(&two("/add/..."), short_timeout()).await;
     let begun = Instant::now();
-    // More of them than threads.
+    // More than there are threads.
     let endless = async { tokio::join!(get(&app, "/compute"), get(&app, "/compute"), get(&app, "/compute")) };
     let others = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -67,7 +67,7 @@ async fn endless_computing_ends_and_holds_up_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_is_reused_as_in_spin() {
-    let limits = Limits { requests: 3, idle: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { max_requests: 3, idle_timeout: Duration::from_millis(200), ..Limits::default() };
     let app = start_with(&web(""), limits).await;
     let mut seen = Vec::new();
     for _ in 0..5 {
@@ -84,4 +84,52 @@ async fn more_requests_than_instances_wait_their_turn() {
     let all = futures::future::join_all((0..400).map(|_| get(&app, "/sleep/300"))).await;
     let failed: Vec<_> = all.iter().filter(|answer| answer.body != "slept").collect();
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// A request with ids, and the runtime's log line about it.
+async fn failed(app: &App, path: &'static str, id: &str) -> (Response, String) {
+    let headers = format!("X-Request-Id: {id}\r\ntraceparent: 00-{TRACE_ID}-00f067aa0ba902b7-01\r\n");
+    let to = app.local_addr();
+    let response = tokio::task::spawn_blocking(move || request(to, "GET", path, &headers, "").unwrap()).await.unwrap();
+    let [line]: [String; 1] = logged(&format!("request_id=\"{id}\"")).try_into().unwrap();
+    (response, line)
+}
+
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_request_is_logged_and_answered_with_its_ids() {
+    let app = start_with(&web(""), short_timeout()).await;
+    for (path, id, reason) in [
+        ("/trap", "ids-trap", "instance failed"),
+        ("/sleep/20000", "ids-sleep", "timed out"),
+        ("/compute", "ids-loop", "instance failed"),
+    ] {
+        let (response, line) = failed(&app, path, id).await;
+        assert_eq!(response.status, 500);
+        assert!(response.head.contains(&format!("x-request-id: {id}")), "{}", response.head);
+        for expected in [reason, "component=\"web\"", "route=\"/...\"", &format!("trace_id=\"{TRACE_ID}\"")] {
+            assert!(line.contains(expected), "{expected} in {line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_request_id_is_neither_logged_nor_answered() {
+    let app = start(&web("")).await;
+    let to = app.local_addr();
+    let response = tokio::task::spawn_blocking(move || request(to, "GET", "/trap", "X-Request-Id: a\"b c\r\n", ""));
+    let response = response.await.unwrap().unwrap();
+    assert_eq!(response.status, 500);
+    assert!(!response.head.contains("x-request-id"), "{}", response.head);
+    assert!(logged("b c").is_empty(), "{:?}", logged("b c"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_an_instance_is_logged_with_its_ids() {
+    let app = start_with(&web(""), Limits { max_instances: 0, ..short_timeout() }).await;
+    let (response, line) = failed(&app, "/seen", "ids-no-instance").await;
+    assert_eq!(response.status, 500);
+    assert!(response.head.contains("x-request-id: ids-no-instance"), "{}", response.head);
+    assert!(line.contains("no instance could be created") && line.contains("component=\"web\""), "{line}");
 }

@@ -1,4 +1,4 @@
-//! The runtime, seen from outside: real components, a real Redis and a real MySQL or MariaDB.
+//! Tests of the whole runtime, with real components, a real Redis and a real MariaDB.
 
 mod http;
 mod limits;

@@ -1,4 +1,4 @@
-//! MySQL, as components see it.
+//! MySQL as components see it.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ async fn mysql(app: &App, script: impl AsRef<str>) -> Vec<String> {
     send(app, "POST", "/mysql", script.as_ref()).await.body.lines().map(String::from).collect()
 }
 
-fn granted(server: &Server) -> String {
+fn allowed(server: &Server) -> String {
     web(&format!("allowed_outbound_hosts = [\"mysql://127.0.0.1:{}\"]", server.port))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn values_errors_and_sessions_are_spins() {
+async fn values_errors_and_sessions_are_as_in_spin() {
     let mut server = Server::mysql();
-    let app = start(&granted(&server)).await;
+    let app = start(&allowed(&server)).await;
     types(&app, &server.mysql_url()).await;
     errors(&app, &server.mysql_url()).await;
     sessions(&app, &server.mysql_url()).await;
@@ -47,7 +47,7 @@ async fn types(app: &App, url: &str) {
         let answer = mysql(app, format!("{url}\nquery SELECT {expression} AS x\nquery SELECT 1 AS y")).await;
         assert!(answer[0].contains("x Other"), "{answer:?}");
         assert!(answer[0].contains("[] Err(ValueConversionFailed(\"Cannot convert value"), "{answer:?}");
-        // The connection goes on.
+        // The connection can still be used.
         assert!(answer[1].ends_with("Ok(())"), "{answer:?}");
     }
     let rows = mysql(app, format!("{url}\nquery SELECT seq AS n FROM seq_1_to_2000")).await;
@@ -69,8 +69,8 @@ async fn errors(app: &App, url: &str) {
     assert!(answers[4].contains("code: 1064"), "{}", answers[4]);
     assert_eq!(answers[5], "[] [] Ok(())");
     assert!(answers[6].contains("QueryFailed(\"Driver("), "{}", answers[6]);
-    let wrong = mysql(app, &url.replace("mall:", "nobody:")).await;
-    assert!(wrong[0].contains("ConnectionFailed(\"Server(ServerError { code: 1045"), "{}", wrong[0]);
+    let wrong_user = mysql(app, &url.replace("mall:", "nobody:")).await;
+    assert!(wrong_user[0].contains("ConnectionFailed(\"Server(ServerError { code: 1045"), "{}", wrong_user[0]);
 }
 
 async fn sessions(app: &App, url: &str) {
@@ -82,11 +82,11 @@ async fn sessions(app: &App, url: &str) {
     assert!(first.iter().skip(1).all(|line| line == "Ok(())"), "{first:?}");
     tokio::time::sleep(Duration::from_millis(100)).await;
     let second = mysql(app, format!("{id}\nquery SELECT id FROM t")).await;
-    // The same connection, as new.
+    // The same connection, reset.
     assert_eq!(first[0], second[0]);
     assert!(second[0].contains("Str(\"shop\"), DbNull"), "{}", second[0]);
     assert!(second[1].ends_with(" [] Ok(())"), "{}", second[1]);
-    // One that changed its database is not used again.
+    // A connection whose database was changed is not used again.
     mysql(app, format!("{url}\nexecute USE other")).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let third = mysql(app, &id).await;
@@ -95,7 +95,7 @@ async fn sessions(app: &App, url: &str) {
 
 async fn connections(app: &App, server: &mut Server) {
     let url = server.mysql_url();
-    // A kept connection that the server has closed.
+    // A pooled connection that the server has closed.
     let killed = mysql(app, format!("{url}\nexecute KILL CONNECTION_ID()\nquery SELECT 1 AS x")).await;
     assert!(killed[0].contains("QueryFailed"), "{killed:?}");
     let idle =

@@ -1,11 +1,11 @@
-//! Applications to run, servers to run them against, and a client.
+//! Applications for the tests, servers for them to use, and an HTTP client.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use runtime::{App, Error, Limits, Options};
@@ -59,10 +59,36 @@ pub async fn start(manifest: &str) -> App {
 }
 
 pub async fn start_with(manifest: &str, limits: Limits) -> App {
-    // What the runtime says is part of a failed test's story.
-    let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::WARN).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(|| LogWriter(tracing_subscriber::fmt::TestWriter::new()))
+        .with_max_level(tracing::Level::WARN)
+        .try_init();
     let folder = folder();
     runtime::start_with(options(&folder, manifest), limits).await.expect("it starts")
+}
+
+/// The log of all tests.
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+/// Writes to the log, and to the output of the running test.
+struct LogWriter(tracing_subscriber::fmt::TestWriter);
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().expect("the log").push_str(&String::from_utf8_lossy(bytes));
+        self.0.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The lines of the runtime's log that contain `text`.
+pub fn logged(text: &str) -> Vec<String> {
+    LOG.lock().expect("the log").lines().filter(|line| line.contains(text)).map(String::from).collect()
 }
 
 pub async fn failure(manifest: &str) -> String {
@@ -76,8 +102,8 @@ pub async fn failure(manifest: &str) -> String {
     text
 }
 
-/// One component for every path, with what `grants` says.
-pub fn web(grants: &str) -> String {
+/// One component for all paths, with further settings.
+pub fn web(settings: &str) -> String {
     format!(
         r#"
         [[trigger.http]]
@@ -86,17 +112,18 @@ pub fn web(grants: &str) -> String {
         [component.web]
         source = "@/web.wasm"
         dependencies = {{ "test:math/calculator@0.1.0" = {{ component = "calculator" }} }}
-        {grants}
+        {settings}
         [component.calculator]
         source = "@/calculator.wasm"
         "#
     )
 }
 
-/// A response: status, head, body.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
+    /// The status line and the headers.
+    pub head: String,
     pub body: String,
 }
 
@@ -113,11 +140,11 @@ pub fn request(to: SocketAddr, method: &str, path: &str, headers: &str, body: &s
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-    // Guests print values with the names of their types.
+    // The guests' debug output has type names, which the tests leave out.
     let body = ["RedisResult::", "MysqlError(Error::", "DbDataType::", "DbValue::", "Error::"]
         .iter()
         .fold(body.to_string(), |body, name| body.replace(name, ""));
-    Ok(Response { status, body })
+    Ok(Response { status, head: head.to_string(), body })
 }
 
 pub async fn send(app: &App, method: &'static str, path: &str, body: &str) -> Response {
@@ -146,7 +173,7 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// A server of the tests' own.
+/// A database server, started for a test.
 pub struct Server {
     child: Option<Child>,
     pub port: u16,
@@ -174,7 +201,7 @@ impl Server {
         server
     }
 
-    /// Starts it, again on the same port.
+    /// Starts it, on the same port as before.
     pub fn start_redis(&mut self) {
         let child = Command::new(program(&["redis-server", "valkey-server"]))
             .args(["--port", &self.port.to_string(), "--save", "", "--bind", "127.0.0.1"])
@@ -184,7 +211,7 @@ impl Server {
             .spawn()
             .expect("Redis runs");
         self.child = Some(child);
-        self.wait(|port| redis_says(port, "PING").contains("PONG"));
+        self.wait(|port| redis_command(port, "PING").contains("PONG"));
     }
 
     pub fn mysql() -> Self {
@@ -198,7 +225,7 @@ impl Server {
             .status()
             .expect("MariaDB is set up");
         assert!(installed.success());
-        // The anonymous user of a fresh MariaDB stands before any other on this machine.
+        // Connections from this machine would match MariaDB's anonymous user before any other.
         let init = "DROP USER IF EXISTS ''@'localhost';\n\
             CREATE DATABASE IF NOT EXISTS shop CHARACTER SET utf8mb4;\n\
             CREATE DATABASE IF NOT EXISTS other;\n\
@@ -232,7 +259,7 @@ impl Server {
     fn wait(&self, ready: impl Fn(u16) -> bool) {
         let begun = Instant::now();
         while !ready(self.port) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "a server doesn't come up");
+            assert!(begun.elapsed() < Duration::from_secs(30), "a server doesn't answer");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -253,8 +280,8 @@ impl Server {
     }
 }
 
-/// What Redis answers to a command, as it comes.
-pub fn redis_says(port: u16, command: &str) -> String {
+/// Redis' unparsed reply to a command.
+pub fn redis_command(port: u16, command: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
     stream.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
     let _ = write!(stream, "{command}\r\nQUIT\r\n");

@@ -1,4 +1,4 @@
-//! Does what its path says, so that the tests can see what a function sees.
+//! A function for the tests: the path says what it does, and the reply what it saw.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Hears a message: `<ms> <text>` is noted in Redis when it begins and, that much later, when it ends.
+//! Handles messages of the form `<ms> <text>`: it logs the text to Redis, waits, and logs it again.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use spin_sdk::{redis_subscriber, time, variables};
 static SEEN: AtomicU32 = AtomicU32::new(0);
 
 #[redis_subscriber]
-async fn hear(message: Vec<u8>) -> Result<(), Error> {
+async fn handle(message: Vec<u8>) -> Result<(), Error> {
     let seen = SEEN.fetch_add(1, Relaxed) + 1;
     let message = String::from_utf8_lossy(&message).into_owned();
     let (ms, text) = message.split_once(' ').unwrap_or(("0", &message));
@@ -18,8 +18,8 @@ async fn hear(message: Vec<u8>) -> Result<(), Error> {
     }
     let redis = variables::get("redis").await.unwrap();
     let connection = Connection::open(redis).await?;
-    for (note, wait) in [("begin", ms.parse().unwrap_or(0)), ("end", 0)] {
-        let entry = format!("{note} {text} {seen}").into_bytes();
+    for (event, wait) in [("begin", ms.parse().unwrap_or(0)), ("end", 0)] {
+        let entry = format!("{event} {text} {seen}").into_bytes();
         connection.execute("RPUSH", [RedisParameter::Binary(b"log".to_vec()), RedisParameter::Binary(entry)]).await?;
         time::sleep(Duration::from_millis(wait)).await;
     }

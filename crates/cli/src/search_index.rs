@@ -1,45 +1,45 @@
-//! Products that can't be found by their names yet: those from before there was an index, and those that were loaded by
-//! the thousand.
+//! Adds products to the search index that are missing from it: those that are older than the index, and those that were
+//! inserted with SQL.
 
 use std::collections::BTreeMap;
 
 use search::block;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, mysql::MySqlDatabaseError};
 
-const AT_ONCE: usize = 500;
+const BATCH_SIZE: usize = 500;
 
-/// How often what somebody else's write got in the way of is tried.
-const ATTEMPTS: usize = 5;
+/// How often a batch is tried that conflicts with another transaction.
+const MAX_ATTEMPTS: usize = 5;
 
-/// Has all of them found, as the function `catalog` does; says how many.
-pub async fn complete(connection: &mut MySqlConnection) -> anyhow::Result<usize> {
-    // Without a lock at first: the shop may be open.
+/// Adds all of them, in the same way as the function `catalog`. Returns how many.
+pub async fn add_missing(connection: &mut MySqlConnection) -> anyhow::Result<usize> {
+    // This takes no locks, since the shop may be in use. `add_batch` locks the rows and checks again.
     const MISSING: &str = "SELECT id FROM products WHERE id > ? AND search_text IS NULL ORDER BY id LIMIT ?";
     connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
     let (mut count, mut last) = (0, 0);
     loop {
         let ids: Vec<i64> =
-            sqlx::query_scalar(MISSING).bind(last).bind(AT_ONCE as i64).fetch_all(&mut *connection).await?;
-        let Some(end) = ids.last() else { return Ok(count) };
-        last = *end;
+            sqlx::query_scalar(MISSING).bind(last).bind(BATCH_SIZE as i64).fetch_all(&mut *connection).await?;
+        let Some(id) = ids.last() else { return Ok(count) };
+        last = *id;
         let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         let mut attempt = 1;
         count += loop {
-            match add_missing(connection, &list).await {
-                Err(error) if attempt < ATTEMPTS && is_conflict(&error) => attempt += 1,
+            match add_batch(connection, &list).await {
+                Err(error) if attempt < MAX_ATTEMPTS && is_conflict(&error) => attempt += 1,
                 added => break added?,
             }
         };
     }
 }
 
-/// A deadlock, or a lock that was waited for too long.
+/// Whether it is a deadlock or a lock wait timeout.
 fn is_conflict(error: &sqlx::Error) -> bool {
     let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
     error.is_some_and(|error| matches!(error.number(), 1205 | 1213))
 }
 
-async fn add_missing(connection: &mut MySqlConnection, list: &str) -> sqlx::Result<usize> {
+async fn add_batch(connection: &mut MySqlConnection, list: &str) -> sqlx::Result<usize> {
     let mut transaction = connection.begin().await?;
     let lock =
         format!("SELECT id, name FROM products WHERE id IN ({list}) AND search_text IS NULL ORDER BY id FOR UPDATE");
@@ -51,7 +51,7 @@ async fn add_missing(connection: &mut MySqlConnection, list: &str) -> sqlx::Resu
 
 async fn add(connection: &mut MySqlConnection, products: &[(i64, String)]) -> sqlx::Result<()> {
     let texts: Vec<_> = products.iter().map(|(id, name)| (*id, search::fold(name))).collect();
-    // In the order in which they are kept.
+    // In the order of the primary key, so that concurrent transactions lock rows in the same order.
     let mut lists = BTreeMap::<_, Vec<u8>>::new();
     for (id, text) in &texts {
         let (block, place) = block::place(*id);

@@ -1,6 +1,4 @@
-//! What makes the demo shop look lived in, from `demo/life.toml`: promotions, coupons, a flash sale, completed orders.
-
-use std::collections::BTreeMap;
+//! Promotions, coupons, a flash sale and completed orders of the demo shop, from `demo/orders_and_offers.toml`.
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -8,28 +6,31 @@ use serde_json::{Value, json};
 use sqlx::MySqlConnection;
 use ulid::Ulid;
 
-use super::{Stocked, add_customer};
+use super::{products::Catalog, users::find_or_add_customer};
 use crate::{project::random_hex, variables};
 
-const LIFE: &str = include_str!("../../demo/life.toml");
+const ORDERS_AND_OFFERS: &str = include_str!("../../demo/orders_and_offers.toml");
 const DAY_MS: i64 = 24 * 3600 * 1000;
+/// How long after the demo data is loaded its flash sale starts. The function `drain` opens the sale before; if it were
+/// late, it would warn that Redis may have lost tickets.
+const FLASH_SALE_STARTS_AFTER_MS: i64 = 10_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Life {
+struct OrdersAndOffers {
     promotion: Vec<Promotion>,
     coupon: Vec<Coupon>,
-    sale: Sale,
-    bought: Vec<Bought>,
+    flash_sale: FlashSale,
+    purchase: Vec<Purchase>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Promotion {
     name: String,
-    /// From the root down, with ` / ` between.
+    /// From the root down, separated by ` / `.
     category: String,
-    /// As `POST /api/admin/promotion` takes it.
+    /// In the form of `POST /api/admin/promotion`.
     rule: String,
 }
 
@@ -44,42 +45,40 @@ struct Coupon {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sale {
+struct FlashSale {
     product: String,
     stock: i64,
     price_cents: i64,
     days: i64,
 }
 
-/// The same basket, by several customers.
+/// One order for each customer, all with the same items.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Bought {
+struct Purchase {
     days_ago: i64,
-    by: Vec<String>,
-    basket: Vec<String>,
+    customers: Vec<String>,
+    items: Vec<String>,
 }
 
-/// What was put on the shelves: products by name, categories by path.
-pub struct Shelves<'a> {
-    pub products: &'a BTreeMap<String, Stocked>,
-    pub categories: &'a dyn Fn(&str) -> Option<u64>,
-}
-
-impl Shelves<'_> {
-    /// The product whose name begins so.
-    fn product(&self, beginning: &str) -> anyhow::Result<(&str, Stocked)> {
-        let from = self.products.range(beginning.to_owned()..).next();
-        let (name, product) =
-            from.filter(|(name, _)| name.starts_with(beginning)).with_context(|| format!("no `{beginning}`"))?;
-        Ok((name, *product))
+impl Purchase {
+    /// The quantity and the beginning of the product's name.
+    fn item(text: &str) -> anyhow::Result<(i64, &str)> {
+        match text.split_once(" × ") {
+            Some((quantity, beginning)) => Ok((quantity.parse()?, beginning)),
+            None => Ok((1, text)),
+        }
     }
 }
 
-pub async fn add(connection: &mut MySqlConnection, shelves: &Shelves<'_>, now: i64) -> anyhow::Result<()> {
-    let life: Life = toml::from_str(LIFE).context("demo/life.toml")?;
-    for promotion in &life.promotion {
-        let category = (shelves.categories)(&promotion.category).with_context(|| promotion.category.clone())?;
+fn read() -> anyhow::Result<OrdersAndOffers> {
+    toml::from_str(ORDERS_AND_OFFERS).context("demo/orders_and_offers.toml")
+}
+
+pub async fn add(connection: &mut MySqlConnection, catalog: &Catalog, now: i64) -> anyhow::Result<()> {
+    let OrdersAndOffers { promotion: promotions, coupon: coupons, flash_sale, purchase: purchases } = read()?;
+    for promotion in &promotions {
+        let category = catalog.category(&promotion.category)?;
         let mut rule: Value = serde_json::from_str(&promotion.rule)?;
         rule["category_ids"] = json!([category]);
         sqlx::query(
@@ -92,7 +91,7 @@ pub async fn add(connection: &mut MySqlConnection, shelves: &Shelves<'_>, now: i
         .execute(&mut *connection)
         .await?;
     }
-    for coupon in &life.coupon {
+    for coupon in &coupons {
         sqlx::query(
             "INSERT INTO coupons (code, name, rule, total_limit, per_user_limit, created_at, updated_at)
              VALUES (?, ?, ?, ?, 1, ?, ?)",
@@ -106,27 +105,28 @@ pub async fn add(connection: &mut MySqlConnection, shelves: &Shelves<'_>, now: i
         .execute(&mut *connection)
         .await?;
     }
-    add_sale(connection, shelves, &life.sale, now).await?;
+    add_flash_sale(connection, catalog, &flash_sale, now).await?;
     let currency = variables::from_environment()?.remove("currency").unwrap_or_else(|| "CNY".to_owned());
-    for bought in &life.bought {
-        for (index, name) in (0_i64..).zip(&bought.by) {
-            // Hours apart, so that nobody's orders have the same time.
-            let placed_at = now - bought.days_ago * DAY_MS + index * 3_600_000;
-            add_order(connection, shelves, name, &bought.basket, placed_at, &currency).await?;
+    for purchase in &purchases {
+        for (index, customer) in (0_i64..).zip(&purchase.customers) {
+            // An hour apart, so that no two orders have the same time.
+            let placed_at = now - purchase.days_ago * DAY_MS + index * 3_600_000;
+            add_order(connection, catalog, customer, &purchase.items, placed_at, &currency).await?;
         }
     }
     Ok(())
 }
 
-/// As the function `seckill` sets one up; `drain` opens it when the shop starts.
-async fn add_sale(
+/// Writes the same rows as the function `seckill`. The function `drain` opens the sale when it is woken next.
+async fn add_flash_sale(
     connection: &mut MySqlConnection,
-    shelves: &Shelves<'_>,
-    sale: &Sale,
+    catalog: &Catalog,
+    sale: &FlashSale,
     now: i64,
 ) -> anyhow::Result<()> {
-    let (_, product) = shelves.product(&sale.product)?;
-    let ends_at = now + sale.days * DAY_MS;
+    let (_, product) = catalog.product(&sale.product)?;
+    let starts_at = now + FLASH_SALE_STARTS_AFTER_MS;
+    let ends_at = starts_at + sale.days * DAY_MS;
     let activity = sqlx::query(
         "INSERT INTO seckill_activities (product_id, price_cents, stock, per_user_limit, starts_at, ends_at, created_at)
          VALUES (?, ?, ?, 1, ?, ?, ?)",
@@ -134,7 +134,7 @@ async fn add_sale(
     .bind(product.id)
     .bind(sale.price_cents)
     .bind(sale.stock)
-    .bind(now)
+    .bind(starts_at)
     .bind(ends_at)
     .bind(now)
     .execute(&mut *connection)
@@ -157,33 +157,30 @@ async fn add_sale(
     Ok(())
 }
 
-/// An order's or payment's number, as the functions make them.
+/// The number of an order or payment, in the functions' format.
 fn number(at: i64) -> anyhow::Result<String> {
     let random = u128::from_str_radix(&random_hex(10)?, 16)?;
     Ok(Ulid::from_parts(u64::try_from(at)?, random).to_string())
 }
 
-/// An order that was paid, shipped and received. Promotions began later.
+/// An order that was paid, shipped and received. It has no discounts, as if the promotions had begun later.
 async fn add_order(
     connection: &mut MySqlConnection,
-    shelves: &Shelves<'_>,
+    catalog: &Catalog,
     customer: &str,
-    basket: &[String],
+    items: &[String],
     placed_at: i64,
     currency: &str,
 ) -> anyhow::Result<()> {
-    let user = add_customer(connection, customer, placed_at).await?;
+    let user = find_or_add_customer(connection, customer, placed_at).await?;
     let order_no = number(placed_at)?;
     let mut lines = Vec::new();
-    for entry in basket {
-        let (quantity, beginning) = match entry.split_once(" × ") {
-            Some((quantity, beginning)) => (quantity.parse()?, beginning),
-            None => (1, entry.as_str()),
-        };
-        let (name, product) = shelves.product(beginning)?;
+    for item in items {
+        let (quantity, beginning) = Purchase::item(item)?;
+        let (name, product) = catalog.product(beginning)?;
         lines.push((name, product, quantity));
     }
-    let total: i64 = lines.iter().map(|(_, product, quantity)| product.price * quantity).sum();
+    let total: i64 = lines.iter().map(|(_, product, quantity)| product.price_cents * quantity).sum();
     let (paid_at, shipped_at, completed_at) = (placed_at + 60_000, placed_at + 120_000, placed_at + 18 * 3_600_000);
     sqlx::query(
         "INSERT INTO orders (order_no, user_id, status, subtotal_cents, discount_cents, total_cents, currency, discounts,
@@ -212,9 +209,9 @@ async fn add_order(
         .bind(line)
         .bind(product.id)
         .bind(*name)
-        .bind(product.price)
+        .bind(product.price_cents)
         .bind(quantity)
-        .bind(product.price * quantity)
+        .bind(product.price_cents * quantity)
         .execute(&mut *connection)
         .await?;
         let sold = sqlx::query("UPDATE products SET available = available - ?, sold = sold + ? WHERE id = ?");
@@ -269,15 +266,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn life_is_about_what_is_on_the_shelves() {
-        let life: Life = toml::from_str(LIFE).unwrap();
-        let products = super::super::names();
-        let is_one = |beginning: &str| products.iter().filter(|name| name.starts_with(beginning)).count() == 1;
-        for entry in life.bought.iter().flat_map(|bought| &bought.basket).chain([&life.sale.product]) {
-            let beginning = entry.split_once(" × ").map_or(entry.as_str(), |(_, beginning)| beginning);
-            assert!(is_one(beginning), "{entry}");
+    fn every_item_is_exactly_one_product_and_every_rule_is_json() {
+        let read = read().unwrap();
+        let products = crate::demo::products::names();
+        let matches_one = |beginning: &str| products.iter().filter(|name| name.starts_with(beginning)).count() == 1;
+        for item in read.purchase.iter().flat_map(|purchase| &purchase.items).chain([&read.flash_sale.product]) {
+            let (_, beginning) = Purchase::item(item).unwrap();
+            assert!(matches_one(beginning), "{item}");
         }
-        for rule in life.promotion.iter().map(|p| &p.rule).chain(life.coupon.iter().map(|c| &c.rule)) {
+        for rule in read.promotion.iter().map(|p| &p.rule).chain(read.coupon.iter().map(|c| &c.rule)) {
             serde_json::from_str::<Value>(rule).unwrap();
         }
     }

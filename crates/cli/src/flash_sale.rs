@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use crate::{Databases, database, project::Project, servers, tick};
+use crate::{database, database_urls::DatabaseUrls, project::Project, servers, tick};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -18,20 +18,20 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Writes a sale anew in Redis, from what MySQL knows of it
+    /// Rebuilds a flash sale in Redis from MySQL
     Rebuild(Rebuild),
 }
 
 #[derive(clap::Args)]
 struct Rebuild {
-    /// The sale's activity_id
+    /// The flash sale's activity_id
     activity: i64,
 
     #[command(flatten)]
-    databases: Databases,
+    databases: DatabaseUrls,
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Command::Rebuild(Rebuild { activity, databases }) = arguments.command;
@@ -43,26 +43,27 @@ pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<Exit
         .fetch_optional(&mut mysql)
         .await?;
     match closed {
-        None => bail!("there is no sale {activity}"),
-        Some(Some(_)) => bail!("sale {activity} has closed: what was left of it is back with its product"),
+        None => bail!("there is no flash sale {activity}"),
+        Some(Some(_)) => bail!("flash sale {activity} is closed: its unsold units were returned to the product"),
         Some(None) => {}
     }
-    // The worker does it, between two batches of tickets.
+    // The worker `drain` rebuilds it, since nothing else may book tickets meanwhile.
     const ENQUEUE: &str =
         "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ('drain', 'queued', 0, ?, ?)";
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let payload = json!({ "do": "rebuild", "activity_id": activity }).to_string();
     let job = sqlx::query(ENQUEUE).bind(payload).bind(now).execute(&mut mysql).await?.last_insert_id();
-    tick::ring(project, &redis).await?;
+    tick::wake_workers(project, &redis).await?;
     let begun = Instant::now();
     while sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM jobs WHERE id = ?").bind(job).fetch_one(&mut mysql).await?
         > 0
     {
-        if begun.elapsed() > PATIENCE {
-            bail!("the worker `drain` has not done it within {} s: see `cargo mall jobs`", PATIENCE.as_secs());
+        if begun.elapsed() > TIMEOUT {
+            bail!("the worker `drain` has not rebuilt it within {} s: see `cargo mall jobs`", TIMEOUT.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    database::close(mysql).await?;
     let mut redis = servers::connect_redis(&redis).await?;
     let left: Option<i64> = redis::cmd("HGET")
         .arg(format!("{{sk:{activity}}}:sale"))
@@ -70,6 +71,6 @@ pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<Exit
         .query_async(&mut redis)
         .await
         .context("Redis")?;
-    println!("Sale {activity} stands in Redis again, {} left.", left.unwrap_or_default());
+    println!("Flash sale {activity} was rebuilt in Redis, {} left.", left.unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }

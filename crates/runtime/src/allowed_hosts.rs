@@ -1,4 +1,4 @@
-//! `allowed_outbound_hosts`: which addresses a component may open.
+//! `allowed_outbound_hosts`: the addresses that a component may connect to.
 
 use std::net::IpAddr;
 
@@ -6,34 +6,35 @@ use url::{Host, Url};
 
 use crate::variables::Variables;
 
-/// The hosts granted to one component.
+/// The hosts that a component may connect to.
 #[derive(Debug, Default)]
 pub struct AllowedHosts(Vec<Entry>);
 
 #[derive(Debug)]
 struct Entry {
     scheme: Option<String>,
-    host: HostRule,
+    host: HostPattern,
+    /// Any if there is none.
     ports: Option<std::ops::RangeInclusive<u16>>,
 }
 
 #[derive(Debug)]
-enum HostRule {
+enum HostPattern {
     Any,
     Subdomain(String),
     Exactly(Host),
     Network(IpAddr, u8),
-    /// `self`: the application's own routes, which nothing here calls.
-    Own,
+    /// `self`: the application's own routes, which this runtime doesn't offer to its components.
+    ThisApplication,
 }
 
 impl AllowedHosts {
-    /// Parses the manifest's entries, templates filled in.
+    /// Parses the manifest's entries, with variables expanded.
     pub fn parse(entries: &[String], variables: &Variables) -> Result<Self, String> {
         let mut hosts = Vec::with_capacity(entries.len());
         for template in entries {
-            let text = variables.fill(template)?;
-            // A variable that is empty leaves out an optional host.
+            let text = variables.expand(template)?;
+            // An optional host is left out by setting its variable to nothing.
             if text != *template && matches!(text.as_str(), "" | "http://" | "https://") {
                 continue;
             }
@@ -43,7 +44,7 @@ impl AllowedHosts {
         Ok(Self(hosts))
     }
 
-    /// Whether `address` may be opened; `scheme` stands for one that is missing.
+    /// Whether a component may connect to `address`. `scheme` is used if the address has none.
     pub fn allow(&self, address: &str, scheme: &str) -> bool {
         let Some(url) = parse_address(address, scheme) else {
             return false;
@@ -73,9 +74,9 @@ impl Entry {
             _ => return Err("the scheme must be a word or '*'".into()),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        // The last colon may belong to an IPv6 address.
+        // The last colon may be part of an IPv6 address.
         let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if HostRule::parse(rest).is_err() => (host, port),
+            Some((host, port)) if HostPattern::parse(rest).is_err() => (host, port),
             _ => (rest, ""),
         };
         let number = |text: &str| text.parse::<u16>().map_err(|_| format!("bad port {text:?}"));
@@ -88,31 +89,31 @@ impl Entry {
                 Some(port..=port)
             }
             range => Some(match range.split_once("..") {
-                // The end isn't part of the range.
+                // The range excludes its end.
                 Some((from, to)) => number(from)?..=number(to)?.saturating_sub(1),
                 None => number(range)?..=number(range)?,
             }),
         };
-        Ok(Self { scheme, host: HostRule::parse(host)?, ports })
+        Ok(Self { scheme, host: HostPattern::parse(host)?, ports })
     }
 }
 
-impl HostRule {
+impl HostPattern {
     fn parse(host: &str) -> Result<Self, String> {
         let literal = |host: &str| Host::parse(host).map_err(|e| format!("bad host {host:?}: {e}"));
         match host {
             "*" => return Ok(Self::Any),
-            "self" | "self.alt" => return Ok(Self::Own),
+            "self" | "self.alt" => return Ok(Self::ThisApplication),
             _ => {}
         }
         if let Some((address, bits)) = host.split_once('/') {
             return match (address.parse::<IpAddr>(), bits.parse::<u8>()) {
-                (Ok(ip), Ok(bits)) if bits <= width(ip) => Ok(Self::Network(ip, bits)),
+                (Ok(ip), Ok(bits)) if bits <= address_bits(ip) => Ok(Self::Network(ip, bits)),
                 _ => Err("it must not have a path".into()),
             };
         }
         if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok(Self::Network(ip, width(ip)));
+            return Ok(Self::Network(ip, address_bits(ip)));
         }
         match host.strip_prefix("*.") {
             Some(domain) if !domain.contains('*') => match literal(domain)? {
@@ -120,7 +121,7 @@ impl HostRule {
                 _ => Err("a wildcard needs a domain".into()),
             },
             None if !host.contains('*') => Ok(Self::Exactly(literal(host)?)),
-            _ => Err("a wildcard may only come first".into()),
+            _ => Err("a wildcard may only be the first label".into()),
         }
     }
 
@@ -142,11 +143,11 @@ impl HostRule {
     }
 }
 
-fn width(ip: IpAddr) -> u8 {
+fn address_bits(ip: IpAddr) -> u8 {
     if ip.is_ipv4() { 32 } else { 128 }
 }
 
-/// Parsed as the clients parse it, so that what is checked is what is opened. The scheme may be missing.
+/// Parses an address as the clients do, so that the host that is checked is the host that is connected to.
 fn parse_address(address: &str, scheme: &str) -> Option<Url> {
     match Url::parse(address) {
         Ok(url) if url.has_host() => Some(url),
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_granted() {
+    fn only_listed_hosts_are_allowed() {
         let allowed = hosts(&["mysql://127.0.0.1:3307", "redis://cache", "http://*.example.com:80..90"]);
         assert!(allowed.allow("mysql://u:p@127.0.0.1:3307/db", "mysql"));
         assert!(!allowed.allow("mysql://u:p@127.0.0.1:3306/db", "mysql"));
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_does_not_decide_the_host() {
+    fn credentials_are_not_mistaken_for_the_host() {
         let allowed = hosts(&["redis://cache:6379"]);
         assert!(!allowed.allow("redis://cache:6379@elsewhere:6379", "redis"));
         assert!(!allowed.allow("redis://elsewhere:6379/@cache:6379", "redis"));
