@@ -145,7 +145,7 @@ impl World {
             }
             Step::Expire(index) => {
                 if let Some((order, paid)) = model.orders[index].clone() {
-                    self.expire(&order).await;
+                    self.servers.expire_order(&order).await;
                     if !paid {
                         model.give_back(index);
                         self.is_left(activity, model).await;
@@ -164,18 +164,6 @@ impl World {
         if !model.is_over {
             self.agree(product, model).await;
         }
-    }
-
-    /// Puts the order's clock forward, and wakes the timer.
-    async fn expire(&self, order_no: &str) {
-        let mut mysql = self.servers.mysql().await;
-        const ORDER: &str = "UPDATE orders SET expires_at = created_at WHERE order_no = ?";
-        sqlx::query(ORDER).bind(order_no).execute(&mut mysql).await.expect("an order");
-        const TIMER: &str = "UPDATE jobs SET due_at = 0 WHERE queue = 'timer' AND state = 'queued' AND payload LIKE ?";
-        sqlx::query(TIMER).bind(format!("%{order_no}%")).execute(&mut mysql).await.expect("its timer");
-        let mut redis = self.servers.redis().await;
-        let bell = redis::cmd("PUBLISH").arg("__keyevent@1__:expired").arg("due").query_async(&mut redis).await;
-        let _: i64 = bell.expect("a bell");
     }
 
     async fn is_left(&self, activity: i64, model: &Model) {

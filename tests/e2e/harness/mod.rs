@@ -10,6 +10,7 @@ pub mod rules;
 mod servers;
 mod service;
 mod shop;
+mod story;
 pub mod token;
 pub mod wire;
 
@@ -21,6 +22,7 @@ pub use proxy::Proxy;
 pub use servers::Servers;
 pub use service::Service;
 pub use shop::{Shop, Stock};
+pub use story::Story;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

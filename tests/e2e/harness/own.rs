@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::{Servers, Service, Shop, environment, eventually, unique};
 
 /// A shop for one test, on the databases of the run: with other settings, or to be broken. Gone when dropped.
@@ -48,6 +50,13 @@ impl OwnShop {
     /// Ends it as a power cut does.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// What its functions have logged so far: the lines that are JSON objects.
+    pub fn log(&self) -> Vec<Value> {
+        let lines = self.process.lines.lock().expect("a lock");
+        let objects = lines.iter().filter_map(|line| serde_json::from_str::<Value>(&line[line.find('{')?..]).ok());
+        objects.filter(Value::is_object).collect()
     }
 }
 

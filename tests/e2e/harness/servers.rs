@@ -84,6 +84,18 @@ impl Servers {
         MySqlConnection::connect(&self.mysql).await.expect("MySQL")
     }
 
+    /// Has the timer find that the time to pay this order is over.
+    pub async fn expire_order(&self, order_no: &str) {
+        const ORDER: &str = "UPDATE orders SET expires_at = created_at WHERE order_no = ?";
+        const TIMER: &str = "UPDATE jobs SET due_at = 0 WHERE queue = 'timer' AND state = 'queued' AND payload LIKE ?";
+        let mut mysql = self.mysql().await;
+        sqlx::query(ORDER).bind(order_no).execute(&mut mysql).await.expect("an order");
+        sqlx::query(TIMER).bind(format!("%{order_no}%")).execute(&mut mysql).await.expect("its timer");
+        let mut redis = self.redis().await;
+        let wake = redis::cmd("PUBLISH").arg("__keyevent@1__:expired").arg("due").query_async(&mut redis).await;
+        let _: i64 = wake.expect("a message");
+    }
+
     /// A single number.
     pub async fn number(&self, sql: &'static str) -> i64 {
         let mut connection = self.mysql().await;
