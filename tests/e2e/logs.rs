@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Call, OwnShop, Proxy, Servers, User, environment, eventually, unique};
+use crate::harness::{Call, DedicatedShop, Proxy, Servers, User, environment, eventually, unique};
 
 /// The ids by which the lines of one request are found.
 struct Trace {
@@ -35,7 +35,7 @@ impl Trace {
 }
 
 /// All lines so far. A last request is waited for, whose line comes after them.
-async fn log(shop: &OwnShop) -> Vec<Value> {
+async fn log(shop: &DedicatedShop) -> Vec<Value> {
     let last = unique();
     shop.get("/health").header("x-request-id", &last).await.is(200);
     eventually("the log is written", Duration::from_secs(5), async || {
@@ -55,19 +55,19 @@ async fn messages(user: &User, count: usize) {
 
 #[tokio::test]
 #[ignore = "needs the logs of kit"]
-async fn a_request_and_the_jobs_it_causes_share_their_ids() {
+async fn a_request_and_the_jobs_it_causes_have_the_same_ids_in_the_log() {
     let servers = Servers::start().await;
-    let shop = OwnShop::on(&servers).variable("auto_ship", false).start().await;
+    let shop = DedicatedShop::on(&servers).variable("auto_ship", false).start().await;
     let (user, admin) = (shop.user().await, shop.admin().await);
     let product = shop.product(json!({})).await;
     let check_out = async |trace: &Trace| {
-        user.add(product, 1).await;
+        user.add_to_cart(product, 1).await;
         let order = trace.send(user.post("/api/checkout").json(json!({}))).await.is(201);
         order["order_no"].as_str().expect("an order number").to_owned()
     };
     let [checkout, payment, shipping, unpaid] = ["checkout", "payment", "shipping", "unpaid"].map(Trace::of);
     let order = check_out(&checkout).await;
-    payment.send(user.paying(&order)).await.is(200);
+    payment.send(user.pay(&order)).await.is(200);
     messages(&user, 1).await;
     let shipment = json!({ "carrier": "SF Express", "tracking_no": "SF1234567890" });
     shipping.send(admin.post(&format!("/api/order/{order}/ship")).json(shipment)).await.is(200);
@@ -106,7 +106,7 @@ async fn a_request_and_the_jobs_it_causes_share_their_ids() {
 #[tokio::test]
 #[ignore = "needs the logs of kit"]
 async fn a_malformed_traceparent_is_replaced_by_a_new_trace_id() {
-    let shop = OwnShop::with().start().await;
+    let shop = DedicatedShop::builder().start().await;
     let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
     let mut seen = vec![trace_id.to_owned()];
     for traceparent in [
@@ -138,12 +138,12 @@ async fn a_malformed_traceparent_is_replaced_by_a_new_trace_id() {
 
 #[tokio::test]
 #[ignore = "needs the logs of kit"]
-async fn a_failure_is_one_line_with_its_cause_and_a_refusal_one_at_info() {
-    let mysql = Proxy::before(&environment("MALL_MYSQL_URL")).await;
-    let shop = OwnShop::with().mysql(mysql.url()).start().await;
+async fn a_5xx_is_one_error_line_with_its_cause_and_a_4xx_one_info_line() {
+    let mysql = Proxy::to(&environment("MALL_MYSQL_URL")).await;
+    let shop = DedicatedShop::builder().mysql(mysql.url()).start().await;
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 1 })).await;
-    let order = user.order(&[(product, 1)]).await;
+    let order = user.new_order(&[(product, 1)]).await;
     let login = json!({ "username": user.username, "password": "not the password" });
     let mut refusals = Vec::new();
     for (call, status) in [
@@ -152,8 +152,8 @@ async fn a_failure_is_one_line_with_its_cause_and_a_refusal_one_at_info() {
         (shop.post("/api/user/login").json(login.clone()), 401),
         (user.post("/api/order").text("application/json", "{"), 400),
         (user.get("/api/order/nothing"), 404),
-        (user.ordering(&[(product, 1)]), 409),
-        (user.ordering(&[(product, 0)]), 422),
+        (user.place_order(&[(product, 1)]), 409),
+        (user.place_order(&[(product, 0)]), 422),
         (user.post("/api/product").json(json!({ "name": "Tea", "price_cents": 1, "stock": 1 })), 403),
     ] {
         let trace = Trace::of("refused");
@@ -165,8 +165,8 @@ async fn a_failure_is_one_line_with_its_cause_and_a_refusal_one_at_info() {
     for call in [
         user.get("/api/order"),
         user.get(&format!("/api/order/{order}")),
-        user.ordering(&[(product, 1)]),
-        user.paying(&order),
+        user.place_order(&[(product, 1)]),
+        user.pay(&order),
         shop.post("/api/user/login").json(login),
     ] {
         let trace = Trace::of("failed");
