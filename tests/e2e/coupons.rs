@@ -5,7 +5,17 @@ use std::time::{Duration, SystemTime};
 use futures::future::{join, join_all};
 use serde_json::{Value, json};
 
-use crate::harness::{Call, DedicatedShop, Servers, Shop, Stock, User, encode, eventually, hostile, unique};
+use crate::harness::{Call, DedicatedShop, Reply, Servers, Shop, Stock, User, encode, eventually, hostile, unique};
+
+// What the `detail` of a refusal says: `coupon_invalid` has no other field for the reason.
+const BELOW_MINIMUM: &str = "less than its minimum";
+const LIMIT_OF_USER: &str = "as often as one may";
+const NO_DISCOUNT: &str = "take nothing off";
+const NO_PRODUCT: &str = "nothing that is bought";
+const OVER: &str = "is over";
+const TOO_EARLY: &str = "can't be used yet";
+const UNKNOWN: &str = "no such coupon";
+const USED_UP: &str = "used up";
 
 fn from_now(seconds: u64) -> String {
     humantime::format_rfc3339_millis(SystemTime::now() + Duration::from_secs(seconds)).to_string()
@@ -51,9 +61,9 @@ async fn taken(shop: &Shop, code: &str) -> i64 {
 }
 
 #[track_caller]
-fn refused(reply: &crate::harness::Reply, why: &str) {
+fn assert_refused(reply: &Reply, reason: &str) {
     let problem = reply.problem(409, "coupon_invalid");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(why)), "{why}: {reply}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(reason)), "{reason}: {reply}");
 }
 
 #[tokio::test]
@@ -68,7 +78,7 @@ async fn a_claimed_coupon_is_used_once_whatever_the_case_of_its_code() {
         (&json!(code), &json!("unused"), &Value::Null)
     );
     assert_eq!(coupons_of(&user).await, [claimed]);
-    refused(&claim(&user, &code).await, "as often as one may");
+    assert_refused(&claim(&user, &code).await, LIMIT_OF_USER);
 
     user.add_to_cart(product, 2).await;
     let cart = user.cart().await;
@@ -84,7 +94,7 @@ async fn a_claimed_coupon_is_used_once_whatever_the_case_of_its_code() {
     let used = coupons_of(&user).await;
     assert_eq!((used.len(), &used[0]["state"], &used[0]["order_no"]), (1, &json!("used"), &order["order_no"]));
     assert!(used[0]["used_at"].is_string());
-    refused(&order_with_coupon(&user, product, &code).await, "as often as one may");
+    assert_refused(&order_with_coupon(&user, product, &code).await, LIMIT_OF_USER);
     assert_eq!(user.pay(order_no(&order)).await.is(200)["amount_cents"], 1700);
 }
 
@@ -100,7 +110,7 @@ async fn a_coupon_can_be_used_without_claiming_it() {
     assert_eq!((&used[0]["state"], &used[0]["claimed_at"]), (&json!("used"), &Value::Null));
     other.add_to_cart(product, 1).await;
     for late in [order_with_coupon(&other, product, &code), quote(&other, &code), claim(&other, &code)] {
-        refused(&late.await, "used up");
+        assert_refused(&late.await, USED_UP);
     }
 }
 
@@ -111,7 +121,7 @@ async fn a_claimed_coupon_counts_towards_the_limit_and_is_reserved() {
     let product = shop.product(json!({})).await;
     let code = shop.coupon(json!({ "rule": off(300), "total_limit": 1 })).await;
     claim(&user, &code).await.is(201);
-    refused(&order_with_coupon(&other, product, &code).await, "used up");
+    assert_refused(&order_with_coupon(&other, product, &code).await, USED_UP);
     assert_eq!(order_with_coupon(&user, product, &code).await.is(201)["total_cents"], 700);
     assert_eq!(taken(&shop, &code).await, 1);
 }
@@ -126,24 +136,24 @@ async fn a_coupon_that_does_not_apply_is_refused_with_the_reason() {
     let dear = json!({ "effect": { "kind": "percent_off", "percent": 10 }, "minimum_cents": 1001 });
     let nothing = json!({ "effect": { "kind": "nth_item", "nth": 2, "percent": 10 } });
     let cases = [
-        (json!({ "rule": off(1), "starts_at": from_now(100) }), "can't be used yet"),
+        (json!({ "rule": off(1), "starts_at": from_now(100) }), TOO_EARLY),
         (
             json!({ "rule": off(1), "starts_at": "2020-01-01T00:00:00.000Z", "ends_at": "2021-01-01T00:00:00.000Z" }),
-            "is over",
+            OVER,
         ),
-        (json!({ "rule": scoped }), "nothing that is bought"),
-        (json!({ "rule": dear }), "less than its minimum"),
-        (json!({ "rule": nothing }), "take nothing off"),
+        (json!({ "rule": scoped }), NO_PRODUCT),
+        (json!({ "rule": dear }), BELOW_MINIMUM),
+        (json!({ "rule": nothing }), NO_DISCOUNT),
     ];
     for (fields, reason) in cases {
         let code = shop.coupon(fields).await;
         let checkout = user.post("/api/checkout").json(json!({ "coupon_code": code }));
         for call in [quote(&user, &code), checkout, order_with_coupon(&user, product, &code)] {
-            refused(&call.await, reason);
+            assert_refused(&call.await, reason);
         }
         assert_eq!(taken(&shop, &code).await, 0);
     }
-    refused(&quote(&user, "NOSUCH").await, "no such coupon");
+    assert_refused(&quote(&user, "NOSUCH").await, UNKNOWN);
     assert_eq!(shop.stock(product).await, Stock { available: 100, reserved: 0, sold: 0 });
     assert_eq!(user.cart().await["items"].as_array().map(Vec::len), Some(1), "the cart stays");
 }
@@ -179,7 +189,7 @@ async fn of_fifty_concurrent_buyers_one_gets_the_last_coupon() {
         let replies = join_all(calls).await;
         let (accepted, rejected): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
         assert_eq!(accepted.len(), 1);
-        rejected.iter().for_each(|reply| refused(reply, "used up"));
+        rejected.iter().for_each(|reply| assert_refused(reply, USED_UP));
         assert_eq!(taken(&shop, &code).await, 1);
     }
     assert_eq!(shop.stock(product).await, Stock { available: 99, reserved: 1, sold: 0 });
@@ -194,7 +204,7 @@ async fn concurrent_orders_of_one_user_use_the_coupon_once() {
     let replies = join_all((0..20).map(|_| order_with_coupon(&user, product, &code).into_future())).await;
     let (placed, refusals): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
     assert_eq!(placed.len(), 1);
-    refusals.iter().for_each(|reply| refused(reply, "as often as one may"));
+    refusals.iter().for_each(|reply| assert_refused(reply, LIMIT_OF_USER));
     assert_eq!((taken(&shop, &code).await, coupons_of(&user).await.len()), (1, 1));
     assert_eq!(shop.stock(product).await.reserved, 1);
 
@@ -236,7 +246,7 @@ async fn a_cancelled_order_gives_its_coupon_back() {
         (&returned["state"], &returned["order_no"], &returned["used_at"]),
         (&json!("unused"), &Value::Null, &Value::Null)
     );
-    refused(&order_with_coupon(&other, product, &code).await, "used up");
+    assert_refused(&order_with_coupon(&other, product, &code).await, USED_UP);
     order_with_coupon(&user, product, &code).await.is(201);
 
     // One that was not claimed is available to everyone again.
@@ -250,7 +260,7 @@ async fn a_cancelled_order_gives_its_coupon_back() {
         "the order still shows its discount"
     );
     order_with_coupon(&other, product, &code).await.is(201);
-    refused(&order_with_coupon(&user, product, &code).await, "used up");
+    assert_refused(&order_with_coupon(&user, product, &code).await, USED_UP);
 }
 
 #[tokio::test]
@@ -287,7 +297,7 @@ async fn a_refund_returns_the_amount_paid_but_not_the_coupon() {
         (user.get_order(order_no(&order)).await["status"] == "refunded").then_some(())
     })
     .await;
-    refused(&order_with_coupon(&user, product, &code).await, "as often as one may");
+    assert_refused(&order_with_coupon(&user, product, &code).await, LIMIT_OF_USER);
     assert_eq!(coupons_of(&user).await[0]["state"], "used");
 }
 
@@ -409,7 +419,7 @@ async fn staff_change_and_delete_coupons() {
     user.cancel(order_no(&order)).await.is(200);
     let left = &coupons_of(&user).await[0];
     assert_eq!((&left["state"], &left["code"], &left["name"]), (&json!("expired"), &Value::Null, &json!("Second")));
-    refused(&order_with_coupon(&user, product, &code).await, "no such coupon");
+    assert_refused(&order_with_coupon(&user, product, &code).await, UNKNOWN);
     // The code is free for another coupon.
     admin.post("/api/admin/coupon").json(coupon).await.is(201);
     assert_eq!(order_with_coupon(&user, product, &code).await.is(201)["total_cents"], 900);
@@ -428,11 +438,11 @@ async fn an_expired_coupon_can_not_be_claimed_or_used() {
         (coupons_of(&user).await[0]["state"] == "expired").then_some(())
     })
     .await;
-    refused(&claim(&other, &code).await, "is over");
+    assert_refused(&claim(&other, &code).await, OVER);
 }
 
 #[tokio::test]
-async fn hostile_coupon_codes_are_refused() {
+async fn hostile_coupon_codes_are_assert_refused() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({})).await;

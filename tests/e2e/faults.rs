@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::{Call, DedicatedShop, Proxy, Reply, Shop, User, environment, eventually};
 
-/// The reply, which must come within the five seconds of the contract (and half a second more for a busy machine).
+/// Returns the reply, which must come within the five seconds of the contract (and half a second more for a busy machine).
 async fn within_5_s(call: Call) -> Reply {
     let start = Instant::now();
     let reply = call.await;
@@ -130,7 +130,7 @@ async fn without_redis_the_shop_answers_503_within_5_s_and_recovers() {
     assert_eq!(stock.sum(), 100, "{stock:?}");
 }
 
-/// Places orders, pays some and cancels some, until the shop is gone or the time is over.
+/// Places orders, pays some and cancels some, until the shop is gone or the time is up.
 async fn place_orders(buyers: &[User], products: &[i64], how_long: Duration) {
     let end = Instant::now() + how_long;
     join_all(buyers.iter().enumerate().map(async |(index, buyer)| {
@@ -158,7 +158,7 @@ async fn place_orders(buyers: &[User], products: &[i64], how_long: Duration) {
     .await;
 }
 
-/// Checks that the stock is what the buyers' orders say, and that no order is partial; how many orders there are.
+/// Checks that the stock is what the buyers' orders say, and that no order is partial. Returns the number of orders.
 async fn orders_and_stock_agree(buyers: &[User], products: &[i64], stocked: i64) -> usize {
     let mut reserved = vec![0; products.len()];
     let mut sold = vec![0; products.len()];

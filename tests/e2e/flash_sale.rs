@@ -21,7 +21,7 @@ async fn get_sale(shop: &Shop, activity: i64) -> Value {
     shop.get(&format!("/api/seckill/{activity}")).await.is(200)
 }
 
-/// Waits until the ticket is booked; the number of its order.
+/// Waits until the ticket is booked, and returns the number of its order.
 pub async fn booked_order(user: &User, ticket: &Value) -> String {
     let path = format!("/api/seckill/ticket/{}", ticket["ticket"].as_str().expect("a ticket"));
     let ticket = eventually("the ticket is booked", Duration::from_secs(40), async || {

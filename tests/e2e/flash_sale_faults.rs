@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::flash_sale::{booked_order, buy, in_seconds};
 use crate::harness::{Proxy, Servers, Shop, Stock, User, environment, eventually};
 
-/// Each user tries to buy, `rounds` times; the number of new tickets. Requests without a reply do not count.
+/// Each user tries to buy, `rounds` times. Returns the number of new tickets; requests without a reply do not count.
 async fn try_to_buy(users: &[User], rounds: usize, activity: i64, at_once: usize) -> usize {
     let attempts = (0..rounds).flat_map(|_| users.iter());
     let accepted = stream::iter(attempts)
@@ -63,7 +63,7 @@ async fn three_hundred_users_who_try_three_times_get_fifty_units() {
     all_booked(&servers, &shop, product, 50).await;
     assert_eq!(servers.number("SELECT MAX(n) FROM (SELECT COUNT(*) n FROM orders GROUP BY user_id) t").await, 1);
     assert_eq!(shop.stock(product).await, Stock { available: 30, reserved: 50, sold: 0 });
-    // A ticket has become an order; who has none finds the sale sold out.
+    // A ticket has become an order; users without one find the sale sold out.
     for user in &users[..20] {
         let again = buy(user, activity).await;
         match again.status {

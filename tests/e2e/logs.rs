@@ -1,5 +1,5 @@
-//! The log: one line for each request, with its ids and, if it failed, the cause; and lines of the workers that can be
-//! found by the request that caused their jobs.
+//! The log: one line for each request, with its ids and, if it failed, the cause; and the lines of the workers, which have
+//! the ids of the request that caused the job.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Trace {
     }
 }
 
-/// All lines so far. A last request is waited for, whose line comes after them.
+/// All lines so far: waits for the line of one more request, which comes after them.
 async fn log(shop: &DedicatedShop) -> Vec<Value> {
     let last = unique();
     shop.get("/health").header("x-request-id", &last).await.is(200);

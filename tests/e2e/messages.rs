@@ -12,7 +12,7 @@ async fn messages(user: &User) -> Vec<Value> {
     list["items"].as_array().expect("items").clone()
 }
 
-/// Waits for this many messages; their kinds, the oldest first.
+/// Waits for this many messages, and returns their kinds, the oldest first.
 async fn kinds(user: &User, count: usize) -> Vec<String> {
     let messages = eventually("the messages are there", Duration::from_secs(40), async || {
         let messages = messages(user).await;

@@ -20,7 +20,7 @@ fn percent_off(percent: i64, products: &[i64]) -> Value {
     json!({ "effect": { "kind": "percent_off", "percent": percent }, "product_ids": products })
 }
 
-/// The cart, as soon as its total is this: within the second in which a change must be visible.
+/// Waits until the cart has this total, at most the second in which a change must be visible.
 async fn cart_with_total(user: &User, total: i64) -> Value {
     eventually(&format!("the total of the cart is {total}"), SECOND, async || {
         let cart = user.cart().await;
@@ -29,7 +29,7 @@ async fn cart_with_total(user: &User, total: i64) -> Value {
     .await
 }
 
-/// Checks that the cart, a quote and an order of it have these discounts and this total; the order.
+/// Checks that the cart, a quote and an order of it have these discounts and this total. Returns the order.
 async fn check_totals(user: &User, discounts: &[(i64, i64)], total: i64) -> Value {
     let cart = cart_with_total(user, total).await;
     let quote = eventually("the quote has the same total", SECOND, async || {

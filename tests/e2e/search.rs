@@ -185,7 +185,7 @@ async fn changes_are_found_within_a_second() {
         soon(&new, on_shelf).await;
     }
     admin.put(&path).json(json!({ "price_cents": 7 })).await.is(200);
-    // The change of the price must not hide the product.
+    // Eventually: an instance caches what it read for a second.
     soon(&new, true).await;
     admin.delete(&path).await.is(204);
     soon(&new, false).await;

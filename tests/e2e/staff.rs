@@ -54,7 +54,7 @@ async fn only_admins_make_admins() {
     let shop = Shop::running();
     let (admin, helper, user) =
         (shop.admin().await, shop.staff(&["users:write", "orders:ship"]).await, shop.user().await);
-    // One can give one's own permissions, and no others.
+    // Users can grant the permissions that they have, and no others.
     set_role(&helper, user.user_id, user_with(&["orders:ship"])).await.is(200);
     set_role(&helper, user.user_id, user_with(&["orders:ship", "orders:refund"])).await.problem(403, "forbidden");
     set_role(&helper, user.user_id, json!({ "role": "admin" })).await.problem(403, "forbidden");

@@ -99,7 +99,7 @@ async fn all_orders_end(servers: &Servers, within: Duration) -> i64 {
     assert_eq!(
         servers.number(WRONG_STOCK).await,
         0,
-        "stock is conserved, and sold units are those of completed orders"
+        "stock is conserved, and the sold units are those of completed and refunding orders"
     );
     const WRONG_MONEY: &str = "
         SELECT COUNT(*) FROM orders o
@@ -108,7 +108,7 @@ async fn all_orders_end(servers: &Servers, within: Duration) -> i64 {
             - (SELECT CAST(COALESCE(SUM(amount_cents), 0) AS SIGNED) FROM refunds r
                WHERE r.order_no = o.order_no AND r.status = 'succeeded')
            <> CASE WHEN o.status IN ('completed', 'refunding') THEN o.total_cents ELSE 0 END";
-    assert_eq!(servers.number(WRONG_MONEY).await, 0, "the shop has the money of completed orders");
+    assert_eq!(servers.number(WRONG_MONEY).await, 0, "the shop has the money of completed and refunding orders");
     const WRONG_LOG: &str = "
         SELECT COUNT(*) FROM orders o
         WHERE o.status <> (SELECT to_status FROM order_log l WHERE l.order_no = o.order_no ORDER BY id DESC LIMIT 1)

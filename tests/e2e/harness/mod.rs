@@ -19,7 +19,7 @@ pub use dedicated_shop::{DedicatedShop, ShopBuilder};
 pub use endpoints::{Access, Endpoints};
 pub use proxy::Proxy;
 pub use servers::Servers;
-pub use service::FakeService;
+pub use service::{FakeService, ReceivedRequest};
 pub use shop::{Shop, Stock};
 pub use transcript::Transcript;
 pub use users::User;

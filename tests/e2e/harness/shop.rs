@@ -122,7 +122,7 @@ impl Shop {
     }
 
     /// Creates a coupon with these fields, which must include `rule`; by default one for each user, without a total limit
-    /// and without end. Its code.
+    /// and without end. Returns its code.
     pub async fn coupon(&self, fields: Value) -> String {
         let mut coupon = json!({ "name": "A coupon", "code": format!("C-{}", unique()) });
         for (name, value) in fields.as_object().expect("fields") {

@@ -15,7 +15,7 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Adds a reply that must have this status; its body.
+    /// Adds a reply, which must have this status, and returns its body.
     #[track_caller]
     pub fn add(&mut self, reply: Reply, status: u16) -> Value {
         let body = reply.is(status);
@@ -34,7 +34,7 @@ impl Transcript {
 }
 
 /// Replaces what differs from run to run by its kind: a time by `[time]`, the first order number by `[order_no 1]`
-/// wherever it stands. So a snapshot also shows which values are equal.
+/// wherever it appears. So a snapshot also shows which values are equal.
 #[derive(Default)]
 struct Redaction {
     /// The values of each kind, in the order in which they appeared.
@@ -109,7 +109,7 @@ impl Redaction {
         text
     }
 
-    /// Text that may contain such a value. A number stays: it may be anything.
+    /// Text that may contain such a value. Numbers stay, because a number in a text may be anything.
     fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (kind, values) in &self.known {

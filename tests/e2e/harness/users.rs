@@ -8,7 +8,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::{Call, Shop, environment, unique};
 
-/// Hashing passwords is slow by design: more of it at the same time than there are cores only delays other tests.
+/// Hashing passwords is slow by design: more of it at once than there are cores would only delay other tests.
 static PASSWORD_HASHING: Semaphore = Semaphore::const_new(4);
 
 /// A signed-in user.
@@ -59,7 +59,7 @@ impl User {
         self.post("/api/order").json(json!({ "items": items }))
     }
 
-    /// Places an order; its number.
+    /// Places an order and returns its number.
     pub async fn new_order(&self, items: &[(i64, i64)]) -> String {
         let order = self.place_order(items).await.is(201);
         order["order_no"].as_str().expect("an order number").to_owned()
@@ -90,7 +90,7 @@ impl Shop {
         self.sign_in(&username, &password).await
     }
 
-    /// Registers a new user; name and password.
+    /// Registers a new user and returns name and password.
     pub async fn register(&self) -> (String, String) {
         let username = format!("u-{}", unique());
         let password = format!("Pass-{}", unique());
