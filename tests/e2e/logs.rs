@@ -128,11 +128,11 @@ async fn a_malformed_traceparent_is_replaced_by_a_new_trace_id() {
         shop.get("/health").header("x-request-id", &id).header("traceparent", &traceparent).await.is(200);
         let log = log(&shop).await;
         let line = log.iter().find(|line| line["request_id"] == id).expect("the request's line");
-        let made = line["trace_id"].as_str().unwrap_or_default().to_owned();
-        let is_hex = made.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        assert!(made.len() == 32 && is_hex && made != "0".repeat(32), "{traceparent}: {line}");
-        assert!(!seen.contains(&made), "{traceparent}: not a new one: {line}");
-        seen.push(made);
+        let new = line["trace_id"].as_str().unwrap_or_default().to_owned();
+        let is_hex = new.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        assert!(new.len() == 32 && is_hex && new != "0".repeat(32), "{traceparent}: {line}");
+        assert!(!seen.contains(&new), "{traceparent}: not a new one: {line}");
+        seen.push(new);
     }
 }
 

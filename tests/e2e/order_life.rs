@@ -1,7 +1,12 @@
 //! Whole replies, from sign-up to a refund, compared with `snapshots/`.
 //!
-//! After an intended change, write them again with
-//! `INSTA_UPDATE=always cargo mall test --base-url http://127.0.0.1:3000` and read the difference.
+//! After an intended change, write them again and read the difference. The shop must leave shipping to admins, as that
+//! of `cargo mall test` does:
+//!
+//! ```text
+//! SPIN_VARIABLE_AUTO_SHIP=false cargo mall up --no-demo
+//! INSTA_UPDATE=always cargo mall test --base-url http://127.0.0.1:3000
+//! ```
 
 use std::time::Duration;
 
