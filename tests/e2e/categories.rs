@@ -13,7 +13,7 @@ fn path(category_id: i64) -> String {
     format!("/api/category/{category_id}")
 }
 
-/// The node of this category in the tree as an admin sees it.
+/// The category in the tree that an admin reads.
 async fn node(admin: &User, category_id: i64) -> Option<Value> {
     fn find(items: &Value, category_id: i64) -> Option<Value> {
         let items = items.as_array().expect("a list of categories");
@@ -25,7 +25,7 @@ async fn node(admin: &User, category_id: i64) -> Option<Value> {
     find(&admin.get("/api/category").await.is(200)["items"], category_id)
 }
 
-/// The children's ids, in any order.
+/// The children's ids, sorted.
 fn children(node: Option<Value>) -> Vec<i64> {
     let node = node.expect("the category");
     let children = node["children"].as_array().expect("children").clone();
@@ -39,9 +39,9 @@ async fn categories_form_a_tree() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let name = format!("手机 {}", unique());
-    let made = admin.post("/api/category").json(json!({ "name": name })).await.is(201);
-    assert_eq!(made["name"], name.as_str());
-    let root = made["category_id"].as_i64().expect("an id");
+    let created = admin.post("/api/category").json(json!({ "name": name })).await.is(201);
+    assert_eq!(created["name"], name.as_str());
+    let root = created["category_id"].as_i64().expect("an id");
     let left = shop.category(Some(root)).await;
     let right = shop.category(Some(root)).await;
     let leaf = shop.category(Some(right)).await;
@@ -55,29 +55,29 @@ async fn categories_form_a_tree() {
 }
 
 #[tokio::test]
-async fn a_category_is_renamed_and_moved_and_keeps_what_is_not_named() {
+async fn a_category_can_be_renamed_and_moved() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let (old, new) = (shop.category(None).await, shop.category(None).await);
     let moved = shop.category(Some(old)).await;
     let name = unique();
     admin.put(&path(moved)).json(json!({ "name": name })).await.is(200);
-    assert_eq!(children(node(&admin, old).await), [moved], "it stays where it is");
+    assert_eq!(children(node(&admin, old).await), [moved], "the parent stays");
     admin.put(&path(moved)).json(json!({ "parent_id": new })).await.is(200);
     assert_eq!(children(node(&admin, old).await), Vec::<i64>::new());
     assert_eq!(children(node(&admin, new).await), [moved]);
     let seen = node(&admin, moved).await.expect("the category");
-    assert_eq!(seen["name"], name.as_str(), "it keeps its name");
+    assert_eq!(seen["name"], name.as_str(), "the name stays");
 
     admin.put(&path(moved)).json(json!({ "parent_id": null })).await.is(200);
     assert_eq!(children(node(&admin, new).await), Vec::<i64>::new());
     let roots = admin.get("/api/category").await.is(200);
     let roots = roots["items"].as_array().expect("items").clone();
-    assert!(roots.iter().any(|root| root["category_id"] == moved), "null is the root");
+    assert!(roots.iter().any(|root| root["category_id"] == moved), "a null parent makes it a root");
 }
 
 #[tokio::test]
-async fn a_category_s_name_is_1_to_64_characters() {
+async fn a_category_name_is_1_to_64_characters() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -114,7 +114,7 @@ async fn a_category_can_not_be_below_itself() {
 }
 
 #[tokio::test]
-async fn two_moves_at_once_make_no_cycle() {
+async fn concurrent_moves_make_no_cycle() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     for _ in 0..10 {
@@ -124,12 +124,12 @@ async fn two_moves_at_once_make_no_cycle() {
         let replies = join_all(moves).await;
         let moved = replies.iter().filter(|reply| reply.status == 200).count();
         assert_eq!(moved, 1, "{} {}", replies[0], replies[1]);
-        assert!(node(&admin, one).await.is_some() && node(&admin, other).await.is_some(), "both can be reached");
+        assert!(node(&admin, one).await.is_some() && node(&admin, other).await.is_some(), "both are still in the tree");
     }
 }
 
 #[tokio::test]
-async fn a_category_goes_when_nothing_is_in_it() {
+async fn only_an_empty_category_can_be_deleted() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let parent = shop.category(None).await;

@@ -1,4 +1,4 @@
-//! From the cart to an order.
+//! Quotes and checkouts.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use crate::harness::{Call, Shop, Stock, User, eventually, rules};
 
 const UNKNOWN: i64 = 9_007_199_254_740_991;
 
-fn quoting(user: &User) -> Call {
+fn quote(user: &User) -> Call {
     user.post("/api/checkout/quote").json(json!({}))
 }
 
-fn checking_out(user: &User) -> Call {
+fn check_out(user: &User) -> Call {
     user.post("/api/checkout").json(json!({}))
 }
 
 #[tokio::test]
-async fn a_quote_of_nothing_is_zero() {
+async fn a_quote_for_an_empty_cart_is_zero() {
     let user = Shop::running().user().await;
-    let quote = quoting(&user).await.is(200);
+    let quote = quote(&user).await.is(200);
     for total in ["subtotal_cents", "discount_cents", "total_cents"] {
         assert_eq!(quote[total], 0, "{quote}");
     }
@@ -30,17 +30,17 @@ async fn a_quote_of_nothing_is_zero() {
 }
 
 #[tokio::test]
-async fn a_quote_is_what_the_cart_says() {
+async fn a_quote_has_the_totals_of_the_cart() {
     let shop = Shop::running();
     let user = shop.user().await;
     let (one, two) =
         (shop.product(json!({ "price_cents": 123 })).await, shop.product(json!({ "price_cents": 4567 })).await);
-    user.add(one, 3).await;
-    user.add(two, 2).await;
+    user.add_to_cart(one, 3).await;
+    user.add_to_cart(two, 2).await;
     let unselected = json!({ "product_id": one, "selected": false });
     for change in [json!({ "product_id": two, "quantity": 5 }), unselected] {
         let cart = user.put("/api/cart").json(change).await.is(200);
-        let quote = quoting(&user).await.is(200);
+        let quote = quote(&user).await.is(200);
         for total in ["subtotal_cents", "discount_cents", "total_cents", "currency", "discounts"] {
             assert_eq!(quote[total], cart[total], "{total}");
         }
@@ -48,22 +48,22 @@ async fn a_quote_is_what_the_cart_says() {
 }
 
 #[tokio::test]
-async fn a_quote_takes_nothing() {
+async fn a_quote_reserves_nothing() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 3 })).await;
-    let cart = user.add(product, 2).await;
-    quoting(&user).await.is(200);
+    let cart = user.add_to_cart(product, 2).await;
+    quote(&user).await.is(200);
     assert_eq!(user.cart().await, cart);
     assert_eq!(shop.stock(product).await, Stock { available: 3, reserved: 0, sold: 0 });
 }
 
 #[tokio::test]
-async fn a_coupon_that_does_not_apply_is_refused() {
+async fn unknown_coupon_codes_are_refused() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 3 })).await;
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     let coupon = json!({ "coupon_code": "NOSUCH" });
     for path in ["/api/checkout/quote", "/api/checkout"] {
         user.post(path).json(coupon.clone()).await.problem(409, "coupon_invalid");
@@ -79,9 +79,9 @@ async fn a_coupon_that_does_not_apply_is_refused() {
     assert_eq!(user.cart().await["items"][0]["quantity"], 1);
 }
 
-/// An order as the contract shows it, just placed.
+/// Checks that this is an order as the contract has it, just placed.
 #[track_caller]
-pub fn is_new_order(order: &Value) {
+pub fn assert_new_order(order: &Value) {
     let number = order["order_no"].as_str().unwrap_or_default();
     assert!((1..=32).contains(&number.len()), "{order}");
     assert_eq!(order["status"], "pending", "{order}");
@@ -111,18 +111,18 @@ pub fn is_new_order(order: &Value) {
 }
 
 #[tokio::test]
-async fn a_checkout_makes_an_order_of_what_is_selected() {
+async fn a_checkout_orders_the_selected_items() {
     let shop = Shop::running();
     let user = shop.user().await;
     let image = "/img/pen.png";
     let pen = shop.product(json!({ "name": "Pen 笔", "price_cents": 199, "image_url": image, "stock": 10 })).await;
     let other = shop.product(json!({})).await;
-    user.add(pen, 4).await;
-    user.add(other, 1).await;
+    user.add_to_cart(pen, 4).await;
+    user.add_to_cart(other, 1).await;
     let unselected = json!({ "product_id": other, "selected": false });
     user.put("/api/cart").json(unselected).await.is(200);
     let order = user.post("/api/checkout").json(json!({ "note": "Ring twice 🔔" })).await.is(201);
-    is_new_order(&order);
+    assert_new_order(&order);
     assert_eq!(order["items"].as_array().map(Vec::len), Some(1));
     let item = &order["items"][0];
     assert_eq!((&item["product_id"], &item["quantity"]), (&json!(pen), &json!(4)));
@@ -131,20 +131,20 @@ async fn a_checkout_makes_an_order_of_what_is_selected() {
     assert_eq!(order["note"], "Ring twice 🔔");
     assert_eq!(shop.stock(pen).await, Stock { available: 6, reserved: 4, sold: 0 });
     let order_no = order["order_no"].as_str().expect("a number");
-    assert_eq!(user.see(order_no).await, order);
+    assert_eq!(user.get_order(order_no).await, order);
 
     let cart = user.cart().await;
     let left = cart["items"].as_array().expect("items");
-    assert_eq!(left.len(), 1, "what was bought left the cart: {cart}");
-    assert_eq!(left[0]["product_id"], other, "what was not stays: {cart}");
+    assert_eq!(left.len(), 1, "the items bought left the cart: {cart}");
+    assert_eq!(left[0]["product_id"], other, "the others stay: {cart}");
 }
 
 #[tokio::test]
-async fn an_order_waits_for_its_payment_for_half_an_hour() {
+async fn an_order_expires_after_half_an_hour() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
-    let order = user.ordering(&[(product, 1)]).await.is(201);
+    let order = user.place_order(&[(product, 1)]).await.is(201);
     let minutes = |name: &str| {
         let text = order[name].as_str().expect("a time");
         let part = |from: usize| text[from..from + 2].parse::<i64>().expect("a number");
@@ -155,51 +155,51 @@ async fn an_order_waits_for_its_payment_for_half_an_hour() {
 }
 
 #[tokio::test]
-async fn checkouts_of_one_cart_at_once_buy_it_once() {
+async fn concurrent_checkouts_of_one_cart_make_one_order() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 100 })).await;
     for round in 1..=3 {
-        user.add(product, 2).await;
+        user.add_to_cart(product, 2).await;
         let replies = join_all((0..8).map(|_| user.post("/api/checkout").json(json!({})).into_future())).await;
         assert_eq!(replies.iter().filter(|reply| reply.status == 201).count(), 1);
         for reply in replies.iter().filter(|reply| reply.status != 201) {
-            // While it runs, and when it has left the cart empty.
+            // During the checkout, and after it, when the cart is empty.
             let code = reply.code();
             assert!(["idempotency_in_progress", "invalid"].contains(&code.as_str()), "{reply}");
         }
         assert_eq!(shop.stock(product).await.reserved, 2 * round);
-        // What was refused holds up nothing.
+        // A refused checkout does not block the next one.
         user.post("/api/checkout").json(json!({})).await.problem(422, "invalid");
     }
 }
 
 #[tokio::test]
-async fn an_empty_selection_makes_no_order() {
+async fn checking_out_without_selected_items_is_invalid() {
     let shop = Shop::running();
     let user = shop.user().await;
-    checking_out(&user).await.problem(422, "invalid");
+    check_out(&user).await.problem(422, "invalid");
     let product = shop.product(json!({})).await;
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     let unselected = json!({ "product_id": product, "selected": false });
     user.put("/api/cart").json(unselected).await.is(200);
-    checking_out(&user).await.problem(422, "invalid");
+    check_out(&user).await.problem(422, "invalid");
     assert_eq!(user.cart().await["items"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]
-async fn what_is_short_is_named_and_nothing_is_reserved() {
+async fn products_out_of_stock_are_listed_and_nothing_is_reserved() {
     let shop = Shop::running();
     let user = shop.user().await;
     let plenty = shop.product(json!({ "stock": 10 })).await;
     let few = shop.product(json!({ "stock": 1 })).await;
     let none = shop.product(json!({ "stock": 0 })).await;
     for (product, quantity) in [(plenty, 5), (few, 2), (none, 1)] {
-        user.add(product, quantity).await;
+        user.add_to_cart(product, quantity).await;
     }
     let cart = user.cart().await;
-    let direct = user.ordering(&[(plenty, 5), (few, 2), (none, 1)]);
-    for call in [checking_out(&user), direct] {
+    let direct = user.place_order(&[(plenty, 5), (few, 2), (none, 1)]);
+    for call in [check_out(&user), direct] {
         let reply = call.await;
         let problem = reply.problem(409, "out_of_stock");
         let errors = problem["errors"].as_array().expect("errors");
@@ -217,17 +217,17 @@ async fn what_is_short_is_named_and_nothing_is_reserved() {
 }
 
 #[tokio::test]
-async fn the_price_is_read_again_at_the_sale() {
+async fn a_checkout_uses_the_current_price() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({ "price_cents": 100 })).await;
     for price in [250, 90] {
-        user.add(product, 2).await;
-        quoting(&user).await.is(200);
+        user.add_to_cart(product, 2).await;
+        quote(&user).await.is(200);
         let change = json!({ "price_cents": price });
         admin.put(&format!("/api/product/{product}")).json(change).await.is(200);
-        // At once: no second of grace here.
-        let order = checking_out(&user).await.is(201);
+        // At once: an order never has a cached price.
+        let order = check_out(&user).await.is(201);
         assert_eq!(order["total_cents"], 2 * price);
     }
 }
@@ -237,21 +237,21 @@ async fn an_order_keeps_its_price_and_name() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({ "name": "Old name", "price_cents": 100 })).await;
-    let order = user.order(&[(product, 1)]).await;
+    let order = user.new_order(&[(product, 1)]).await;
     let change = json!({ "name": "New name", "price_cents": 900 });
     admin.put(&format!("/api/product/{product}")).json(change).await.is(200);
-    let seen = user.see(&order).await;
+    let seen = user.get_order(&order).await;
     assert_eq!(seen["items"][0]["name"], "Old name");
     assert_eq!(seen["total_cents"], 100);
-    assert_eq!(user.paying(&order).await.is(200)["amount_cents"], 100);
+    assert_eq!(user.pay(&order).await.is(200)["amount_cents"], 100);
 }
 
 #[tokio::test]
-async fn what_an_order_says_has_bounds() {
+async fn order_fields_are_validated() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 10 })).await;
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     let item = json!([{ "product_id": product, "quantity": 1 }]);
     for (field, value) in [
         ("note", json!("长".repeat(501))),
@@ -271,13 +271,13 @@ async fn what_an_order_says_has_bounds() {
 }
 
 #[tokio::test]
-async fn what_left_the_shelf_is_not_sold() {
+async fn products_taken_off_the_shelf_can_not_be_ordered() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({ "stock": 5 })).await;
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     admin.delete(&format!("/api/product/{product}")).await.is(204);
-    for call in [checking_out(&user), user.ordering(&[(product, 1)])] {
+    for call in [check_out(&user), user.place_order(&[(product, 1)])] {
         let reply = call.await;
         assert!(matches!(reply.status, 409 | 422), "{reply}");
     }
@@ -285,16 +285,16 @@ async fn what_left_the_shelf_is_not_sold() {
 }
 
 #[tokio::test]
-async fn what_is_sold_is_no_longer_available() {
+async fn ordered_units_are_no_longer_available() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 5 })).await;
     shop.get(&format!("/api/product/{product}")).await.is(200);
-    user.order(&[(product, 5)]).await;
-    eventually("it is sold out", Duration::from_secs(1), async || {
+    user.new_order(&[(product, 5)]).await;
+    eventually("the product is sold out", Duration::from_secs(1), async || {
         let seen = shop.get(&format!("/api/product/{product}")).await.is(200);
         (seen["available"] == 0).then_some(())
     })
     .await;
-    user.ordering(&[(product, 1)]).await.problem(409, "out_of_stock");
+    user.place_order(&[(product, 1)]).await.problem(409, "out_of_stock");
 }

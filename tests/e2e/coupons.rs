@@ -1,11 +1,21 @@
-//! What is taken off for a code: claimed, used once, given back.
+//! Coupons: claimed, redeemed once, given back.
 
 use std::time::{Duration, SystemTime};
 
 use futures::future::{join, join_all};
 use serde_json::{Value, json};
 
-use crate::harness::{Call, OwnShop, Servers, Shop, Stock, User, encode, eventually, hostile, unique};
+use crate::harness::{Call, DedicatedShop, Reply, Servers, Shop, Stock, User, encode, eventually, hostile, unique};
+
+// What the `detail` of a refusal says: `coupon_invalid` has no other field for the reason.
+const BELOW_MINIMUM: &str = "less than its minimum";
+const LIMIT_OF_USER: &str = "as often as one may";
+const NO_DISCOUNT: &str = "take nothing off";
+const NO_PRODUCT: &str = "nothing that is bought";
+const OVER: &str = "is over";
+const TOO_EARLY: &str = "can't be used yet";
+const UNKNOWN: &str = "no such coupon";
+const USED_UP: &str = "used up";
 
 fn from_now(seconds: u64) -> String {
     humantime::format_rfc3339_millis(SystemTime::now() + Duration::from_secs(seconds)).to_string()
@@ -15,28 +25,28 @@ fn off(amount: i64) -> Value {
     json!({ "effect": { "kind": "amount_off", "amount_cents": amount } })
 }
 
-fn ordering(user: &User, product: i64, code: &str) -> Call {
+fn order_with_coupon(user: &User, product: i64, code: &str) -> Call {
     let item = json!({ "product_id": product, "quantity": 1 });
     user.post("/api/order").json(json!({ "items": [item], "coupon_code": code }))
 }
 
-fn quoting(user: &User, code: &str) -> Call {
+fn quote(user: &User, code: &str) -> Call {
     user.post("/api/checkout/quote").json(json!({ "coupon_code": code }))
 }
 
-fn claiming(user: &User, code: &str) -> Call {
+fn claim(user: &User, code: &str) -> Call {
     user.post(&format!("/api/user/coupon/{}/claim", encode(code)))
 }
 
-fn number(order: &Value) -> &str {
+fn order_no(order: &Value) -> &str {
     order["order_no"].as_str().unwrap_or_else(|| panic!("no order: {order}"))
 }
 
-async fn wallet(user: &User) -> Vec<Value> {
+async fn coupons_of(user: &User) -> Vec<Value> {
     user.get("/api/user/coupon").await.is(200)["items"].as_array().expect("items").clone()
 }
 
-/// How many of a coupon are taken.
+/// How many of a coupon have been claimed or redeemed.
 async fn taken(shop: &Shop, code: &str) -> i64 {
     let admin = shop.admin().await;
     let mut cursor = String::new();
@@ -51,105 +61,105 @@ async fn taken(shop: &Shop, code: &str) -> i64 {
 }
 
 #[track_caller]
-fn refused(reply: &crate::harness::Reply, why: &str) {
+fn assert_refused(reply: &Reply, reason: &str) {
     let problem = reply.problem(409, "coupon_invalid");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(why)), "{why}: {reply}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(reason)), "{reason}: {reply}");
 }
 
 #[tokio::test]
-async fn a_claimed_coupon_is_used_once_in_any_case_of_letters() {
+async fn a_claimed_coupon_is_used_once_whatever_the_case_of_its_code() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
     let code = shop.coupon(json!({ "name": "Three off", "rule": off(300) })).await;
-    let claimed = claiming(&user, &code.to_lowercase()).await.is(201);
+    let claimed = claim(&user, &code.to_lowercase()).await.is(201);
     assert_eq!(
         (&claimed["code"], &claimed["state"], &claimed["order_no"]),
         (&json!(code), &json!("unused"), &Value::Null)
     );
-    assert_eq!(wallet(&user).await, [claimed]);
-    refused(&claiming(&user, &code).await, "as often as one may");
+    assert_eq!(coupons_of(&user).await, [claimed]);
+    assert_refused(&claim(&user, &code).await, LIMIT_OF_USER);
 
-    user.add(product, 2).await;
+    user.add_to_cart(product, 2).await;
     let cart = user.cart().await;
-    let quote = quoting(&user, &code.to_lowercase()).await.is(200);
+    let quote = quote(&user, &code.to_lowercase()).await.is(200);
     let discount = json!({ "name": "Three off", "amount_cents": 300, "coupon_code": code });
     assert_eq!((&quote["discounts"], &quote["total_cents"]), (&json!([discount]), &json!(1700)), "{quote}");
-    assert_eq!(user.cart().await, cart, "a quote changes nothing");
-    assert_eq!(wallet(&user).await[0]["state"], "unused");
+    assert_eq!(user.cart().await, cart, "a quote does not change the cart");
+    assert_eq!(coupons_of(&user).await[0]["state"], "unused");
 
     let order = user.post("/api/checkout").json(json!({ "coupon_code": code.to_lowercase() })).await.is(201);
     assert_eq!((&order["discounts"], &order["total_cents"]), (&json!([discount]), &json!(1700)), "{order}");
     assert_eq!(order["items"][0]["discount_cents"], 300, "{order}");
-    let used = wallet(&user).await;
+    let used = coupons_of(&user).await;
     assert_eq!((used.len(), &used[0]["state"], &used[0]["order_no"]), (1, &json!("used"), &order["order_no"]));
     assert!(used[0]["used_at"].is_string());
-    refused(&ordering(&user, product, &code).await, "as often as one may");
-    assert_eq!(user.paying(number(&order)).await.is(200)["amount_cents"], 1700);
+    assert_refused(&order_with_coupon(&user, product, &code).await, LIMIT_OF_USER);
+    assert_eq!(user.pay(order_no(&order)).await.is(200)["amount_cents"], 1700);
 }
 
 #[tokio::test]
-async fn a_code_can_be_used_without_being_claimed() {
+async fn a_coupon_can_be_used_without_claiming_it() {
     let shop = Shop::running();
     let (user, other) = (shop.user().await, shop.user().await);
     let product = shop.product(json!({})).await;
     let code = shop.coupon(json!({ "rule": off(300), "total_limit": 1 })).await;
-    let order = ordering(&user, product, &code).await.is(201);
+    let order = order_with_coupon(&user, product, &code).await.is(201);
     assert_eq!(order["total_cents"], 700);
-    let used = wallet(&user).await;
+    let used = coupons_of(&user).await;
     assert_eq!((&used[0]["state"], &used[0]["claimed_at"]), (&json!("used"), &Value::Null));
-    other.add(product, 1).await;
-    for late in [ordering(&other, product, &code), quoting(&other, &code), claiming(&other, &code)] {
-        refused(&late.await, "used up");
+    other.add_to_cart(product, 1).await;
+    for late in [order_with_coupon(&other, product, &code), quote(&other, &code), claim(&other, &code)] {
+        assert_refused(&late.await, USED_UP);
     }
 }
 
 #[tokio::test]
-async fn what_is_claimed_counts_and_is_safe_from_others() {
+async fn a_claimed_coupon_counts_towards_the_limit_and_is_reserved() {
     let shop = Shop::running();
     let (user, other) = (shop.user().await, shop.user().await);
     let product = shop.product(json!({})).await;
     let code = shop.coupon(json!({ "rule": off(300), "total_limit": 1 })).await;
-    claiming(&user, &code).await.is(201);
-    refused(&ordering(&other, product, &code).await, "used up");
-    assert_eq!(ordering(&user, product, &code).await.is(201)["total_cents"], 700);
+    claim(&user, &code).await.is(201);
+    assert_refused(&order_with_coupon(&other, product, &code).await, USED_UP);
+    assert_eq!(order_with_coupon(&user, product, &code).await.is(201)["total_cents"], 700);
     assert_eq!(taken(&shop, &code).await, 1);
 }
 
 #[tokio::test]
-async fn a_coupon_that_does_not_apply_says_why() {
+async fn a_coupon_that_does_not_apply_is_refused_with_the_reason() {
     let shop = Shop::running();
     let user = shop.user().await;
     let (product, other) = (shop.product(json!({})).await, shop.product(json!({})).await);
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     let scoped = json!({ "effect": { "kind": "percent_off", "percent": 10 }, "product_ids": [other] });
     let dear = json!({ "effect": { "kind": "percent_off", "percent": 10 }, "minimum_cents": 1001 });
     let nothing = json!({ "effect": { "kind": "nth_item", "nth": 2, "percent": 10 } });
     let cases = [
-        (json!({ "rule": off(1), "starts_at": from_now(100) }), "can't be used yet"),
+        (json!({ "rule": off(1), "starts_at": from_now(100) }), TOO_EARLY),
         (
             json!({ "rule": off(1), "starts_at": "2020-01-01T00:00:00.000Z", "ends_at": "2021-01-01T00:00:00.000Z" }),
-            "is over",
+            OVER,
         ),
-        (json!({ "rule": scoped }), "nothing that is bought"),
-        (json!({ "rule": dear }), "less than its minimum"),
-        (json!({ "rule": nothing }), "take nothing off"),
+        (json!({ "rule": scoped }), NO_PRODUCT),
+        (json!({ "rule": dear }), BELOW_MINIMUM),
+        (json!({ "rule": nothing }), NO_DISCOUNT),
     ];
-    for (fields, why) in cases {
+    for (fields, reason) in cases {
         let code = shop.coupon(fields).await;
         let checkout = user.post("/api/checkout").json(json!({ "coupon_code": code }));
-        for call in [quoting(&user, &code), checkout, ordering(&user, product, &code)] {
-            refused(&call.await, why);
+        for call in [quote(&user, &code), checkout, order_with_coupon(&user, product, &code)] {
+            assert_refused(&call.await, reason);
         }
         assert_eq!(taken(&shop, &code).await, 0);
     }
-    refused(&quoting(&user, "NOSUCH").await, "no such coupon");
+    assert_refused(&quote(&user, "NOSUCH").await, UNKNOWN);
     assert_eq!(shop.stock(product).await, Stock { available: 100, reserved: 0, sold: 0 });
     assert_eq!(user.cart().await["items"].as_array().map(Vec::len), Some(1), "the cart stays");
 }
 
 #[tokio::test]
-async fn a_coupon_comes_after_promotions_on_what_they_leave() {
+async fn a_coupon_applies_after_promotions() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
@@ -157,7 +167,7 @@ async fn a_coupon_comes_after_promotions_on_what_they_leave() {
     let promotion = shop.promotion(json!({ "rule": half, "exclusive": true })).await;
     let tenth = json!({ "effect": { "kind": "percent_off", "percent": 10 }, "minimum_cents": 500 });
     let code = shop.coupon(json!({ "rule": tenth })).await;
-    let order = ordering(&user, product, &code).await.is(201);
+    let order = order_with_coupon(&user, product, &code).await.is(201);
     let given: Vec<_> =
         order["discounts"].as_array().expect("discounts").iter().map(|d| d["amount_cents"].clone()).collect();
     assert_eq!(given, [500, 50], "{order}");
@@ -166,58 +176,58 @@ async fn a_coupon_comes_after_promotions_on_what_they_leave() {
 }
 
 #[tokio::test]
-async fn the_last_coupon_wanted_by_fifty_at_once_goes_to_one() {
+async fn of_fifty_concurrent_buyers_one_gets_the_last_coupon() {
     let shop = Shop::running();
     let buyers = shop.buyers(50).await;
     let product = shop.product(json!({ "stock": 100 })).await;
     for claimed in [false, true] {
         let code = shop.coupon(json!({ "rule": off(300), "total_limit": 1 })).await;
         let calls = buyers.iter().map(|buyer| match claimed {
-            true => claiming(buyer, &code).into_future(),
-            false => ordering(buyer, product, &code).into_future(),
+            true => claim(buyer, &code).into_future(),
+            false => order_with_coupon(buyer, product, &code).into_future(),
         });
         let replies = join_all(calls).await;
-        let (won, lost): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
-        assert_eq!(won.len(), 1);
-        lost.iter().for_each(|reply| refused(reply, "used up"));
+        let (accepted, rejected): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
+        assert_eq!(accepted.len(), 1);
+        rejected.iter().for_each(|reply| assert_refused(reply, USED_UP));
         assert_eq!(taken(&shop, &code).await, 1);
     }
     assert_eq!(shop.stock(product).await, Stock { available: 99, reserved: 1, sold: 0 });
 }
 
 #[tokio::test]
-async fn a_storm_of_one_user_s_checkouts_uses_the_coupon_once() {
+async fn concurrent_orders_of_one_user_use_the_coupon_once() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
     let code = shop.coupon(json!({ "rule": off(300), "total_limit": 100 })).await;
-    let replies = join_all((0..20).map(|_| ordering(&user, product, &code).into_future())).await;
-    let (made, refusals): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
-    assert_eq!(made.len(), 1);
-    refusals.iter().for_each(|reply| refused(reply, "as often as one may"));
-    assert_eq!((taken(&shop, &code).await, wallet(&user).await.len()), (1, 1));
+    let replies = join_all((0..20).map(|_| order_with_coupon(&user, product, &code).into_future())).await;
+    let (placed, refusals): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 201);
+    assert_eq!(placed.len(), 1);
+    refusals.iter().for_each(|reply| assert_refused(reply, LIMIT_OF_USER));
+    assert_eq!((taken(&shop, &code).await, coupons_of(&user).await.len()), (1, 1));
     assert_eq!(shop.stock(product).await.reserved, 1);
 
-    // With a limit of three, three.
+    // With a limit of three, three orders succeed.
     let code = shop.coupon(json!({ "rule": off(300), "per_user_limit": 3 })).await;
-    let replies = join_all((0..20).map(|_| ordering(&user, product, &code).into_future())).await;
+    let replies = join_all((0..20).map(|_| order_with_coupon(&user, product, &code).into_future())).await;
     assert_eq!(replies.iter().filter(|reply| reply.status == 201).count(), 3);
 }
 
 #[tokio::test]
-async fn a_repeated_request_takes_one_coupon() {
+async fn a_repeated_request_redeems_one_coupon() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
     let code = shop.coupon(json!({ "rule": off(300), "per_user_limit": 5 })).await;
     let key = unique();
-    let first = ordering(&user, product, &code).key(&key).await;
-    let storm = join_all((0..5).map(|_| ordering(&user, product, &code).key(&key).into_future())).await;
-    for reply in storm {
+    let first = order_with_coupon(&user, product, &code).key(&key).await;
+    let repeated = join_all((0..5).map(|_| order_with_coupon(&user, product, &code).key(&key).into_future())).await;
+    for reply in repeated {
         assert_eq!(reply.is(201), first.is(201));
         assert!(reply.replayed());
     }
-    assert_eq!((taken(&shop, &code).await, wallet(&user).await.len()), (1, 1));
+    assert_eq!((taken(&shop, &code).await, coupons_of(&user).await.len()), (1, 1));
 }
 
 #[tokio::test]
@@ -226,86 +236,93 @@ async fn a_cancelled_order_gives_its_coupon_back() {
     let (user, other) = (shop.user().await, shop.user().await);
     let product = shop.product(json!({})).await;
 
-    // One that was claimed goes back into the wallet.
+    // A claimed coupon goes back to its user.
     let code = shop.coupon(json!({ "rule": off(300), "total_limit": 1 })).await;
-    claiming(&user, &code).await.is(201);
-    let order = ordering(&user, product, &code).await.is(201);
-    user.cancelling(number(&order)).await.is(200);
-    let kept = &wallet(&user).await[0];
-    assert_eq!((&kept["state"], &kept["order_no"], &kept["used_at"]), (&json!("unused"), &Value::Null, &Value::Null));
-    refused(&ordering(&other, product, &code).await, "used up");
-    ordering(&user, product, &code).await.is(201);
+    claim(&user, &code).await.is(201);
+    let order = order_with_coupon(&user, product, &code).await.is(201);
+    user.cancel(order_no(&order)).await.is(200);
+    let returned = &coupons_of(&user).await[0];
+    assert_eq!(
+        (&returned["state"], &returned["order_no"], &returned["used_at"]),
+        (&json!("unused"), &Value::Null, &Value::Null)
+    );
+    assert_refused(&order_with_coupon(&other, product, &code).await, USED_UP);
+    order_with_coupon(&user, product, &code).await.is(201);
 
-    // One that was not is anybody's again.
+    // One that was not claimed is available to everyone again.
     let code = shop.coupon(json!({ "rule": off(300), "total_limit": 1 })).await;
-    let order = ordering(&user, product, &code).await.is(201);
-    user.cancelling(number(&order)).await.is(200);
+    let order = order_with_coupon(&user, product, &code).await.is(201);
+    user.cancel(order_no(&order)).await.is(200);
     assert_eq!(taken(&shop, &code).await, 0);
-    assert_eq!(user.see(number(&order)).await["discounts"][0]["coupon_code"], code, "the order tells what it was");
-    ordering(&other, product, &code).await.is(201);
-    refused(&ordering(&user, product, &code).await, "used up");
+    assert_eq!(
+        user.get_order(order_no(&order)).await["discounts"][0]["coupon_code"],
+        code,
+        "the order still shows its discount"
+    );
+    order_with_coupon(&other, product, &code).await.is(201);
+    assert_refused(&order_with_coupon(&user, product, &code).await, USED_UP);
 }
 
 #[tokio::test]
-async fn an_order_that_nobody_pays_gives_its_coupon_back() {
+async fn an_expired_order_gives_its_coupon_back() {
     let servers = Servers::start().await;
-    let shop = OwnShop::on(&servers).variable("order_ttl_seconds", 1).start().await;
+    let shop = DedicatedShop::on(&servers).variable("order_ttl_seconds", 1).start().await;
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
     let code = shop.coupon(json!({ "rule": off(300), "total_limit": 1 })).await;
-    claiming(&user, &code).await.is(201);
+    claim(&user, &code).await.is(201);
     for _ in 0..2 {
-        let order = ordering(&user, product, &code).await.is(201);
-        eventually("the order ends", Duration::from_secs(20), async || {
-            (user.see(number(&order)).await["status"] == "cancelled").then_some(())
+        let order = order_with_coupon(&user, product, &code).await.is(201);
+        eventually("the order expires", Duration::from_secs(20), async || {
+            (user.get_order(order_no(&order)).await["status"] == "cancelled").then_some(())
         })
         .await;
-        assert_eq!(wallet(&user).await[0]["state"], "unused");
+        assert_eq!(coupons_of(&user).await[0]["state"], "unused");
         assert_eq!(shop.stock(product).await, Stock { available: 100, reserved: 0, sold: 0 });
     }
 }
 
 #[tokio::test]
-async fn a_refund_gives_back_what_was_paid_and_not_the_coupon() {
+async fn a_refund_returns_the_amount_paid_but_not_the_coupon() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
     let code = shop.coupon(json!({ "rule": off(300) })).await;
-    let order = ordering(&user, product, &code).await.is(201);
-    user.paying(number(&order)).await.is(200);
-    let path = format!("/api/order/{}/refund", number(&order));
-    let asked = user.post(&path).json(json!({ "reason": "no" })).await.is(202);
-    assert_eq!(asked["refund"]["amount_cents"], 700);
-    eventually("the money comes back", Duration::from_secs(40), async || {
-        (user.see(number(&order)).await["status"] == "refunded").then_some(())
+    let order = order_with_coupon(&user, product, &code).await.is(201);
+    user.pay(order_no(&order)).await.is(200);
+    let path = format!("/api/order/{}/refund", order_no(&order));
+    let requested = user.post(&path).json(json!({ "reason": "no" })).await.is(202);
+    assert_eq!(requested["refund"]["amount_cents"], 700);
+    eventually("the refund succeeds", Duration::from_secs(40), async || {
+        (user.get_order(order_no(&order)).await["status"] == "refunded").then_some(())
     })
     .await;
-    refused(&ordering(&user, product, &code).await, "as often as one may");
-    assert_eq!(wallet(&user).await[0]["state"], "used");
+    assert_refused(&order_with_coupon(&user, product, &code).await, LIMIT_OF_USER);
+    assert_eq!(coupons_of(&user).await[0]["state"], "used");
 }
 
 #[tokio::test]
-async fn what_fails_takes_no_coupon() {
+async fn a_failed_order_redeems_no_coupon() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 0 })).await;
     let code = shop.coupon(json!({ "rule": off(300) })).await;
-    ordering(&user, product, &code).await.problem(409, "out_of_stock");
-    assert_eq!((taken(&shop, &code).await, wallet(&user).await.len()), (0, 0));
+    order_with_coupon(&user, product, &code).await.problem(409, "out_of_stock");
+    assert_eq!((taken(&shop, &code).await, coupons_of(&user).await.len()), (0, 0));
 }
 
 #[tokio::test]
-async fn orders_and_cancels_in_a_heap_lose_no_coupon_and_give_none_twice() {
+async fn concurrent_orders_and_cancellations_keep_count_of_coupons() {
     let shop = Shop::running();
     let buyers = shop.buyers(40).await;
     let (one, two) = (shop.product(json!({ "stock": 1000 })).await, shop.product(json!({ "stock": 1000 })).await);
     let limit = 15;
     let code = shop.coupon(json!({ "rule": off(300), "total_limit": limit, "per_user_limit": 2 })).await;
-    let shopping = buyers.iter().enumerate().map(async |(index, buyer)| {
+    let orders = buyers.iter().enumerate().map(async |(index, buyer)| {
         if index % 5 == 0 {
-            claiming(buyer, &code).await;
+            claim(buyer, &code).await;
         }
-        let mut standing = 0;
+        let mut paid = 0;
         for turn in 0..3 {
             let items = if (index + turn) % 2 == 0 { [one, two] } else { [two, one] };
             let items = items.map(|product| json!({ "product_id": product, "quantity": 1 }));
@@ -317,46 +334,46 @@ async fn orders_and_cancels_in_a_heap_lose_no_coupon_and_give_none_twice() {
             }
             let order = reply.json();
             match turn {
-                0 => drop(buyer.cancelling(number(&order)).await.is(200)),
-                // Of two at once one is heard.
+                0 => drop(buyer.cancel(order_no(&order)).await.is(200)),
+                // Of the two one succeeds.
                 _ => {
-                    let (pay, cancel) = (buyer.paying(number(&order)), buyer.cancelling(number(&order)));
+                    let (pay, cancel) = (buyer.pay(order_no(&order)), buyer.cancel(order_no(&order)));
                     let (pay, cancel) = join(pay.into_future(), cancel.into_future()).await;
                     assert!(matches!((pay.status, cancel.status), (200, 409) | (409, 200)), "{pay}\n{cancel}");
-                    standing += i64::from(pay.status == 200);
+                    paid += i64::from(pay.status == 200);
                 }
             }
         }
-        standing
+        paid
     });
-    let standing: i64 = join_all(shopping).await.into_iter().sum();
-    let wallets = join_all(buyers.iter().map(async |buyer| {
-        let wallet = wallet(buyer).await;
-        let mine = wallet.iter().filter(|coupon| coupon["code"] == code.as_str());
-        let (used, unused): (Vec<_>, Vec<_>) = mine.partition(|coupon| coupon["state"] == "used");
+    let paid: i64 = join_all(orders).await.into_iter().sum();
+    let counts = join_all(buyers.iter().map(async |buyer| {
+        let coupons = coupons_of(buyer).await;
+        let of_code = coupons.iter().filter(|coupon| coupon["code"] == code.as_str());
+        let (used, unused): (Vec<_>, Vec<_>) = of_code.partition(|coupon| coupon["state"] == "used");
         assert!(used.len() + unused.len() <= 2);
         (used.len() as i64, unused.len() as i64)
     }))
     .await;
-    let used: i64 = wallets.iter().map(|wallet| wallet.0).sum();
-    let unused: i64 = wallets.iter().map(|wallet| wallet.1).sum();
-    assert_eq!(used, standing);
+    let used: i64 = counts.iter().map(|count| count.0).sum();
+    let unused: i64 = counts.iter().map(|count| count.1).sum();
+    assert_eq!(used, paid);
     let taken = taken(&shop, &code).await;
     assert_eq!(taken, used + unused);
     assert!(taken <= limit, "{taken}");
     for product in [one, two] {
-        assert_eq!(shop.stock(product).await, Stock { available: 1000 - standing, reserved: 0, sold: standing });
+        assert_eq!(shop.stock(product).await, Stock { available: 1000 - paid, reserved: 0, sold: paid });
     }
 }
 
 #[tokio::test]
-async fn a_wallet_has_pages_and_is_one_s_own() {
+async fn a_users_coupons_are_private_and_paginated() {
     let shop = Shop::running();
     let (user, other) = (shop.user().await, shop.user().await);
     let mut codes = Vec::new();
     for _ in 0..3 {
         let code = shop.coupon(json!({ "rule": off(1) })).await;
-        claiming(&user, &code).await.is(201);
+        claim(&user, &code).await.is(201);
         codes.insert(0, code);
     }
     let first = user.get("/api/user/coupon?limit=2").await.is(200);
@@ -365,79 +382,79 @@ async fn a_wallet_has_pages_and_is_one_s_own() {
     let all = [&first, &second].into_iter().flat_map(|page| page["items"].as_array().expect("items"));
     assert_eq!(all.map(|coupon| coupon["code"].clone()).collect::<Vec<_>>(), codes);
     assert_eq!(second["next_cursor"], Value::Null);
-    assert_eq!(wallet(&other).await, [] as [Value; 0]);
+    assert_eq!(coupons_of(&other).await, [] as [Value; 0]);
     user.get("/api/user/coupon?limit=0").await.invalid("limit");
     user.get("/api/user/coupon?cursor=nonsense").await.invalid("cursor");
 }
 
 #[tokio::test]
-async fn the_staff_changes_and_withdraws_a_coupon() {
+async fn staff_change_and_delete_coupons() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({})).await;
     let code = format!("W-{}", unique()).to_uppercase();
     let coupon = json!({ "name": "First", "code": code.to_lowercase(), "rule": off(100), "total_limit": 9 });
-    let made = admin.post("/api/admin/coupon").json(coupon.clone()).await.is(201);
-    assert_eq!((&made["code"], &made["taken"], &made["per_user_limit"]), (&json!(code), &json!(0), &json!(1)));
-    let path = format!("/api/admin/coupon/{}", made["coupon_id"]);
-    assert_eq!(admin.get(&path).await.is(200), made);
+    let created = admin.post("/api/admin/coupon").json(coupon.clone()).await.is(201);
+    assert_eq!((&created["code"], &created["taken"], &created["per_user_limit"]), (&json!(code), &json!(0), &json!(1)));
+    let path = format!("/api/admin/coupon/{}", created["coupon_id"]);
+    assert_eq!(admin.get(&path).await.is(200), created);
     admin.post("/api/admin/coupon").json(coupon.clone()).await.invalid("code");
 
-    claiming(&user, &code).await.is(201);
+    claim(&user, &code).await.is(201);
     let change = json!({ "name": "Second", "code": code, "rule": off(250), "ends_at": from_now(1000) });
     let changed = admin.put(&path).json(change).await.is(200);
     assert_eq!(
         (&changed["name"], &changed["total_limit"], &changed["taken"]),
         (&json!("Second"), &Value::Null, &json!(1))
     );
-    let order = ordering(&user, product, &code).await.is(201);
+    let order = order_with_coupon(&user, product, &code).await.is(201);
     assert_eq!((&order["total_cents"], &order["discounts"][0]["name"]), (&json!(750), &json!("Second")));
 
     admin.delete(&path).await.is(204);
-    for gone in [admin.get(&path), admin.put(&path).json(coupon.clone()), admin.delete(&path)] {
-        gone.await.problem(404, "not_found");
+    for call in [admin.get(&path), admin.put(&path).json(coupon.clone()), admin.delete(&path)] {
+        call.await.problem(404, "not_found");
     }
-    claiming(&user, &code).await.problem(404, "not_found");
-    // Cancelled, the order gives back what is worth nothing any more.
-    user.cancelling(number(&order)).await.is(200);
-    let left = &wallet(&user).await[0];
+    claim(&user, &code).await.problem(404, "not_found");
+    // The cancelled order gives back a coupon that no longer exists.
+    user.cancel(order_no(&order)).await.is(200);
+    let left = &coupons_of(&user).await[0];
     assert_eq!((&left["state"], &left["code"], &left["name"]), (&json!("expired"), &Value::Null, &json!("Second")));
-    refused(&ordering(&user, product, &code).await, "no such coupon");
-    // The code is free, and another coupon's.
+    assert_refused(&order_with_coupon(&user, product, &code).await, UNKNOWN);
+    // The code is free for another coupon.
     admin.post("/api/admin/coupon").json(coupon).await.is(201);
-    assert_eq!(ordering(&user, product, &code).await.is(201)["total_cents"], 900);
+    assert_eq!(order_with_coupon(&user, product, &code).await.is(201)["total_cents"], 900);
 }
 
 #[tokio::test]
-async fn a_coupon_that_is_over_is_not_claimed_and_expires_in_wallets() {
+async fn an_expired_coupon_can_not_be_claimed_or_used() {
     let shop = Shop::running();
     let user = shop.user().await;
     let early = shop.coupon(json!({ "rule": off(1), "starts_at": from_now(100) })).await;
-    assert_eq!(claiming(&user, &early).await.is(201)["state"], "unused", "to be used later");
+    assert_eq!(claim(&user, &early).await.is(201)["state"], "unused", "it can be claimed before it starts");
     let code = shop.coupon(json!({ "rule": off(1), "ends_at": from_now(2) })).await;
-    claiming(&user, &code).await.is(201);
+    claim(&user, &code).await.is(201);
     let other = shop.user().await;
-    eventually("it is over", Duration::from_secs(10), async || {
-        (wallet(&user).await[0]["state"] == "expired").then_some(())
+    eventually("the coupon expires", Duration::from_secs(10), async || {
+        (coupons_of(&user).await[0]["state"] == "expired").then_some(())
     })
     .await;
-    refused(&claiming(&other, &code).await, "is over");
+    assert_refused(&claim(&other, &code).await, OVER);
 }
 
 #[tokio::test]
-async fn hostile_codes_are_no_codes() {
+async fn hostile_coupon_codes_are_assert_refused() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({})).await;
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     for text in hostile() {
         let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        for call in [quoting(&user, &text), ordering(&user, product, &text)] {
+        for call in [quote(&user, &text), order_with_coupon(&user, product, &text)] {
             let reply = call.await;
             assert!(matches!(reply.code().as_str(), "coupon_invalid" | "invalid"), "{reply}");
         }
         if !plain {
-            claiming(&user, &text).await.problem(404, "not_found");
+            claim(&user, &text).await.problem(404, "not_found");
             let coupon = json!({ "name": "Less", "code": text, "rule": off(1) });
             admin.post("/api/admin/coupon").json(coupon).await.invalid("code");
         }

@@ -1,22 +1,22 @@
-//! From a paid order to a completed one, and the log of how it came there.
+//! Shipping, confirmation, and the log of an order.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Call, Shop, User};
 
-fn shipping(admin: &User, order: &str) -> Call {
-    let parcel = json!({ "carrier": "SF Express", "tracking_no": "SF1234567890" });
-    admin.post(&format!("/api/order/{order}/ship")).json(parcel)
+fn ship(admin: &User, order: &str) -> Call {
+    let shipment = json!({ "carrier": "SF Express", "tracking_no": "SF1234567890" });
+    admin.post(&format!("/api/order/{order}/ship")).json(shipment)
 }
 
-fn confirming(user: &User, order: &str) -> Call {
+fn confirm(user: &User, order: &str) -> Call {
     user.post(&format!("/api/order/{order}/confirm"))
 }
 
-async fn paid(shop: &Shop, user: &User) -> String {
+async fn paid_order(shop: &Shop, user: &User) -> String {
     let product = shop.product(json!({})).await;
-    let order = user.order(&[(product, 1)]).await;
-    user.paying(&order).await.is(200);
+    let order = user.new_order(&[(product, 1)]).await;
+    user.pay(&order).await.is(200);
     order
 }
 
@@ -24,72 +24,72 @@ async fn paid(shop: &Shop, user: &User) -> String {
 async fn an_order_is_shipped_and_confirmed() {
     let shop = Shop::running();
     let (user, admin) = (shop.user().await, shop.admin().await);
-    let order = paid(&shop, &user).await;
-    let shipped = shipping(&admin, &order).await.is(200);
+    let order = paid_order(&shop, &user).await;
+    let shipped = ship(&admin, &order).await.is(200);
     assert_eq!(shipped["order_no"], order);
     assert_eq!(shipped["status"], "shipped");
     assert_eq!((&shipped["carrier"], &shipped["tracking_no"]), (&json!("SF Express"), &json!("SF1234567890")));
     assert!(shipped["shipped_at"].is_string() && shipped["completed_at"].is_null(), "{shipped}");
-    let completed = confirming(&user, &order).await.is(200);
+    let completed = confirm(&user, &order).await.is(200);
     assert_eq!(completed["status"], "completed");
     assert!(completed["completed_at"].is_string(), "{completed}");
-    assert_eq!(user.see(&order).await, completed);
+    assert_eq!(user.get_order(&order).await, completed);
 }
 
 #[tokio::test]
-async fn what_does_not_follow_is_refused() {
+async fn invalid_state_transitions_are_refused() {
     let shop = Shop::running();
     let (user, admin) = (shop.user().await, shop.admin().await);
     let product = shop.product(json!({})).await;
-    let order = user.order(&[(product, 1)]).await;
-    shipping(&admin, &order).await.problem(409, "order_state");
-    confirming(&user, &order).await.problem(409, "order_state");
-    user.paying(&order).await.is(200);
-    confirming(&user, &order).await.problem(409, "order_state");
-    shipping(&admin, &order).await.is(200);
-    shipping(&admin, &order).await.problem(409, "order_state");
-    user.cancelling(&order).await.problem(409, "order_state");
-    confirming(&user, &order).await.is(200);
-    confirming(&user, &order).await.problem(409, "order_state");
+    let order = user.new_order(&[(product, 1)]).await;
+    ship(&admin, &order).await.problem(409, "order_state");
+    confirm(&user, &order).await.problem(409, "order_state");
+    user.pay(&order).await.is(200);
+    confirm(&user, &order).await.problem(409, "order_state");
+    ship(&admin, &order).await.is(200);
+    ship(&admin, &order).await.problem(409, "order_state");
+    user.cancel(&order).await.problem(409, "order_state");
+    confirm(&user, &order).await.is(200);
+    confirm(&user, &order).await.problem(409, "order_state");
 }
 
 #[tokio::test]
-async fn only_an_admin_ships_and_only_the_buyer_confirms() {
+async fn only_admins_ship_and_only_the_buyer_confirms() {
     let shop = Shop::running();
     let (user, other, admin) = (shop.user().await, shop.user().await, shop.admin().await);
-    let order = paid(&shop, &user).await;
-    shipping(&user, &order).await.problem(403, "forbidden");
-    shipping(&admin, "01ARZ3NDEKTSV4RRFFQ69G5FAV").await.problem(404, "not_found");
-    shipping(&admin, &order).await.is(200);
-    confirming(&other, &order).await.problem(404, "not_found");
-    confirming(&admin, &order).await.problem(404, "not_found");
-    assert_eq!(user.see(&order).await["status"], "shipped");
+    let order = paid_order(&shop, &user).await;
+    ship(&user, &order).await.problem(403, "forbidden");
+    ship(&admin, "01ARZ3NDEKTSV4RRFFQ69G5FAV").await.problem(404, "not_found");
+    ship(&admin, &order).await.is(200);
+    confirm(&other, &order).await.problem(404, "not_found");
+    confirm(&admin, &order).await.problem(404, "not_found");
+    assert_eq!(user.get_order(&order).await["status"], "shipped");
 }
 
 #[tokio::test]
-async fn a_parcel_needs_carrier_and_number() {
+async fn a_shipment_needs_a_carrier_and_a_tracking_number() {
     let shop = Shop::running();
     let (user, admin) = (shop.user().await, shop.admin().await);
-    let order = paid(&shop, &user).await;
-    let ship = |parcel: Value| admin.post(&format!("/api/order/{order}/ship")).json(parcel);
-    ship(json!({ "carrier": "", "tracking_no": "1" })).await.invalid("carrier");
-    ship(json!({ "carrier": "x".repeat(201), "tracking_no": "1" })).await.invalid("carrier");
-    ship(json!({ "carrier": "x" })).await.invalid("tracking_no");
-    ship(json!({ "carrier": "x", "tracking_no": "" })).await.invalid("tracking_no");
-    assert_eq!(user.see(&order).await["status"], "paid");
+    let order = paid_order(&shop, &user).await;
+    let ship_with = |shipment: Value| admin.post(&format!("/api/order/{order}/ship")).json(shipment);
+    ship_with(json!({ "carrier": "", "tracking_no": "1" })).await.invalid("carrier");
+    ship_with(json!({ "carrier": "x".repeat(201), "tracking_no": "1" })).await.invalid("carrier");
+    ship_with(json!({ "carrier": "x" })).await.invalid("tracking_no");
+    ship_with(json!({ "carrier": "x", "tracking_no": "" })).await.invalid("tracking_no");
+    assert_eq!(user.get_order(&order).await["status"], "paid");
 }
 
 #[tokio::test]
-async fn the_log_tells_how_an_order_came_to_its_state() {
+async fn the_log_lists_every_change_of_state() {
     let shop = Shop::running();
     let (user, other, admin) = (shop.user().await, shop.user().await, shop.admin().await);
-    let order = paid(&shop, &user).await;
-    shipping(&admin, &order).await.is(200);
-    confirming(&user, &order).await.is(200);
+    let order = paid_order(&shop, &user).await;
+    ship(&admin, &order).await.is(200);
+    confirm(&user, &order).await.is(200);
     let path = format!("/api/order/{order}/log");
     let log = user.get(&path).await.is(200);
     let changes = log["items"].as_array().expect("items");
-    let told: Vec<_> =
+    let entries: Vec<_> =
         changes.iter().map(|change| json!([change["from"], change["to"], change["cause"], change["actor"]])).collect();
     let expected = [
         json!([null, "pending", "placed", "user"]),
@@ -97,7 +97,7 @@ async fn the_log_tells_how_an_order_came_to_its_state() {
         json!(["paid", "shipped", "shipped", "admin"]),
         json!(["shipped", "completed", "confirmed", "user"]),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(entries, expected);
     assert!(changes.windows(2).all(|pair| pair[0]["at"].as_str() <= pair[1]["at"].as_str()), "{log}");
     assert_eq!(log["next_cursor"], Value::Null);
     other.get(&path).await.problem(404, "not_found");
@@ -114,7 +114,7 @@ async fn a_cancellation_is_logged_with_its_reason() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
-    let order = user.order(&[(product, 1)]).await;
+    let order = user.new_order(&[(product, 1)]).await;
     let cancel = user.post(&format!("/api/order/{order}/cancel")).json(json!({ "reason": "changed my mind" }));
     cancel.await.is(200);
     let log = user.get(&format!("/api/order/{order}/log")).await.is(200);
@@ -123,11 +123,11 @@ async fn a_cancellation_is_logged_with_its_reason() {
 }
 
 #[tokio::test]
-async fn two_admins_ship_an_order_once() {
+async fn two_concurrent_shipments_ship_an_order_once() {
     let shop = Shop::running();
     let (user, admin) = (shop.user().await, shop.admin().await);
-    let order = paid(&shop, &user).await;
-    let replies = futures::join!(shipping(&admin, &order).into_future(), shipping(&admin, &order).into_future());
+    let order = paid_order(&shop, &user).await;
+    let replies = futures::join!(ship(&admin, &order).into_future(), ship(&admin, &order).into_future());
     let mut statuses = [replies.0.status, replies.1.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409]);

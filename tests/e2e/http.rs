@@ -19,7 +19,7 @@ async fn an_error_is_a_problem_document_with_every_field() {
 }
 
 #[tokio::test]
-async fn a_request_id_that_fits_is_sent_back() {
+async fn a_valid_request_id_is_sent_back() {
     let shop = Shop::running();
     for id in ["a", "Order-7._x", &"x".repeat(64)] {
         for path in ["/health", "/api/product", "/api/cart", "/nothing"] {
@@ -30,19 +30,19 @@ async fn a_request_id_that_fits_is_sent_back() {
 }
 
 #[tokio::test]
-async fn a_request_id_that_does_not_fit_is_replaced() {
+async fn an_invalid_request_id_is_replaced() {
     let shop = Shop::running();
     let too_long = "x".repeat(65);
     for id in ["", "two words", "a/b", "a\"b", "é", "<b>", too_long.as_str()] {
         let reply = shop.get("/health").header("x-request-id", id).await;
-        let made = reply.header("x-request-id").unwrap_or_default();
-        assert_ne!(made, id, "{reply}");
-        assert!(!made.is_empty(), "{reply}");
+        let new = reply.header("x-request-id").unwrap_or_default();
+        assert_ne!(new, id, "{reply}");
+        assert!(!new.is_empty(), "{reply}");
     }
 }
 
 #[tokio::test]
-async fn a_request_without_an_id_gets_one_of_its_own() {
+async fn a_request_without_an_id_gets_a_new_one() {
     let shop = Shop::running();
     let one = shop.get("/health").await;
     let other = shop.get("/health").await;
@@ -50,7 +50,7 @@ async fn a_request_without_an_id_gets_one_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_unknown_path_is_not_found_wherever_it_is() {
+async fn an_unknown_path_is_not_found() {
     let shop = Shop::running();
     for path in [
         "/",
@@ -74,7 +74,7 @@ async fn an_unknown_path_is_not_found_wherever_it_is() {
 }
 
 #[tokio::test]
-async fn a_path_that_only_looks_like_a_known_one_is_not_found() {
+async fn a_path_that_resembles_a_known_one_is_not_found() {
     let shop = Shop::running();
     for path in ["/Health", "/api//product", "/API/product", "/api/productx", "/health%2f"] {
         shop.get(path).await.problem(404, "not_found");
@@ -82,7 +82,7 @@ async fn a_path_that_only_looks_like_a_known_one_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_which_ones_are_right() {
+async fn a_wrong_method_gets_the_allowed_ones() {
     let endpoints = Endpoints::of(&Shop::running()).await;
     for endpoint in &endpoints.all {
         let path = endpoint.path.split('?').next().unwrap_or_default();
@@ -99,7 +99,7 @@ async fn a_wrong_method_is_told_which_ones_are_right() {
 }
 
 #[tokio::test]
-async fn a_method_that_nobody_knows_is_not_allowed() {
+async fn an_unknown_method_is_not_allowed() {
     let brew = Method::from_bytes(b"BREW").expect("a method");
     let shop = Shop::running();
     for path in ["/health", "/api/product", "/api/cart", "/api/user/login"] {
@@ -113,7 +113,7 @@ async fn head_is_get_without_the_body() {
     let user = shop.user().await;
     let category = shop.category(None).await;
     let product = shop.product(json!({ "category_id": category })).await;
-    let order = user.order(&[(product, 1)]).await;
+    let order = user.new_order(&[(product, 1)]).await;
     for path in [
         "/health".to_owned(),
         "/ready".to_owned(),
@@ -124,7 +124,7 @@ async fn head_is_get_without_the_body() {
         "/api/cart".to_owned(),
         "/api/order".to_owned(),
         format!("/api/order/{order}"),
-        // Where GET fails, HEAD fails alike.
+        // Where GET fails, HEAD fails in the same way.
         "/api/order/nothing".to_owned(),
     ] {
         let get = user.get(&path).header("x-request-id", "same").await;
@@ -138,7 +138,7 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn head_does_not_work_where_get_does_not() {
+async fn head_is_refused_where_get_is() {
     let shop = Shop::running();
     for path in ["/api/user/login", "/api/checkout", "/api/cart/clear"] {
         assert_eq!(shop.call(Method::HEAD, path).await.status, 405);
@@ -147,7 +147,7 @@ async fn head_does_not_work_where_get_does_not() {
 }
 
 #[tokio::test]
-async fn a_browser_may_ask_from_another_origin() {
+async fn preflight_requests_allow_any_origin() {
     let shop = Shop::running();
     for (path, method) in [
         ("/api/user/register", "POST"),
@@ -180,7 +180,7 @@ async fn a_browser_may_ask_from_another_origin() {
 }
 
 #[tokio::test]
-async fn a_browser_may_read_replies_and_errors() {
+async fn browsers_of_any_origin_may_read_replies_and_errors() {
     let shop = Shop::running();
     for path in ["/api/product", "/api/category", "/health", "/nothing", "/api/cart"] {
         let reply = shop.get(path).header("origin", "https://shop.example").await;
@@ -190,7 +190,7 @@ async fn a_browser_may_read_replies_and_errors() {
 }
 
 #[tokio::test]
-async fn no_reply_waits_for_a_delayed_ack() {
+async fn replies_do_not_wait_for_a_delayed_ack() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
@@ -214,7 +214,7 @@ async fn no_reply_waits_for_a_delayed_ack() {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_after_an_error() {
+async fn a_connection_stays_open_after_an_error() {
     let shop = Shop::running();
     let one = format!("GET /nothing HTTP/1.1\r\nhost: {}\r\n\r\n", shop.authority());
     let last = format!("GET /health HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", shop.authority());
@@ -226,7 +226,7 @@ async fn a_connection_is_kept_after_an_error() {
 }
 
 #[tokio::test]
-async fn a_list_has_items_and_a_cursor() {
+async fn lists_have_items_and_a_cursor() {
     let shop = Shop::running();
     let user = shop.user().await;
     for path in ["/api/product", "/api/order"] {
@@ -254,7 +254,7 @@ async fn a_limit_is_1_to_100() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_was_not_handed_out_is_refused() {
+async fn an_unknown_cursor_is_refused() {
     let admin = Shop::running().admin().await;
     for path in ["/api/product", "/api/order", "/api/order/all"] {
         for cursor in ["x", "%00", "AAAA", "eyJpZCI6MX0", "1,2", "' OR 1=1", &unique(), &"a".repeat(2000)] {

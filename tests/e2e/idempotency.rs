@@ -1,4 +1,4 @@
-//! One key, one effect.
+//! `Idempotency-Key`: one key, one effect.
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -6,7 +6,7 @@ use futures::future::{join, join_all};
 use serde_json::{Value, json};
 use sqlx::Connection;
 
-use crate::harness::{Call, OwnShop, Servers, Shop, Stock, User, eventually, unique};
+use crate::harness::{Call, DedicatedShop, Servers, Shop, Stock, User, eventually, unique};
 
 fn order_no(order: &Value) -> String {
     order["order_no"].as_str().expect("an order number").to_owned()
@@ -23,11 +23,11 @@ async fn a_repeated_request_gets_the_first_reply_again() {
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 10 })).await;
     let key = unique();
-    let first = user.ordering(&[(product, 2)]).key(&key).await;
+    let first = user.place_order(&[(product, 2)]).key(&key).await;
     first.is(201);
     assert!(first.header("idempotency-replayed").is_none(), "{first}");
     for _ in 0..3 {
-        let again = user.ordering(&[(product, 2)]).key(&key).await;
+        let again = user.place_order(&[(product, 2)]).key(&key).await;
         again.is(201);
         assert!(again.replayed(), "{again}");
         assert_eq!(again.body, first.body);
@@ -38,18 +38,18 @@ async fn a_repeated_request_gets_the_first_reply_again() {
 }
 
 #[tokio::test]
-async fn a_checkout_repeated_with_its_key_is_one_order() {
+async fn a_checkout_repeated_with_its_key_makes_one_order() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 10 })).await;
-    user.add(product, 2).await;
+    user.add_to_cart(product, 2).await;
     let key = unique();
     let checkout = || user.post("/api/checkout").json(json!({})).key(&key);
     let first = checkout().await;
     first.is(201);
-    // The cart is empty now, or full again: the key is what counts.
+    // Neither the empty cart nor a filled one matters: the key decides.
     assert_eq!(checkout().await.is(201), first.json());
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     let again = checkout().await;
     assert_eq!(again.is(201), first.json());
     assert!(again.replayed(), "{again}");
@@ -58,18 +58,18 @@ async fn a_checkout_repeated_with_its_key_is_one_order() {
 }
 
 #[tokio::test]
-async fn a_payment_repeated_with_its_key_is_one_payment() {
+async fn a_payment_repeated_with_its_key_makes_one_payment() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 10 })).await;
-    let order = user.order(&[(product, 1)]).await;
+    let order = user.new_order(&[(product, 1)]).await;
     let key = unique();
-    let first = user.paying(&order).key(&key).await;
+    let first = user.pay(&order).key(&key).await;
     first.is(200);
-    let again = user.paying(&order).key(&key).await;
+    let again = user.pay(&order).key(&key).await;
     assert_eq!(again.is(200), first.json());
     assert!(again.replayed(), "{again}");
-    user.paying(&order).key(&unique()).await.problem(409, "order_state");
+    user.pay(&order).key(&unique()).await.problem(409, "order_state");
     assert_eq!(shop.stock(product).await, Stock { available: 9, reserved: 0, sold: 1 });
 }
 
@@ -91,31 +91,31 @@ async fn the_same_key_with_another_body_is_a_mismatch() {
 }
 
 #[tokio::test]
-async fn a_key_is_one_person_s_alone() {
+async fn a_key_counts_for_one_user() {
     let shop = Shop::running();
-    let (ann, bob) = (shop.user().await, shop.user().await);
+    let (one, other) = (shop.user().await, shop.user().await);
     let product = shop.product(json!({ "stock": 10 })).await;
     let key = unique();
-    let hers = ann.ordering(&[(product, 1)]).key(&key).await;
-    let his = bob.ordering(&[(product, 1)]).key(&key).await;
-    assert_ne!(order_no(&hers.is(201)), order_no(&his.is(201)));
-    assert!(!his.replayed(), "{his}");
+    let first = one.place_order(&[(product, 1)]).key(&key).await;
+    let second = other.place_order(&[(product, 1)]).key(&key).await;
+    assert_ne!(order_no(&first.is(201)), order_no(&second.is(201)));
+    assert!(!second.replayed(), "{second}");
     assert_eq!(shop.stock(product).await.reserved, 2);
 }
 
 #[tokio::test]
-async fn a_key_counts_for_its_path() {
+async fn a_key_counts_for_one_path() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 10 })).await;
     let key = unique();
-    let order = user.ordering(&[(product, 1)]).key(&key).await.is(201);
-    let other = user.order(&[(product, 1)]).await;
-    user.add(product, 1).await;
+    let order = user.place_order(&[(product, 1)]).key(&key).await.is(201);
+    let other = user.new_order(&[(product, 1)]).await;
+    user.add_to_cart(product, 1).await;
     let checkout = user.post("/api/checkout").json(json!({})).key(&key).await;
     checkout.is(201);
     for order in [order_no(&order), other] {
-        let payment = user.paying(&order).key(&key).await;
+        let payment = user.pay(&order).key(&key).await;
         assert_eq!(payment.is(200)["order_no"], order.as_str());
         assert!(!payment.replayed(), "{payment}");
     }
@@ -126,7 +126,7 @@ async fn a_key_is_1_to_64_printable_ascii_characters() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 100 })).await;
-    let order = |key: &[u8]| user.ordering(&[(product, 1)]).header("idempotency-key", key);
+    let order = |key: &[u8]| user.place_order(&[(product, 1)]).header("idempotency-key", key);
     for key in ["~!@#$%^&*()'\"\\;--", "x", &format!("{:x>64}", unique())] {
         order(key.as_bytes()).await.is(201);
     }
@@ -138,30 +138,30 @@ async fn a_key_is_1_to_64_printable_ascii_characters() {
 }
 
 #[tokio::test]
-async fn a_key_is_refused_while_its_first_request_runs_and_free_when_that_has_died() {
-    const WAITS: &str = "
+async fn a_key_is_refused_while_its_request_runs_and_released_if_that_dies() {
+    const WAITING: &str = "
         SELECT COUNT(*) FROM information_schema.processlist
         WHERE db = DATABASE() AND id <> CONNECTION_ID() AND info LIKE '%FROM products%FOR UPDATE%'";
     let servers = Servers::start().await;
-    let mut shop = OwnShop::on(&servers).start().await;
+    let mut shop = DedicatedShop::on(&servers).start().await;
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 10 })).await;
     let (key, mut mysql) = (unique(), servers.mysql().await);
-    let order = || user.ordering(&[(product, 1)]).key(&key);
-    let hold = "SELECT id FROM products WHERE id = ? FOR UPDATE";
-    let waits = async || {
-        eventually("it waits for the product", Duration::from_secs(2), async || {
-            (servers.number(WAITS).await == 1).then_some(())
+    let order = || user.place_order(&[(product, 1)]).key(&key);
+    let lock = "SELECT id FROM products WHERE id = ? FOR UPDATE";
+    let request_waits = async || {
+        eventually("the request waits for the product", Duration::from_secs(2), async || {
+            (servers.number(WAITING).await == 1).then_some(())
         })
         .await
     };
 
-    let mut held = mysql.begin().await.expect("a transaction");
-    sqlx::query(hold).bind(product).execute(&mut *held).await.expect("a lock");
+    let mut holder = mysql.begin().await.expect("a transaction");
+    sqlx::query(lock).bind(product).execute(&mut *holder).await.expect("a lock");
     let meanwhile = async {
-        waits().await;
+        request_waits().await;
         let second = order().await;
-        held.rollback().await.expect("undone");
+        holder.rollback().await.expect("rolled back");
         second
     };
     let (first, second) = join(order().into_future(), meanwhile).await;
@@ -172,65 +172,65 @@ async fn a_key_is_refused_while_its_first_request_runs_and_free_when_that_has_di
     assert!(again.replayed() && !first.replayed(), "{again}");
 
     let key = unique();
-    let mut held = mysql.begin().await.expect("a transaction");
-    sqlx::query(hold).bind(product).execute(&mut *held).await.expect("a lock");
-    let killed = async {
-        waits().await;
+    let mut holder = mysql.begin().await.expect("a transaction");
+    sqlx::query(lock).bind(product).execute(&mut *holder).await.expect("a lock");
+    let kill = async {
+        request_waits().await;
         shop.kill();
     };
-    let (reply, ()) = join(user.ordering(&[(product, 1)]).key(&key).lenient().attempt(), killed).await;
-    assert!(reply.is_err(), "it was killed");
-    held.rollback().await.expect("undone");
-    let next = OwnShop::on(&servers).start().await;
-    let user = user.at(&next).await;
-    let reply = user.ordering(&[(product, 1)]).key(&key).await;
+    let (reply, ()) = join(user.place_order(&[(product, 1)]).key(&key).unchecked().try_send(), kill).await;
+    assert!(reply.is_err(), "the shop was killed");
+    holder.rollback().await.expect("rolled back");
+    let next = DedicatedShop::on(&servers).start().await;
+    let user = user.sign_in_at(&next).await;
+    let reply = user.place_order(&[(product, 1)]).key(&key).await;
     reply.is(201);
     assert!(!reply.replayed(), "{reply}");
     assert_eq!(next.stock(product).await.reserved, 2);
 }
 
 #[tokio::test]
-async fn a_storm_of_one_key_is_one_order() {
+async fn concurrent_orders_with_one_key_make_one_order() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 100 })).await;
     for _ in 0..3 {
         let before = shop.stock(product).await;
         let key = unique();
-        let storm = (0..30).map(|_| user.ordering(&[(product, 1)]).key(&key).into_future());
-        let replies = join_all(storm).await;
-        let made: Vec<_> = replies.iter().filter(|reply| reply.status == 201).collect();
-        assert!(!made.is_empty(), "{}", replies[0]);
-        for reply in &made {
-            assert_eq!(reply.body, made[0].body);
+        let requests = (0..30).map(|_| user.place_order(&[(product, 1)]).key(&key).into_future());
+        let replies = join_all(requests).await;
+        let placed: Vec<_> = replies.iter().filter(|reply| reply.status == 201).collect();
+        assert!(!placed.is_empty(), "{}", replies[0]);
+        for reply in &placed {
+            assert_eq!(reply.body, placed[0].body);
         }
-        let first = made.iter().filter(|reply| !reply.replayed()).count();
-        assert_eq!(first, 1, "one did it, the others heard of it");
+        let first = placed.iter().filter(|reply| !reply.replayed()).count();
+        assert_eq!(first, 1, "one request placed the order, the others are replays");
         for reply in replies.iter().filter(|reply| reply.status != 201) {
             reply.problem(409, "idempotency_in_progress");
         }
         let after = shop.stock(product).await;
         assert_eq!(after.reserved - before.reserved, 1);
-        let late = user.ordering(&[(product, 1)]).key(&key).await;
-        assert_eq!(late.is(201), made[0].json());
+        let later = user.place_order(&[(product, 1)]).key(&key).await;
+        assert_eq!(later.is(201), placed[0].json());
     }
 }
 
 #[tokio::test]
-async fn a_storm_that_is_refused_has_one_refusal() {
+async fn concurrent_refusals_with_one_key_are_one_refusal() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 1 })).await;
     for _ in 0..5 {
         let key = unique();
-        let order = || user.ordering(&[(product, 2)]).key(&key);
+        let order = || user.place_order(&[(product, 2)]).key(&key);
         let replies = join_all((0..30).map(|_| order().into_future())).await;
-        let late = order().await;
-        late.problem(409, "out_of_stock");
-        assert!(late.replayed(), "{late}");
+        let later = order().await;
+        later.problem(409, "out_of_stock");
+        assert!(later.replayed(), "{later}");
         let refused: Vec<_> = replies.iter().filter(|reply| reply.json()["code"] == "out_of_stock").collect();
         for reply in &refused {
-            assert_eq!(reply.body, late.body);
+            assert_eq!(reply.body, later.body);
         }
         assert_eq!(refused.iter().filter(|reply| !reply.replayed()).count(), 1);
         for reply in replies.iter().filter(|reply| reply.json()["code"] != "out_of_stock") {
@@ -240,17 +240,17 @@ async fn a_storm_that_is_refused_has_one_refusal() {
 }
 
 #[tokio::test]
-async fn a_key_is_free_again_after_a_day() {
+async fn a_key_expires_after_a_day() {
     const AGE: &str = "UPDATE idempotency_keys SET claimed_at = claimed_at - ?";
     let servers = Servers::start().await;
-    let shop = OwnShop::on(&servers).start().await;
+    let shop = DedicatedShop::on(&servers).start().await;
     let (user, product) = (shop.user().await, shop.product(json!({ "stock": 10 })).await);
     let (key, mut mysql) = (unique(), servers.mysql().await);
-    let order = |quantity| user.ordering(&[(product, quantity)]).key(&key);
+    let order = |quantity| user.place_order(&[(product, quantity)]).key(&key);
     let first = order(1).await.is(201);
-    sqlx::query(AGE).bind(86_300_000_i64).execute(&mut mysql).await.expect("older");
+    sqlx::query(AGE).bind(86_300_000_i64).execute(&mut mysql).await.expect("the key gets older");
     order(2).await.problem(422, "idempotency_mismatch");
-    sqlx::query(AGE).bind(200_000_i64).execute(&mut mysql).await.expect("older still");
+    sqlx::query(AGE).bind(200_000_i64).execute(&mut mysql).await.expect("the key gets older");
     let second = order(2).await;
     assert!(!second.replayed(), "{second}");
     assert_ne!(order_no(&second.is(201)), order_no(&first));
@@ -261,14 +261,14 @@ async fn a_key_is_free_again_after_a_day() {
 }
 
 #[tokio::test]
-async fn a_storm_of_one_key_is_one_checkout() {
+async fn concurrent_checkouts_with_one_key_make_one_order() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 100 })).await;
-    user.add(product, 3).await;
+    user.add_to_cart(product, 3).await;
     let key = unique();
-    let storm = (0..30).map(|_| user.post("/api/checkout").json(json!({})).key(&key).into_future());
-    for reply in join_all(storm).await {
+    let requests = (0..30).map(|_| user.post("/api/checkout").json(json!({})).key(&key).into_future());
+    for reply in join_all(requests).await {
         if reply.status != 201 {
             reply.problem(409, "idempotency_in_progress");
         }
@@ -278,13 +278,13 @@ async fn a_storm_of_one_key_is_one_checkout() {
 }
 
 #[tokio::test]
-async fn a_storm_of_one_key_is_one_payment() {
+async fn concurrent_payments_with_one_key_make_one_payment() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 100 })).await;
-    let order = user.order(&[(product, 1)]).await;
+    let order = user.new_order(&[(product, 1)]).await;
     let key = unique();
-    let replies = join_all((0..30).map(|_| user.paying(&order).key(&key).into_future())).await;
+    let replies = join_all((0..30).map(|_| user.pay(&order).key(&key).into_future())).await;
     let mut payments: Vec<String> = Vec::new();
     for reply in &replies {
         if reply.status == 200 {
@@ -299,7 +299,7 @@ async fn a_storm_of_one_key_is_one_payment() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_operation_is_remembered() {
+async fn refusals_by_the_operation_are_stored() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({ "stock": 1 })).await;
@@ -310,12 +310,12 @@ async fn a_refusal_of_the_operation_is_remembered() {
     };
 
     let key = unique();
-    let order = || user.ordering(&[(product, 2)]).key(&key);
+    let order = || user.place_order(&[(product, 2)]).key(&key);
     order().await.problem(409, "out_of_stock");
     let more = json!({ "delta": 5, "reason": "found" });
     admin.post(&format!("/api/product/{product}/stock")).json(more).await.is(200);
     again(order(), 409, "out_of_stock").await;
-    let number = order_no(&user.ordering(&[(product, 2)]).key(&unique()).await.is(201));
+    let number = order_no(&user.place_order(&[(product, 2)]).key(&unique()).await.is(201));
 
     let declined = || {
         let pay = user.post(&format!("/api/order/{number}/pay"));
@@ -324,7 +324,7 @@ async fn a_refusal_of_the_operation_is_remembered() {
     declined().await.problem(402, "payment_declined");
     again(declined(), 402, "payment_declined").await;
 
-    let unknown = || user.paying("nothing").key(&key);
+    let unknown = || user.pay("nothing").key(&key);
     unknown().await.problem(404, "not_found");
     again(unknown(), 404, "not_found").await;
 
@@ -335,26 +335,26 @@ async fn a_refusal_of_the_operation_is_remembered() {
 }
 
 #[tokio::test]
-async fn what_was_invalid_is_not_remembered() {
+async fn invalid_requests_are_not_stored() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 10 })).await;
     let key = unique();
-    // The same body: first nothing is selected, then something is.
+    // The same body: first no item is selected, then one is.
     let checkout = || user.post("/api/checkout").json(json!({})).key(&key);
     checkout().await.problem(422, "invalid");
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     let reply = checkout().await;
     reply.is(201);
     assert!(!reply.replayed(), "{reply}");
-    // Another body: the first was no request to remember.
+    // Another body: the invalid request was not stored.
     let key = unique();
-    user.ordering(&[(product, 0)]).key(&key).await.problem(422, "invalid");
-    user.ordering(&[(product, 1)]).key(&key).await.is(201);
+    user.place_order(&[(product, 0)]).key(&key).await.problem(422, "invalid");
+    user.place_order(&[(product, 1)]).key(&key).await.is(201);
 }
 
 #[tokio::test]
-async fn who_was_not_let_in_spends_no_key() {
+async fn unauthorized_requests_do_not_use_up_the_key() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 10 })).await;
@@ -364,6 +364,6 @@ async fn who_was_not_let_in_spends_no_key() {
     let call = shop.post("/api/order").json(json!({ "items": [] })).key(&key);
     call.await.problem(401, "unauthenticated");
     user.post(&stock).json(change.clone()).key(&key).await.problem(403, "forbidden");
-    user.ordering(&[(product, 1)]).key(&key).await.is(201);
+    user.place_order(&[(product, 1)]).key(&key).await.is(201);
     user.post(&stock).json(change).key(&key).await.problem(403, "forbidden");
 }

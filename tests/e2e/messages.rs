@@ -1,20 +1,20 @@
-//! What users are told, and by which way.
+//! Messages to customers, in the shop and by mail.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::Connection;
 
-use crate::harness::{OwnShop, Servers, Service, Shop, User, eventually, unique};
+use crate::harness::{DedicatedShop, FakeService, Servers, Shop, User, eventually, unique};
 
 async fn messages(user: &User) -> Vec<Value> {
     let list = user.get("/api/user/message").await.is(200);
     list["items"].as_array().expect("items").clone()
 }
 
-/// Waits for so many messages; their kinds, the oldest first.
+/// Waits for this many messages, and returns their kinds, the oldest first.
 async fn kinds(user: &User, count: usize) -> Vec<String> {
-    let messages = eventually("the messages come", Duration::from_secs(40), async || {
+    let messages = eventually("the messages are there", Duration::from_secs(40), async || {
         let messages = messages(user).await;
         (messages.len() >= count).then_some(messages)
     })
@@ -23,15 +23,15 @@ async fn kinds(user: &User, count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_user_is_told_what_became_of_an_order() {
+async fn users_get_a_message_for_each_change_of_an_order() {
     let shop = Shop::running();
     let (user, other, admin) = (shop.user().await, shop.user().await, shop.admin().await);
     let product = shop.product(json!({})).await;
-    let order = user.order(&[(product, 1)]).await;
-    user.paying(&order).await.is(200);
+    let order = user.new_order(&[(product, 1)]).await;
+    user.pay(&order).await.is(200);
     kinds(&user, 1).await;
-    let parcel = json!({ "carrier": "SF", "tracking_no": "1" });
-    admin.post(&format!("/api/order/{order}/ship")).json(parcel).await.is(200);
+    let shipment = json!({ "carrier": "SF", "tracking_no": "1" });
+    admin.post(&format!("/api/order/{order}/ship")).json(shipment).await.is(200);
     kinds(&user, 2).await;
     user.post(&format!("/api/order/{order}/refund")).json(json!({ "reason": "late" })).await.is(202);
     admin.post(&format!("/api/order/{order}/refund/approve")).await.is(200);
@@ -46,13 +46,13 @@ async fn a_user_is_told_what_became_of_an_order() {
 }
 
 #[tokio::test]
-async fn messages_come_in_pages() {
+async fn messages_are_paginated() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
     for _ in 0..3 {
-        let order = user.order(&[(product, 1)]).await;
-        user.cancelling(&order).await.is(200);
+        let order = user.new_order(&[(product, 1)]).await;
+        user.cancel(&order).await.is(200);
     }
     assert_eq!(kinds(&user, 3).await, ["order_cancelled"; 3]);
     let first = user.get("/api/user/message?limit=2").await.is(200);
@@ -65,42 +65,42 @@ async fn messages_come_in_pages() {
     user.get("/api/user/message?cursor=nonsense").await.invalid("cursor");
 }
 
-/// Also the test of a job that fails three times and then works.
+/// Also tests a job that fails three times and then succeeds.
 #[tokio::test]
-async fn a_message_goes_out_by_mail_once_the_service_takes_it() {
-    let (servers, mail) = (Servers::start().await, Service::mail(3).await);
-    let shop = OwnShop::on(&servers).mailing(&mail).start().await;
+async fn a_message_is_mailed_as_soon_as_the_service_accepts_it() {
+    let (servers, mail) = (Servers::start().await, FakeService::mail(3).await);
+    let shop = DedicatedShop::on(&servers).with_mail(&mail).start().await;
     let name = format!("u-{}", unique());
     let form = json!({ "username": name, "password": "long enough", "email": "buyer@mail.example" });
     shop.post("/api/user/register").json(form).await.is(201);
     let user = shop.sign_in(&name, "long enough").await;
     let product = shop.product(json!({})).await;
-    let order = user.order(&[(product, 1)]).await;
-    user.cancelling(&order).await.is(200);
-    // It is there before it is sent.
+    let order = user.new_order(&[(product, 1)]).await;
+    user.cancel(&order).await.is(200);
+    // The message is there before it is mailed.
     assert_eq!(kinds(&user, 1).await, ["order_cancelled"]);
-    eventually("the service takes it", Duration::from_secs(40), async || {
+    eventually("the mail is accepted", Duration::from_secs(40), async || {
         let sent = servers.number("SELECT COUNT(*) FROM messages WHERE sent_at IS NOT NULL").await;
         (sent == 1).then_some(())
     })
     .await;
-    let asked = mail.asked();
-    assert_eq!(asked.len(), 4, "{asked:?}");
-    for attempt in &asked {
+    let requests = mail.requests();
+    assert_eq!(requests.len(), 4, "{requests:?}");
+    for attempt in &requests {
         let (key, email) = (attempt.header("idempotency-key"), attempt.json());
         assert_eq!(attempt.header("authorization"), "Bearer key-of-the-shop");
-        assert!(!key.is_empty() && key == asked[0].header("idempotency-key"), "{asked:?}");
+        assert!(!key.is_empty() && key == requests[0].header("idempotency-key"), "{requests:?}");
         assert_eq!(email["from"], "shop@shop.example");
         assert_eq!(email["to"], json!(["buyer@mail.example"]));
         assert!(email["subject"].as_str().is_some_and(|text| text.contains(&order)), "{attempt:?}");
         assert!(email["text"].is_string(), "{attempt:?}");
     }
-    assert_eq!(kinds(&user, 1).await.len(), 1, "told once");
+    assert_eq!(kinds(&user, 1).await.len(), 1, "there is one message");
     assert_eq!(servers.number("SELECT COUNT(*) FROM jobs WHERE queue = 'notify'").await, 0);
 }
 
-/// Has `notify` tell of an order that there need not be.
-async fn telling(mysql: &mut sqlx::MySqlConnection, due_at: i64, user_id: i64) -> i64 {
+/// Adds a notification job, for an order that need not exist.
+async fn add_job(mysql: &mut sqlx::MySqlConnection, due_at: i64, user_id: i64) -> i64 {
     let notice = json!({ "user_id": user_id, "order_no": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "kind": "paid" });
     let job = "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ('notify', 'queued', ?, ?, 0)";
     let done = sqlx::query(job).bind(due_at).bind(notice.to_string()).execute(mysql).await.expect("a job");
@@ -108,14 +108,14 @@ async fn telling(mysql: &mut sqlx::MySqlConnection, due_at: i64, user_id: i64) -
 }
 
 #[tokio::test]
-async fn many_are_told_together_and_each_once() {
-    const LEFT: &str = "SELECT COUNT(*) FROM jobs WHERE queue = 'notify'";
-    const TOLD: &str = "SELECT COUNT(*) FROM messages";
+async fn messages_are_written_in_batches_and_each_once() {
+    const JOBS: &str = "SELECT COUNT(*) FROM jobs WHERE queue = 'notify'";
+    const MESSAGES: &str = "SELECT COUNT(*) FROM messages";
     const UNEVEN: &str = "
         SELECT COUNT(*) FROM (SELECT user_id FROM messages GROUP BY user_id HAVING COUNT(*) % 30 <> 0) AS uneven";
-    const OVERTAKEN: &str = "SELECT COUNT(*) FROM messages a JOIN messages b ON a.id < b.id AND a.job_id > b.job_id";
+    const OUT_OF_ORDER: &str = "SELECT COUNT(*) FROM messages a JOIN messages b ON a.id < b.id AND a.job_id > b.job_id";
     let servers = Servers::start().await;
-    let shop = OwnShop::on(&servers).start().await;
+    let shop = DedicatedShop::on(&servers).start().await;
     let users = [shop.user().await, shop.user().await];
     let mut mysql = servers.mysql().await;
     let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM users WHERE username IN (?, ?)")
@@ -124,36 +124,38 @@ async fn many_are_told_together_and_each_once() {
         .fetch_all(&mut mysql)
         .await
         .expect("users");
-    let all_told = async || {
-        eventually("all are told", Duration::from_secs(30), async || (servers.number(LEFT).await == 0).then_some(()))
-            .await
+    let all_done = async || {
+        eventually("all jobs are done", Duration::from_secs(30), async || {
+            (servers.number(JOBS).await == 0).then_some(())
+        })
+        .await
     };
 
-    // All there at once, and more than one batch; one of them is for nobody. What is told together stays in order; one
-    // by one, which is what happens when that fails, six at once overtake each other.
+    // More jobs than one batch takes, due at the same time; one is for an unknown user. A batch writes its messages in
+    // order. If a batch fails, its jobs are done one by one, six at a time, and their order is lost.
     let mut tries = 0;
     loop {
-        let overtaken = servers.number(OVERTAKEN).await;
+        let before = servers.number(OUT_OF_ORDER).await;
         let mut tx = mysql.begin().await.expect("a transaction");
         for count in 0..60 {
-            telling(&mut tx, count, ids[usize::from(count % 2 == 1)]).await;
+            add_job(&mut tx, count, ids[usize::from(count % 2 == 1)]).await;
         }
-        telling(&mut tx, 10, 987_654_321).await;
+        add_job(&mut tx, 10, 987_654_321).await;
         tx.commit().await.expect("committed");
-        all_told().await;
+        all_done().await;
         tries += 1;
         assert_eq!(servers.number(UNEVEN).await, 0);
-        assert_eq!(servers.number(TOLD).await, tries * 60);
-        if servers.number(OVERTAKEN).await == overtaken {
+        assert_eq!(servers.number(MESSAGES).await, tries * 60);
+        if servers.number(OUT_OF_ORDER).await == before {
             break;
         }
-        assert!(tries < 3, "they are not told together");
+        assert!(tries < 3, "the messages are not written in batches");
     }
 
-    // One that was told before its worker died is not told again, and does not hold up others.
+    // A job whose worker died after it had written the message writes no second one, and does not hold up others.
     let mut tx = mysql.begin().await.expect("a transaction");
     for count in 0..9 {
-        let job = telling(&mut tx, count, ids[0]).await;
+        let job = add_job(&mut tx, count, ids[0]).await;
         if count == 4 {
             let message = "INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at)
                            VALUES (?, ?, 'order_paid', '01ARZ3NDEKTSV4RRFFQ69G5FAV', '', '', 0)";
@@ -161,6 +163,6 @@ async fn many_are_told_together_and_each_once() {
         }
     }
     tx.commit().await.expect("committed");
-    all_told().await;
-    assert_eq!(servers.number(TOLD).await, tries * 60 + 9);
+    all_done().await;
+    assert_eq!(servers.number(MESSAGES).await, tries * 60 + 9);
 }

@@ -1,83 +1,138 @@
-//! The API's description: every route, its statuses, its errors, and the same methods as the shop itself.
+//! The OpenAPI document: every route with its statuses and errors, and the methods that the shop allows.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Shop, rules};
 
-/// Method, path, the statuses of success, and the errors of its own.
+/// Method, path, the statuses of success, and the errors.
 type Operation = (&'static str, &'static str, &'static [u16], &'static [(u16, &'static str)]);
 
 const INVALID: (u16, &str) = (422, "invalid");
-const MISSING: (u16, &str) = (404, "not_found");
-const NOBODY: (u16, &str) = (401, "unauthenticated");
+const NOT_FOUND: (u16, &str) = (404, "not_found");
+const UNAUTHENTICATED: (u16, &str) = (401, "unauthenticated");
 const EXPIRED: (u16, &str) = (401, "token_expired");
-const NO_ADMIN: (u16, &str) = (403, "forbidden");
-const SHORT: (u16, &str) = (409, "out_of_stock");
-const STATE: (u16, &str) = (409, "order_state");
-const RUNNING: (u16, &str) = (409, "idempotency_in_progress");
+const FORBIDDEN: (u16, &str) = (403, "forbidden");
+const OUT_OF_STOCK: (u16, &str) = (409, "out_of_stock");
+const ORDER_STATE: (u16, &str) = (409, "order_state");
+const IN_PROGRESS: (u16, &str) = (409, "idempotency_in_progress");
 const MISMATCH: (u16, &str) = (422, "idempotency_mismatch");
 const COUPON: (u16, &str) = (409, "coupon_invalid");
-const SLOWER: (u16, &str) = (429, "rate_limited");
-const DOWN: (u16, &str) = (503, "unavailable");
+const RATE_LIMITED: (u16, &str) = (429, "rate_limited");
+const UNAVAILABLE: (u16, &str) = (503, "unavailable");
 
 const OPERATIONS: &[Operation] = &[
-    ("post", "/api/user/register", &[201], &[(409, "username_taken"), INVALID, DOWN]),
-    ("post", "/api/user/login", &[200], &[(401, "invalid_credentials"), INVALID, SLOWER, DOWN]),
-    ("post", "/api/user/refresh", &[200], &[(401, "invalid_token"), INVALID, DOWN]),
-    ("post", "/api/user/logout", &[204], &[NOBODY, EXPIRED, DOWN]),
-    ("get", "/api/product", &[200], &[INVALID, DOWN]),
-    ("post", "/api/product", &[201], &[NOBODY, EXPIRED, NO_ADMIN, INVALID, DOWN]),
-    ("get", "/api/product/hot", &[200], &[INVALID, DOWN]),
-    ("post", "/api/product/batch", &[200], &[NOBODY, EXPIRED, NO_ADMIN, INVALID, DOWN]),
-    ("get", "/api/product/{product_id}", &[200, 304], &[MISSING, DOWN]),
-    ("put", "/api/product/{product_id}", &[200], &[NOBODY, EXPIRED, NO_ADMIN, MISSING, INVALID, DOWN]),
-    ("delete", "/api/product/{product_id}", &[204], &[NOBODY, EXPIRED, NO_ADMIN, MISSING, DOWN]),
+    ("post", "/api/user/register", &[201], &[(409, "username_taken"), INVALID, UNAVAILABLE]),
+    ("post", "/api/user/login", &[200], &[(401, "invalid_credentials"), INVALID, RATE_LIMITED, UNAVAILABLE]),
+    ("post", "/api/user/refresh", &[200], &[(401, "invalid_token"), INVALID, UNAVAILABLE]),
+    ("post", "/api/user/logout", &[204], &[UNAUTHENTICATED, EXPIRED, UNAVAILABLE]),
+    ("get", "/api/product", &[200], &[INVALID, UNAVAILABLE]),
+    ("post", "/api/product", &[201], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, INVALID, UNAVAILABLE]),
+    ("get", "/api/product/hot", &[200], &[INVALID, UNAVAILABLE]),
+    ("post", "/api/product/batch", &[200], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, INVALID, UNAVAILABLE]),
+    ("get", "/api/product/{product_id}", &[200, 304], &[NOT_FOUND, UNAVAILABLE]),
+    (
+        "put",
+        "/api/product/{product_id}",
+        &[200],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, INVALID, UNAVAILABLE],
+    ),
+    ("delete", "/api/product/{product_id}", &[204], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, UNAVAILABLE]),
     (
         "post",
         "/api/product/{product_id}/stock",
         &[200],
-        &[NOBODY, EXPIRED, NO_ADMIN, MISSING, SHORT, RUNNING, INVALID, MISMATCH, DOWN],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, OUT_OF_STOCK, IN_PROGRESS, INVALID, MISMATCH, UNAVAILABLE],
     ),
-    ("get", "/api/category", &[200], &[DOWN]),
-    ("post", "/api/category", &[201], &[NOBODY, EXPIRED, NO_ADMIN, INVALID, DOWN]),
-    ("put", "/api/category/{category_id}", &[200], &[NOBODY, EXPIRED, NO_ADMIN, MISSING, INVALID, DOWN]),
+    ("get", "/api/category", &[200], &[UNAVAILABLE]),
+    ("post", "/api/category", &[201], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, INVALID, UNAVAILABLE]),
+    (
+        "put",
+        "/api/category/{category_id}",
+        &[200],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, INVALID, UNAVAILABLE],
+    ),
     (
         "delete",
         "/api/category/{category_id}",
         &[204],
-        &[NOBODY, EXPIRED, NO_ADMIN, MISSING, (409, "category_in_use"), DOWN],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, (409, "category_in_use"), UNAVAILABLE],
     ),
-    ("get", "/api/cart", &[200], &[NOBODY, EXPIRED, DOWN]),
-    ("post", "/api/cart", &[200], &[NOBODY, EXPIRED, INVALID, DOWN]),
-    ("put", "/api/cart", &[200], &[NOBODY, EXPIRED, MISSING, INVALID, DOWN]),
-    ("delete", "/api/cart", &[200], &[NOBODY, EXPIRED, INVALID, DOWN]),
-    ("delete", "/api/cart/clear", &[200], &[NOBODY, EXPIRED, DOWN]),
-    ("post", "/api/checkout/quote", &[200], &[NOBODY, EXPIRED, COUPON, INVALID, DOWN]),
-    ("post", "/api/checkout", &[201], &[NOBODY, EXPIRED, SHORT, COUPON, RUNNING, INVALID, MISMATCH, DOWN]),
-    ("post", "/api/order", &[201], &[NOBODY, EXPIRED, SHORT, COUPON, RUNNING, INVALID, MISMATCH, DOWN]),
-    ("get", "/api/order", &[200], &[NOBODY, EXPIRED, INVALID, DOWN]),
-    ("get", "/api/order/all", &[200], &[NOBODY, EXPIRED, NO_ADMIN, INVALID, DOWN]),
-    ("get", "/api/order/{order_no}", &[200], &[NOBODY, EXPIRED, MISSING, DOWN]),
-    ("post", "/api/order/{order_no}/cancel", &[200], &[NOBODY, EXPIRED, MISSING, STATE, INVALID, DOWN]),
+    ("get", "/api/cart", &[200], &[UNAUTHENTICATED, EXPIRED, UNAVAILABLE]),
+    ("post", "/api/cart", &[200], &[UNAUTHENTICATED, EXPIRED, INVALID, UNAVAILABLE]),
+    ("put", "/api/cart", &[200], &[UNAUTHENTICATED, EXPIRED, NOT_FOUND, INVALID, UNAVAILABLE]),
+    ("delete", "/api/cart", &[200], &[UNAUTHENTICATED, EXPIRED, INVALID, UNAVAILABLE]),
+    ("delete", "/api/cart/clear", &[200], &[UNAUTHENTICATED, EXPIRED, UNAVAILABLE]),
+    ("post", "/api/checkout/quote", &[200], &[UNAUTHENTICATED, EXPIRED, COUPON, INVALID, UNAVAILABLE]),
+    (
+        "post",
+        "/api/checkout",
+        &[201],
+        &[UNAUTHENTICATED, EXPIRED, OUT_OF_STOCK, COUPON, IN_PROGRESS, INVALID, MISMATCH, UNAVAILABLE],
+    ),
+    (
+        "post",
+        "/api/order",
+        &[201],
+        &[UNAUTHENTICATED, EXPIRED, OUT_OF_STOCK, COUPON, IN_PROGRESS, INVALID, MISMATCH, UNAVAILABLE],
+    ),
+    ("get", "/api/order", &[200], &[UNAUTHENTICATED, EXPIRED, INVALID, UNAVAILABLE]),
+    ("get", "/api/order/all", &[200], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, INVALID, UNAVAILABLE]),
+    ("get", "/api/order/{order_no}", &[200], &[UNAUTHENTICATED, EXPIRED, NOT_FOUND, UNAVAILABLE]),
+    (
+        "post",
+        "/api/order/{order_no}/cancel",
+        &[200],
+        &[UNAUTHENTICATED, EXPIRED, NOT_FOUND, ORDER_STATE, INVALID, UNAVAILABLE],
+    ),
     (
         "post",
         "/api/order/{order_no}/pay",
         &[200],
-        &[NOBODY, EXPIRED, (402, "payment_declined"), MISSING, STATE, RUNNING, INVALID, MISMATCH, DOWN],
+        &[
+            UNAUTHENTICATED,
+            EXPIRED,
+            (402, "payment_declined"),
+            NOT_FOUND,
+            ORDER_STATE,
+            IN_PROGRESS,
+            INVALID,
+            MISMATCH,
+            UNAVAILABLE,
+        ],
     ),
-    ("get", "/api/admin/promotion", &[200], &[NOBODY, EXPIRED, NO_ADMIN, INVALID, DOWN]),
-    ("post", "/api/admin/promotion", &[201], &[NOBODY, EXPIRED, NO_ADMIN, INVALID, DOWN]),
-    ("get", "/api/admin/promotion/{promotion_id}", &[200], &[NOBODY, EXPIRED, NO_ADMIN, MISSING, DOWN]),
-    ("put", "/api/admin/promotion/{promotion_id}", &[200], &[NOBODY, EXPIRED, NO_ADMIN, MISSING, INVALID, DOWN]),
-    ("delete", "/api/admin/promotion/{promotion_id}", &[204], &[NOBODY, EXPIRED, NO_ADMIN, MISSING, DOWN]),
-    ("get", "/api/admin/coupon", &[200], &[NOBODY, EXPIRED, NO_ADMIN, INVALID, DOWN]),
-    ("post", "/api/admin/coupon", &[201], &[NOBODY, EXPIRED, NO_ADMIN, INVALID, DOWN]),
-    ("get", "/api/admin/coupon/{coupon_id}", &[200], &[NOBODY, EXPIRED, NO_ADMIN, MISSING, DOWN]),
-    ("put", "/api/admin/coupon/{coupon_id}", &[200], &[NOBODY, EXPIRED, NO_ADMIN, MISSING, INVALID, DOWN]),
-    ("delete", "/api/admin/coupon/{coupon_id}", &[204], &[NOBODY, EXPIRED, NO_ADMIN, MISSING, DOWN]),
-    ("get", "/api/user/coupon", &[200], &[NOBODY, EXPIRED, INVALID, DOWN]),
-    ("post", "/api/user/coupon/{code}/claim", &[201], &[NOBODY, EXPIRED, MISSING, COUPON, DOWN]),
+    ("get", "/api/admin/promotion", &[200], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, INVALID, UNAVAILABLE]),
+    ("post", "/api/admin/promotion", &[201], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, INVALID, UNAVAILABLE]),
+    (
+        "get",
+        "/api/admin/promotion/{promotion_id}",
+        &[200],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, UNAVAILABLE],
+    ),
+    (
+        "put",
+        "/api/admin/promotion/{promotion_id}",
+        &[200],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, INVALID, UNAVAILABLE],
+    ),
+    (
+        "delete",
+        "/api/admin/promotion/{promotion_id}",
+        &[204],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, UNAVAILABLE],
+    ),
+    ("get", "/api/admin/coupon", &[200], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, INVALID, UNAVAILABLE]),
+    ("post", "/api/admin/coupon", &[201], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, INVALID, UNAVAILABLE]),
+    ("get", "/api/admin/coupon/{coupon_id}", &[200], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, UNAVAILABLE]),
+    (
+        "put",
+        "/api/admin/coupon/{coupon_id}",
+        &[200],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, INVALID, UNAVAILABLE],
+    ),
+    ("delete", "/api/admin/coupon/{coupon_id}", &[204], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, UNAVAILABLE]),
+    ("get", "/api/user/coupon", &[200], &[UNAUTHENTICATED, EXPIRED, INVALID, UNAVAILABLE]),
+    ("post", "/api/user/coupon/{code}/claim", &[201], &[UNAUTHENTICATED, EXPIRED, NOT_FOUND, COUPON, UNAVAILABLE]),
     ("get", "/health", &[200], &[]),
     ("get", "/ready", &[200, 503], &[]),
     ("get", "/api/openapi.json", &[200], &[]),
@@ -90,7 +145,7 @@ async fn description() -> Value {
     Shop::running().get("/api/openapi.json").await.is(200)
 }
 
-/// This part of the description, with what it refers to.
+/// This part of the document, followed by the parts that it references.
 fn resolved(document: &Value, part: &Value, depth: usize) -> String {
     let mut text = part.to_string();
     if depth == 0 {
@@ -116,17 +171,17 @@ async fn the_description_is_openapi_3_1() {
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
             for (status, response) in operation["responses"].as_object().expect("responses") {
-                let says = response["description"].as_str().is_some_and(|text| !text.is_empty());
-                assert!(says, "{method} {path} {status} has no description");
+                let has_text = response["description"].as_str().is_some_and(|text| !text.is_empty());
+                assert!(has_text, "{method} {path} {status} has no description");
             }
         }
     }
     let bearer = &document["components"]["securitySchemes"];
-    assert!(bearer.to_string().contains("bearer"), "how to sign in: {bearer}");
+    assert!(bearer.to_string().contains("bearer"), "no bearer scheme: {bearer}");
 }
 
 #[tokio::test]
-async fn the_description_names_every_route_with_its_statuses() {
+async fn the_description_lists_every_route_with_its_statuses() {
     let document = description().await;
     let mut missing = Vec::new();
     for (method, path, statuses, errors) in OPERATIONS {
@@ -143,7 +198,7 @@ async fn the_description_names_every_route_with_its_statuses() {
 }
 
 #[tokio::test]
-async fn the_description_names_every_error_code() {
+async fn the_description_lists_every_error_code() {
     let document = description().await;
     let mut missing = Vec::new();
     for (method, path, _, errors) in OPERATIONS {
@@ -170,36 +225,36 @@ async fn every_error_is_described_as_a_problem_document() {
 }
 
 #[tokio::test]
-async fn every_reference_of_the_description_leads_somewhere() {
+async fn every_reference_in_the_description_resolves() {
     let document = description().await;
     let text = document.to_string();
     for reference in text.split("\"$ref\":\"").skip(1) {
         let reference = reference.split('"').next().unwrap_or_default();
-        let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("outside: {reference}"));
+        let pointer = reference.strip_prefix('#').unwrap_or_else(|| panic!("an external reference: {reference}"));
         assert!(document.pointer(pointer).is_some(), "{reference}");
     }
 }
 
 #[tokio::test]
-async fn operations_have_names_of_their_own_and_say_who_may() {
+async fn operations_have_unique_ids_and_state_their_security() {
     let document = description().await;
     let mut names = Vec::new();
     for (method, path, _, errors) in OPERATIONS {
         let operation = &document["paths"][path][method];
         names.extend(operation["operationId"].as_str());
-        let guarded = errors.contains(&NOBODY);
-        let says = operation["security"].as_array().is_some_and(|schemes| !schemes.is_empty());
-        assert!(says || !guarded, "{method} {path} needs a token and doesn't say so");
+        let is_protected = errors.contains(&UNAUTHENTICATED);
+        let has_security = operation["security"].as_array().is_some_and(|schemes| !schemes.is_empty());
+        assert!(has_security || !is_protected, "{method} {path} needs a token, but has no `security`");
         for parameter in path.split('{').skip(1).filter_map(|part| part.split('}').next()) {
-            let described =
+            let parameters =
                 resolved(&document, &operation["parameters"], 2) + &document["paths"][path]["parameters"].to_string();
-            assert!(described.contains(&format!("\"name\":\"{parameter}\"")), "{parameter} of {method} {path}");
+            assert!(parameters.contains(&format!("\"name\":\"{parameter}\"")), "{parameter} of {method} {path}");
         }
     }
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), count, "an operationId twice");
+    assert_eq!(names.len(), count, "an operationId appears twice");
 }
 
 #[tokio::test]
@@ -223,7 +278,7 @@ async fn the_methods_described_are_the_methods_allowed() {
 }
 
 #[tokio::test]
-async fn every_code_described_is_one_of_the_contract() {
+async fn every_described_code_is_in_the_contract() {
     let document = description().await;
     let codes = document.pointer("/components/schemas/Problem/properties/code/enum");
     for code in codes.and_then(Value::as_array).into_iter().flatten() {

@@ -1,10 +1,10 @@
-//! What is taken off for everybody. Each test's promotions are for its own products: the shop is all tests'.
+//! Promotions. Each test limits its promotions to its own products, because all tests share the shop.
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::harness::{OwnShop, Servers, Shop, User, eventually};
+use crate::harness::{DedicatedShop, Servers, Shop, User, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,36 +20,36 @@ fn percent_off(percent: i64, products: &[i64]) -> Value {
     json!({ "effect": { "kind": "percent_off", "percent": percent }, "product_ids": products })
 }
 
-/// The cart's total, once it is this, within the second that the shop has to show a change.
-async fn comes_to(user: &User, total: i64) -> Value {
-    eventually(&format!("the cart comes to {total}"), SECOND, async || {
+/// Waits until the cart has this total, at most the second in which a change must be visible.
+async fn cart_with_total(user: &User, total: i64) -> Value {
+    eventually(&format!("the total of the cart is {total}"), SECOND, async || {
         let cart = user.cart().await;
         (cart["total_cents"] == total).then_some(cart)
     })
     .await
 }
 
-/// What the cart, a quote and an order of it say alike; the order.
-async fn all_say(user: &User, discounts: &[(i64, i64)], total: i64) -> Value {
-    let cart = comes_to(user, total).await;
-    let quote = eventually("a quote says the same", SECOND, async || {
+/// Checks that the cart, a quote and an order of it have these discounts and this total. Returns the order.
+async fn check_totals(user: &User, discounts: &[(i64, i64)], total: i64) -> Value {
+    let cart = cart_with_total(user, total).await;
+    let quote = eventually("the quote has the same total", SECOND, async || {
         let quote = user.post("/api/checkout/quote").await.is(200);
         (quote["total_cents"] == total).then_some(quote)
     })
     .await;
     let order = user.post("/api/checkout").await.is(201);
-    for sums in [&cart, &quote, &order] {
-        let given = sums["discounts"].as_array().expect("discounts");
+    for totals in [&cart, &quote, &order] {
+        let given = totals["discounts"].as_array().expect("discounts");
         let given: Vec<_> = given
             .iter()
             .map(|discount| {
                 (discount["promotion_id"].as_i64().unwrap_or(0), discount["amount_cents"].as_i64().unwrap_or(0))
             })
             .collect();
-        assert_eq!(given, discounts, "{sums}");
-        let cents = |name: &str| sums[name].as_i64().expect("an amount");
-        assert_eq!(cents("total_cents"), total, "{sums}");
-        assert_eq!(cents("subtotal_cents") - cents("discount_cents"), total, "{sums}");
+        assert_eq!(given, discounts, "{totals}");
+        let cents = |name: &str| totals[name].as_i64().expect("an amount");
+        assert_eq!(cents("total_cents"), total, "{totals}");
+        assert_eq!(cents("subtotal_cents") - cents("discount_cents"), total, "{totals}");
     }
     for priced in [&cart, &order] {
         let items = priced["items"].as_array().expect("items");
@@ -62,7 +62,7 @@ async fn all_say(user: &User, discounts: &[(i64, i64)], total: i64) -> Value {
 }
 
 #[tokio::test]
-async fn every_kind_of_rule_is_the_same_in_cart_quote_and_order() {
+async fn every_kind_of_rule_gives_the_same_totals_in_cart_quote_and_order() {
     let shop = Shop::running();
     let user = shop.user().await;
     let rules = [
@@ -72,24 +72,24 @@ async fn every_kind_of_rule_is_the_same_in_cart_quote_and_order() {
         (json!({ "kind": "amount_off", "amount_cents": 99_999 }), 0, 9500),
         (json!({ "kind": "percent_off", "percent": 15 }), 0, 1425),
         (json!({ "kind": "percent_off", "percent": 15, "cap_cents": 1000 }), 0, 1000),
-        // Of 3000 3000 3000 500 the second and the fourth.
+        // Of 3000, 3000, 3000, 500: the second and the fourth.
         (json!({ "kind": "nth_item", "nth": 2, "percent": 50 }), 0, 1750),
         (json!({ "kind": "nth_item", "nth": 3, "percent": 100 }), 0, 3000),
     ];
     for (effect, minimum, off) in rules {
         let a = shop.product(json!({ "price_cents": 3000 })).await;
         let b = shop.product(json!({ "price_cents": 500 })).await;
-        user.add(a, 3).await;
-        user.add(b, 1).await;
+        user.add_to_cart(a, 3).await;
+        user.add_to_cart(b, 1).await;
         let rule = json!({ "effect": effect, "minimum_cents": minimum, "product_ids": [a, b] });
         let promotion = shop.promotion(json!({ "rule": rule })).await;
         let given = if off > 0 { vec![(promotion, off)] } else { vec![] };
-        all_say(&user, &given, 9500 - off).await;
+        check_totals(&user, &given, 9500 - off).await;
     }
 }
 
 #[tokio::test]
-async fn a_discount_is_spread_to_the_last_cent() {
+async fn a_discount_is_distributed_to_the_last_cent() {
     let shop = Shop::running();
     let user = shop.user().await;
     let mut products = Vec::new();
@@ -98,9 +98,9 @@ async fn a_discount_is_spread_to_the_last_cent() {
     }
     let promotion = shop.promotion(json!({ "rule": amount_off(100, 0, &products) })).await;
     for product in products.iter().rev() {
-        user.add(*product, 1).await;
+        user.add_to_cart(*product, 1).await;
     }
-    let order = all_say(&user, &[(promotion, 100)], 200).await;
+    let order = check_totals(&user, &[(promotion, 100)], 200).await;
     let off = |product: i64| {
         let items = order["items"].as_array().expect("items");
         items.iter().find(|item| item["product_id"] == product).map(|item| item["discount_cents"].clone())
@@ -112,7 +112,7 @@ async fn a_discount_is_spread_to_the_last_cent() {
 }
 
 #[tokio::test]
-async fn a_category_s_promotion_is_for_all_below_it() {
+async fn a_category_promotion_includes_subcategories() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let mut categories = vec![shop.category(None).await];
@@ -120,53 +120,53 @@ async fn a_category_s_promotion_is_for_all_below_it() {
         categories.push(shop.category(categories.last().copied()).await);
     }
     let (top, bottom) = (categories[0], categories[4]);
-    let beside = shop.category(None).await;
+    let sibling = shop.category(None).await;
     let inside = shop.product(json!({ "category_id": bottom })).await;
-    let outside = shop.product(json!({ "category_id": beside })).await;
+    let outside = shop.product(json!({ "category_id": sibling })).await;
     let none = shop.product(json!({})).await;
     for product in [inside, outside, none] {
-        user.add(product, 1).await;
+        user.add_to_cart(product, 1).await;
     }
     let rule = json!({ "effect": { "kind": "percent_off", "percent": 50 }, "category_ids": [top] });
     shop.promotion(json!({ "rule": rule })).await;
-    let cart = comes_to(&user, 2500).await;
+    let cart = cart_with_total(&user, 2500).await;
     assert_eq!(cart["items"][0]["discount_cents"], 500, "{cart}");
-    // Moved, a product is where it is now; so is a category.
+    // A product or a category that moves belongs to its new parent.
     let moved = json!({ "category_id": categories[2] });
     admin.put(&format!("/api/product/{outside}")).json(moved).await.is(200);
-    comes_to(&user, 2000).await;
-    let away = json!({ "parent_id": beside });
-    admin.put(&format!("/api/category/{}", categories[3])).json(away).await.is(200);
-    comes_to(&user, 2500).await;
-    assert_eq!(user.ordering(&[(inside, 1), (outside, 1)]).await.is(201)["total_cents"], 1500);
+    cart_with_total(&user, 2000).await;
+    let moved = json!({ "parent_id": sibling });
+    admin.put(&format!("/api/category/{}", categories[3])).json(moved).await.is(200);
+    cart_with_total(&user, 2500).await;
+    assert_eq!(user.place_order(&[(inside, 1), (outside, 1)]).await.is(201)["total_cents"], 1500);
 }
 
 #[tokio::test]
-async fn a_change_is_seen_within_a_second_in_carts_and_at_once_in_orders() {
+async fn changes_reach_carts_within_a_second_and_orders_at_once() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({ "stock": 1000 })).await;
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     let promotion = shop.promotion(json!({ "rule": percent_off(10, &[product]) })).await;
     let path = format!("/api/admin/promotion/{promotion}");
     for percent in [10, 20, 35, 50] {
         let change = json!({ "name": "Less", "rule": percent_off(percent, &[product]) });
         admin.put(&path).json(change).await.is(200);
-        let order = user.ordering(&[(product, 1)]).await.is(201);
+        let order = user.place_order(&[(product, 1)]).await.is(201);
         assert_eq!(order["total_cents"], 1000 - 10 * percent, "{order}");
-        comes_to(&user, 1000 - 10 * percent).await;
+        cart_with_total(&user, 1000 - 10 * percent).await;
     }
     admin.delete(&path).await.is(204);
-    assert_eq!(user.ordering(&[(product, 1)]).await.is(201)["total_cents"], 1000);
-    comes_to(&user, 1000).await;
+    assert_eq!(user.place_order(&[(product, 1)]).await.is(201)["total_cents"], 1000);
+    cart_with_total(&user, 1000).await;
 }
 
 #[tokio::test]
-async fn promotions_keep_their_times() {
+async fn promotions_start_and_end_on_time() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     let (starts_at, ends_at) = (from_now(2.0), from_now(4.0));
     let window = json!({ "rule": percent_off(50, &[product]), "starts_at": starts_at, "ends_at": ends_at });
     shop.promotion(window).await;
@@ -177,7 +177,7 @@ async fn promotions_keep_their_times() {
         let cart = user.cart().await;
         let order = user.post("/api/checkout/quote").await.is(200);
         let after = SystemTime::now();
-        // What runs while the clock strikes may say either.
+        // A request that runs at the start or the end may see either price.
         for total in [&cart["total_cents"], &order["total_cents"]] {
             if after < at(&starts_at) || before >= at(&ends_at) {
                 assert_eq!(*total, 1000);
@@ -193,99 +193,99 @@ async fn promotions_keep_their_times() {
 }
 
 #[tokio::test]
-async fn stackable_ones_follow_each_other_and_exclusive_ones_stand_alone() {
+async fn stackable_promotions_combine_and_exclusive_ones_do_not() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "price_cents": 1000, "stock": 1000 })).await;
     let rule = |rule: Value, priority: i64, exclusive: bool| json!({ "rule": rule, "priority": priority, "exclusive": exclusive });
     let half = shop.promotion(rule(percent_off(50, &[product]), 1, false)).await;
     let amount = shop.promotion(rule(amount_off(200, 0, &[product]), 0, false)).await;
-    user.add(product, 1).await;
-    // First 200, then half of what is left.
-    all_say(&user, &[(amount, 200), (half, 400)], 400).await;
+    user.add_to_cart(product, 1).await;
+    // First 200 off, then half of the rest.
+    check_totals(&user, &[(amount, 200), (half, 400)], 400).await;
     let weak = shop.promotion(rule(amount_off(600, 0, &[product]), -9, true)).await;
-    user.add(product, 1).await;
-    all_say(&user, &[(amount, 200), (half, 400)], 400).await;
+    user.add_to_cart(product, 1).await;
+    check_totals(&user, &[(amount, 200), (half, 400)], 400).await;
     let strong = shop.promotion(rule(amount_off(601, 0, &[product]), 9, true)).await;
     assert_ne!(weak, strong);
-    user.add(product, 1).await;
-    all_say(&user, &[(strong, 601)], 399).await;
+    user.add_to_cart(product, 1).await;
+    check_totals(&user, &[(strong, 601)], 399).await;
 }
 
 #[tokio::test]
-async fn an_order_keeps_what_was_taken_off_and_a_refund_gives_back_what_was_paid() {
+async fn orders_keep_their_discounts_and_refunds_return_the_amount_paid() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({ "price_cents": 999 })).await;
     let promotion = shop.promotion(json!({ "name": "Ten off 十", "rule": percent_off(10, &[product]) })).await;
-    let order = user.ordering(&[(product, 3)]).await.is(201);
+    let order = user.place_order(&[(product, 3)]).await.is(201);
     let discount = json!({ "name": "Ten off 十", "amount_cents": 299, "promotion_id": promotion });
     assert_eq!(order["discounts"], json!([discount]), "{order}");
     admin.delete(&format!("/api/admin/promotion/{promotion}")).await.is(204);
     let order_no = order["order_no"].as_str().expect("a number");
-    assert_eq!(user.see(order_no).await, order);
-    assert_eq!(user.paying(order_no).await.is(200)["amount_cents"], 2698);
-    let asked = user.post(&format!("/api/order/{order_no}/refund")).json(json!({ "reason": "no" })).await.is(202);
-    assert_eq!(asked["refund"]["amount_cents"], 2698, "{asked}");
+    assert_eq!(user.get_order(order_no).await, order);
+    assert_eq!(user.pay(order_no).await.is(200)["amount_cents"], 2698);
+    let requested = user.post(&format!("/api/order/{order_no}/refund")).json(json!({ "reason": "no" })).await.is(202);
+    assert_eq!(requested["refund"]["amount_cents"], 2698, "{requested}");
 }
 
 #[tokio::test]
-async fn an_order_that_costs_nothing_is_paid_and_refunded_like_any_other() {
+async fn a_free_order_is_paid_and_refunded_like_any_other() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 5 })).await;
     shop.promotion(json!({ "rule": percent_off(100, &[product]) })).await;
-    let order = user.ordering(&[(product, 2)]).await.is(201);
+    let order = user.place_order(&[(product, 2)]).await.is(201);
     assert_eq!((&order["total_cents"], &order["status"]), (&json!(0), &json!("pending")));
     let order_no = order["order_no"].as_str().expect("a number");
-    let paid = user.paying(order_no).await.is(200);
+    let paid = user.pay(order_no).await.is(200);
     assert_eq!((&paid["amount_cents"], &paid["status"]), (&json!(0), &json!("succeeded")));
     user.post(&format!("/api/order/{order_no}/refund")).json(json!({ "reason": "no" })).await.is(202);
-    eventually("nothing is given back", Duration::from_secs(40), async || {
-        (user.see(order_no).await["status"] == "refunded").then_some(())
+    eventually("the order is refunded", Duration::from_secs(40), async || {
+        (user.get_order(order_no).await["status"] == "refunded").then_some(())
     })
     .await;
     assert_eq!(shop.stock(product).await.available, 5);
 }
 
 #[tokio::test]
-async fn a_promotion_for_everything_is_for_everything_but_flash_sales() {
+async fn a_promotion_for_all_products_excludes_flash_sales() {
     let servers = Servers::start().await;
-    let shop = OwnShop::on(&servers).start().await;
+    let shop = DedicatedShop::on(&servers).start().await;
     let user = shop.user().await;
     let (a, b) = (shop.product(json!({})).await, shop.product(json!({ "price_cents": 500 })).await);
     let rule = json!({ "effect": { "kind": "percent_off", "percent": 10 } });
     let promotion = shop.promotion(json!({ "rule": rule })).await;
-    user.add(a, 1).await;
-    user.add(b, 1).await;
-    all_say(&user, &[(promotion, 150)], 1350).await;
-    let sale = shop.sale(a, json!({ "price_cents": 300 })).await;
-    let drawn = user.post("/api/seckill").json(json!({ "activity_id": sale })).await.is(202);
-    let path = format!("/api/seckill/ticket/{}", drawn["ticket"].as_str().expect("a ticket"));
+    user.add_to_cart(a, 1).await;
+    user.add_to_cart(b, 1).await;
+    check_totals(&user, &[(promotion, 150)], 1350).await;
+    let sale = shop.flash_sale(a, json!({ "price_cents": 300 })).await;
+    let accepted = user.post("/api/seckill").json(json!({ "activity_id": sale })).await.is(202);
+    let path = format!("/api/seckill/ticket/{}", accepted["ticket"].as_str().expect("a ticket"));
     let order_no = eventually("the ticket is an order", Duration::from_secs(20), async || {
         user.get(&path).await.is(200)["order_no"].as_str().map(str::to_owned)
     })
     .await;
-    let order = user.see(&order_no).await;
+    let order = user.get_order(&order_no).await;
     assert_eq!((&order["total_cents"], &order["discounts"]), (&json!(300), &json!([])), "{order}");
 }
 
 #[tokio::test]
-async fn what_is_not_selected_counts_towards_nothing() {
+async fn unselected_items_do_not_count_towards_promotions() {
     let shop = Shop::running();
     let user = shop.user().await;
     let (a, b) = (shop.product(json!({})).await, shop.product(json!({})).await);
     shop.promotion(json!({ "rule": amount_off(300, 2000, &[a, b]) })).await;
-    user.add(a, 1).await;
-    user.add(b, 1).await;
-    comes_to(&user, 1700).await;
+    user.add_to_cart(a, 1).await;
+    user.add_to_cart(b, 1).await;
+    cart_with_total(&user, 1700).await;
     let cart = user.put("/api/cart").json(json!({ "product_id": b, "selected": false })).await.is(200);
     assert_eq!((&cart["total_cents"], &cart["discounts"]), (&json!(1000), &json!([])), "{cart}");
     assert_eq!((&cart["items"][1]["amount_cents"], &cart["items"][1]["discount_cents"]), (&json!(1000), &json!(0)));
 }
 
 #[tokio::test]
-async fn the_staff_sees_changes_and_ends_promotions() {
+async fn staff_read_change_and_delete_promotions() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let product = shop.product(json!({})).await;
@@ -294,19 +294,19 @@ async fn the_staff_sees_changes_and_ends_promotions() {
                        "category_ids": [], "product_ids": [product] });
     let whole = json!({ "name": "Seven 七", "rule": rule, "exclusive": true, "priority": -3, "starts_at": starts_at,
                         "ends_at": ends_at });
-    let made = admin.post("/api/admin/promotion").json(whole.clone()).await.is(201);
+    let created = admin.post("/api/admin/promotion").json(whole.clone()).await.is(201);
     for (name, value) in whole.as_object().expect("fields") {
-        assert_eq!(&made[name], value, "{name}");
+        assert_eq!(&created[name], value, "{name}");
     }
-    let path = format!("/api/admin/promotion/{}", made["promotion_id"]);
-    assert_eq!(admin.get(&path).await.is(200), made);
+    let path = format!("/api/admin/promotion/{}", created["promotion_id"]);
+    assert_eq!(admin.get(&path).await.is(200), created);
     let other = json!({ "name": "Other", "rule": amount_off(1, 0, &[product]) });
     let changed = admin.put(&path).json(other).await.is(200);
     assert_eq!(
         (&changed["name"], &changed["exclusive"], &changed["starts_at"]),
         (&json!("Other"), &json!(false), &Value::Null)
     );
-    // Pages, the newest first, until it comes.
+    // Page by page, the newest first, until it is found.
     let mut cursor = String::new();
     loop {
         let page = admin.get(&format!("/api/admin/promotion?limit=2{cursor}")).await.is(200);
@@ -318,13 +318,13 @@ async fn the_staff_sees_changes_and_ends_promotions() {
     }
     admin.get("/api/admin/promotion?cursor=nonsense").await.invalid("cursor");
     admin.delete(&path).await.is(204);
-    for gone in [admin.get(&path), admin.put(&path).json(whole), admin.delete(&path)] {
-        gone.await.problem(404, "not_found");
+    for call in [admin.get(&path), admin.put(&path).json(whole), admin.delete(&path)] {
+        call.await.problem(404, "not_found");
     }
 }
 
 #[tokio::test]
-async fn a_promotion_that_can_t_be_is_refused() {
+async fn invalid_promotions_are_refused() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let refused = async |field: &str, change: Value| {

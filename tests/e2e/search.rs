@@ -1,4 +1,4 @@
-//! What `q` finds, and in which order.
+//! Search: what `q` finds, and in which order.
 
 use std::{
     process::Command,
@@ -9,20 +9,20 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
 
-use crate::harness::{OwnShop, Servers, Shop, User, encode, environment, eventually, hostile, unique};
+use crate::harness::{DedicatedShop, Servers, Shop, User, encode, environment, eventually, hostile, unique};
 
 fn ids(list: &Value) -> Vec<i64> {
     let items = list["items"].as_array().expect("items");
     items.iter().filter_map(|item| item["product_id"].as_i64()).collect()
 }
 
-/// What an admin sees, whose reads are never old.
+/// The products that an admin finds: admins never read from a cache.
 async fn found(admin: &User, category: i64, q: &str) -> Vec<i64> {
     let path = format!("/api/product?limit=100&category_id={category}&q={}", encode(q));
     ids(&admin.get(&path).await.is(200))
 }
 
-/// All pages of a list; after each page `between` may change things.
+/// Reads all pages of a list, and calls `between` after each.
 async fn pages(admin: &User, query: &str, mut between: impl AsyncFnMut(usize)) -> Vec<i64> {
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     for page in 0.. {
@@ -33,7 +33,7 @@ async fn pages(admin: &User, query: &str, mut between: impl AsyncFnMut(usize)) -
             Some(next) => cursor = format!("&cursor={}", encode(next)),
             None => break,
         }
-        assert!(page < 200, "pages without end");
+        assert!(page < 200, "too many pages");
     }
     seen
 }
@@ -47,7 +47,7 @@ async fn named(shop: &Shop, category: i64, names: &[&str]) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn words_are_found_in_any_order_and_all_must_be_there() {
+async fn all_words_must_match_in_any_order() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -76,7 +76,7 @@ async fn words_are_found_in_any_order_and_all_must_be_there() {
 }
 
 #[tokio::test]
-async fn pairs_that_stand_apart_are_not_the_word() {
+async fn a_chinese_word_matches_only_in_sequence() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -86,19 +86,19 @@ async fn pairs_that_stand_apart_are_not_the_word() {
 }
 
 #[tokio::test]
-async fn a_hostile_name_is_found_by_itself() {
+async fn a_product_with_a_hostile_name_is_found_by_it() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
     for text in hostile() {
         let product = json!({ "name": text, "price_cents": 1, "stock": 1, "category_id": category });
-        let made = admin.post("/api/product").json(product).await;
-        if made.status != 422 {
-            let id = made.is(201)["product_id"].as_i64().expect("an id");
+        let created = admin.post("/api/product").json(product).await;
+        if created.status != 422 {
+            let id = created.is(201)["product_id"].as_i64().expect("an id");
             assert!(found(&admin, category, &text).await.contains(&id), "q={text}");
         }
     }
-    // More words than a statement could join, and words longer than any term.
+    // More words than a statement can join, and words longer than any indexed term.
     let words = (0..50).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
     for q in [words, "长".repeat(200), "x".repeat(200), "é1".repeat(100), "\u{301}".to_owned()] {
         assert_eq!(found(&admin, category, &q).await, [0; 0], "q={q}");
@@ -108,15 +108,15 @@ async fn a_hostile_name_is_found_by_itself() {
 }
 
 #[tokio::test]
-async fn what_is_nearest_comes_first_then_what_sold_most() {
+async fn results_are_sorted_by_relevance_then_by_sales() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let category = shop.category(None).await;
     let names = ["15 covers for iPhone", "Case for iPhone 15", "iPhone 15 Case", "iphone 15", "Bag for iPhone 15"];
     let products = named(&shop, category, &names).await;
     let (apart, case, begins, is, bag) = (products[0], products[1], products[2], products[3], products[4]);
-    let order = user.order(&[(case, 2), (apart, 9)]).await;
-    user.paying(&order).await.is(200);
+    let order = user.new_order(&[(case, 2), (apart, 9)]).await;
+    user.pay(&order).await.is(200);
     let path = |rest: &str| format!("/api/product?category_id={category}&q=iPhone+15{rest}");
     let list = async |rest: &str| ids(&admin.get(&path(rest)).await.is(200));
     assert_eq!(list("").await, [is, begins, case, bag, apart]);
@@ -124,18 +124,18 @@ async fn what_is_nearest_comes_first_then_what_sold_most() {
     assert_eq!(list("&sort=sold").await, [apart, case, bag, is, begins]);
     assert_eq!(list("&sort=new").await, [bag, is, begins, case, apart]);
     assert_eq!(list("&max_price_cents=1").await, [0; 0]);
-    // The order of a search is a sort like others.
+    // Relevance is a sort like the others: its cursor fits no other.
     let page = admin.get(&path("&limit=1")).await.is(200);
     let cursor = encode(page["next_cursor"].as_str().expect("there is more"));
     admin.get(&path(&format!("&sort=new&cursor={cursor}"))).await.invalid("cursor");
     assert_eq!(list(&format!("&sort=relevance&cursor={cursor}")).await, [begins, case, bag, apart]);
-    // Without a q sales are all there is.
+    // Without `q` relevance means sales.
     let all = ids(&admin.get(&format!("/api/product?category_id={category}&sort=relevance")).await.is(200));
     assert_eq!(all, [apart, case, bag, is, begins]);
 }
 
 #[tokio::test]
-async fn pages_of_a_search_have_no_gap_and_no_double_under_inserts() {
+async fn pages_of_a_search_stay_complete_during_inserts() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let category = shop.category(None).await;
@@ -144,8 +144,8 @@ async fn pages_of_a_search_have_no_gap_and_no_double_under_inserts() {
         join_all((0..18).map(async |n: usize| shop.product(json!({ "name": name(n), "category_id": category })).await))
             .await;
     let sold: Vec<_> = before.iter().enumerate().map(|(n, product)| (*product, 1 + (n as i64 % 3))).collect();
-    let order = user.order(&sold).await;
-    user.paying(&order).await.is(200);
+    let order = user.new_order(&sold).await;
+    user.pay(&order).await.is(200);
     let query = format!("category_id={category}&limit=4&q={}", encode("红茶"));
     let seen = pages(&admin, &query, async |page| {
         shop.product(json!({ "name": name(page), "category_id": category })).await;
@@ -158,11 +158,11 @@ async fn pages_of_a_search_have_no_gap_and_no_double_under_inserts() {
     let mut once = seen.clone();
     once.sort_unstable();
     once.dedup();
-    assert_eq!(once.len(), seen.len(), "one twice in {seen:?}");
+    assert_eq!(once.len(), seen.len(), "a product appears twice in {seen:?}");
 }
 
 #[tokio::test]
-async fn a_change_is_found_within_a_second() {
+async fn changes_are_found_within_a_second() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let (old, new) = (format!("old{}", unique()), format!("new{}", unique()));
@@ -177,7 +177,7 @@ async fn a_change_is_found_within_a_second() {
     let changed = Instant::now();
     soon(&new, true).await;
     soon(&old, false).await;
-    // A second, and what a busy machine takes.
+    // One second, and some more on a busy machine.
     assert!(changed.elapsed() < Duration::from_secs(3), "{:?}", changed.elapsed());
     for on_shelf in [false, true] {
         let batch = json!({ "product_ids": [product], "on_shelf": on_shelf });
@@ -185,13 +185,13 @@ async fn a_change_is_found_within_a_second() {
         soon(&new, on_shelf).await;
     }
     admin.put(&path).json(json!({ "price_cents": 7 })).await.is(200);
-    // Every instance has what it read in the last second.
+    // Eventually: an instance caches what it read for a second.
     soon(&new, true).await;
     admin.delete(&path).await.is(204);
     soon(&new, false).await;
 }
 
-/// Products as they were before there was an index.
+/// Inserts products that are not in the search index, and runs the migration that adds them to it.
 async fn insert(servers: &Servers, category: i64, names: impl Iterator<Item = String>) {
     let rows: Vec<_> = names
         .enumerate()
@@ -212,15 +212,15 @@ async fn insert(servers: &Servers, category: i64, names: impl Iterator<Item = St
 }
 
 #[tokio::test]
-async fn what_thousands_match_comes_in_the_same_order_as_what_few_match() {
+async fn searches_with_thousands_of_matches_keep_their_order() {
     let servers = Servers::start().await;
-    let shop = OwnShop::on(&servers).start().await;
+    let shop = DedicatedShop::on(&servers).start().await;
     let admin = shop.admin().await;
     let category = shop.category(None).await;
     insert(&servers, category, (0..990).map(|n| format!("{}通用 {n}", ["", "大"][n % 2]))).await;
     insert(&servers, category, (0..1200).map(|n| format!("ore {n}"))).await;
 
-    // Few at first: by relevance. Then they are many, and this list goes on as it began.
+    // At first there are few matches, sorted by relevance. Then there are many, and this list keeps its order.
     let query = format!("limit=100&q={}", encode("通用"));
     let list = pages(&admin, &query, async |page| {
         if page == 3 {
@@ -232,7 +232,7 @@ async fn what_thousands_match_comes_in_the_same_order_as_what_few_match() {
         "SELECT id FROM products WHERE id <= 990 ORDER BY LEFT(name, 1) = '通' DESC, sold DESC, id DESC";
     let expected: Vec<i64> = sqlx::query_scalar(BY_RELEVANCE).fetch_all(&mut servers.mysql().await).await.expect("ids");
     let old: Vec<_> = list.iter().copied().filter(|id| expected.contains(id)).collect();
-    assert!(old == expected, "a list that was begun by relevance goes on so");
+    assert!(old == expected, "a list that started by relevance keeps this order");
 
     for (sort, order) in [
         ("", "sold DESC, id DESC"),
@@ -249,7 +249,7 @@ async fn what_thousands_match_comes_in_the_same_order_as_what_few_match() {
                 sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut servers.mysql().await).await.expect("ids");
             let mut seen = pages(&admin, &query, async |_| {}).await;
             if sort.is_empty() && expected.len() < 1000 {
-                // By relevance: all the same products.
+                // Sorted by relevance: compare only which products there are.
                 expected.sort_unstable();
                 seen.sort_unstable();
             }
@@ -257,7 +257,7 @@ async fn what_thousands_match_comes_in_the_same_order_as_what_few_match() {
         }
     }
 
-    // What was never sorted by relevance is not because of a cursor from elsewhere.
+    // A cursor of another search does not turn a list into one by relevance.
     let few = admin.get("/api/product?limit=1&q=more+15").await.is(200);
     let cursor = encode(few["next_cursor"].as_str().expect("there is more"));
     admin.get(&format!("/api/product?limit=1&q=more+15&cursor={cursor}")).await.is(200);

@@ -1,4 +1,4 @@
-//! Login, refresh, logout.
+//! Sessions: login, refresh, logout.
 
 use std::future::IntoFuture;
 use std::time::{Duration, Instant};
@@ -20,13 +20,13 @@ fn refresh_token(session: &Value) -> String {
     session["refresh_token"].as_str().expect("a refresh token").to_owned()
 }
 
-/// A write that anyone who is signed in may make.
-fn writing(user: &User) -> Call {
+/// A write that every signed-in user may make.
+fn write(user: &User) -> Call {
     user.delete("/api/cart/clear")
 }
 
 #[track_caller]
-fn is_session(session: &Value, user: &User) {
+fn assert_session(session: &Value, user: &User) {
     assert_eq!(session["token_type"], "Bearer");
     assert_eq!(session["expires_in"], 900);
     let expected = json!({ "user_id": user.user_id, "username": user.username, "role": "user" });
@@ -37,27 +37,27 @@ fn is_session(session: &Value, user: &User) {
 }
 
 #[tokio::test]
-async fn a_login_gives_a_session() {
+async fn a_login_returns_a_session() {
     let shop = Shop::running();
     let user = shop.user().await;
     let session = login(&shop, &user.username, &user.password).await.is(200);
-    is_session(&session, &user);
+    assert_session(&session, &user);
     let access = session["access_token"].as_str().expect("an access token");
     shop.get("/api/cart").bearer(access).await.is(200);
 }
 
 #[tokio::test]
-async fn a_name_signs_in_whatever_its_case() {
+async fn a_login_ignores_the_case_of_the_username() {
     let shop = Shop::running();
-    let (username, password) = shop.registered().await;
+    let (username, password) = shop.register().await;
     let session = login(&shop, &username.to_uppercase(), &password).await.is(200);
-    assert_eq!(session["user"]["username"], username.as_str(), "as it was registered");
+    assert_eq!(session["user"]["username"], username.as_str(), "as registered");
 }
 
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_name_get_the_same_reply() {
     let shop = Shop::running();
-    let (username, _) = shop.registered().await;
+    let (username, _) = shop.register().await;
     let wrong = login(&shop, &username, "not my password").header("x-request-id", "same").await;
     let unknown = login(&shop, &format!("u-{}", unique()), "not my password");
     let unknown = unknown.header("x-request-id", "same").await;
@@ -77,9 +77,10 @@ async fn a_wrong_password_and_an_unknown_name_take_the_same_time() {
     let shop = Shop::running();
     let mut best = [Duration::MAX; 2];
     let [mut wrong, mut unknown] = [0.0; 2];
-    // The best of each: what other tests do to the machine only ever makes it slower. For a while, it may do so to one alone.
+    // The best time of each counts: other tests can only slow a request down. They may slow down one of the two for a
+    // while, so this is tried several times.
     for _ in 0..6 {
-        let (username, _) = shop.registered().await;
+        let (username, _) = shop.register().await;
         for _ in 0..9 {
             for (index, name) in [username.clone(), format!("u-{}", unique())].iter().enumerate() {
                 let start = Instant::now();
@@ -96,9 +97,9 @@ async fn a_wrong_password_and_an_unknown_name_take_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_password_that_could_never_be_is_a_wrong_one() {
+async fn an_impossible_password_is_refused() {
     let shop = Shop::running();
-    let (username, _) = shop.registered().await;
+    let (username, _) = shop.register().await;
     for password in ["", "x", &"x".repeat(129)] {
         let reply = login(&shop, &username, password).await;
         assert!(matches!(reply.status, 401 | 422), "{reply}");
@@ -106,15 +107,15 @@ async fn a_password_that_could_never_be_is_a_wrong_one() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_gives_the_next_session_once() {
+async fn a_refresh_token_renews_the_session() {
     let shop = Shop::running();
     let user = shop.user().await;
     let session = refresh(&shop, &user.refresh).await.is(200);
-    is_session(&session, &user);
+    assert_session(&session, &user);
     assert_ne!(session["refresh_token"], user.refresh.as_str());
     let session = refresh(&shop, &refresh_token(&session)).await.is(200);
     let access = session["access_token"].as_str().expect("an access token");
-    shop.delete_cart(access).await.is(200);
+    shop.write_with(access).await.is(200);
 }
 
 #[tokio::test]
@@ -125,37 +126,37 @@ async fn a_refresh_token_used_twice_ends_the_session() {
     refresh(&shop, &user.refresh).await.problem(401, "invalid_token");
     refresh(&shop, &refresh_token(&next)).await.problem(401, "invalid_token");
     let access = next["access_token"].as_str().expect("an access token");
-    shop.delete_cart(access).await.problem(401, "unauthenticated");
-    writing(&user).await.problem(401, "unauthenticated");
+    shop.write_with(access).await.problem(401, "unauthenticated");
+    write(&user).await.problem(401, "unauthenticated");
 }
 
 #[tokio::test]
-async fn a_session_that_ends_leaves_the_others_alone() {
+async fn ending_a_session_leaves_the_others() {
     let shop = Shop::running();
     let one = shop.user().await;
-    let other = one.at(&shop).await;
+    let other = one.sign_in_at(&shop).await;
     refresh(&shop, &one.refresh).await.is(200);
     refresh(&shop, &one.refresh).await.problem(401, "invalid_token");
-    writing(&other).await.is(200);
+    write(&other).await.is(200);
     refresh(&shop, &other.refresh).await.is(200);
 }
 
 #[tokio::test]
-async fn of_many_who_refresh_at_once_one_wins() {
+async fn of_concurrent_refreshes_one_succeeds() {
     let shop = Shop::running();
     let user = shop.user().await;
     let replies = join_all((0..20).map(|_| refresh(&shop, &user.refresh).into_future())).await;
-    let won: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 200).collect();
-    assert_eq!(won.len(), 1);
+    let succeeded: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 200).collect();
+    assert_eq!(succeeded.len(), 1);
     for reply in replies.iter().filter(|reply| reply.status != 200) {
         reply.problem(401, "invalid_token");
     }
-    // The others were second uses.
-    refresh(&shop, &refresh_token(&won[0].json())).await.problem(401, "invalid_token");
+    // The others used the token a second time, which ended the session.
+    refresh(&shop, &refresh_token(&succeeded[0].json())).await.problem(401, "invalid_token");
 }
 
 #[tokio::test]
-async fn a_refresh_token_that_was_never_given_is_invalid() {
+async fn an_unknown_refresh_token_is_invalid() {
     let shop = Shop::running();
     let user = shop.user().await;
     let changed = format!("{}x", user.refresh);
@@ -188,9 +189,9 @@ async fn logout_ends_the_session_at_once() {
         user.put("/api/cart").json(json!({ "product_id": 1, "quantity": 1 })),
         user.delete("/api/cart/clear"),
         user.post("/api/checkout").json(json!({})),
-        user.ordering(&[(1, 1)]),
-        user.cancelling("nothing"),
-        user.paying("nothing"),
+        user.place_order(&[(1, 1)]),
+        user.cancel("nothing"),
+        user.pay("nothing"),
         user.post("/api/user/logout"),
     ] {
         call.await.problem(401, "unauthenticated");
@@ -198,37 +199,37 @@ async fn logout_ends_the_session_at_once() {
 }
 
 #[tokio::test]
-async fn logout_of_an_admin_ends_what_an_admin_writes() {
+async fn a_signed_out_admin_can_not_write() {
     let shop = Shop::running();
-    let admin = shop.admin().await.at(&shop).await;
+    let admin = shop.admin().await.sign_in_at(&shop).await;
     admin.post("/api/user/logout").await.is(204);
     let category = json!({ "name": unique() });
     admin.post("/api/category").json(category).await.problem(401, "unauthenticated");
 }
 
 #[tokio::test]
-async fn logout_leaves_the_other_sessions_alone() {
+async fn logout_leaves_the_other_sessions() {
     let shop = Shop::running();
     let one = shop.user().await;
-    let other = one.at(&shop).await;
+    let other = one.sign_in_at(&shop).await;
     one.post("/api/user/logout").await.is(204);
-    writing(&other).await.is(200);
+    write(&other).await.is(200);
     refresh(&shop, &other.refresh).await.is(200);
 }
 
 #[tokio::test]
-async fn logout_ends_the_session_that_a_refresh_renewed() {
+async fn logout_ends_a_renewed_session() {
     let shop = Shop::running();
     let user = shop.user().await;
     let session = refresh(&shop, &user.refresh).await.is(200);
     let access = session["access_token"].as_str().expect("an access token");
     shop.post("/api/user/logout").bearer(access).await.is(204);
     refresh(&shop, &refresh_token(&session)).await.problem(401, "invalid_token");
-    shop.delete_cart(access).await.problem(401, "unauthenticated");
+    shop.write_with(access).await.problem(401, "unauthenticated");
 }
 
 #[tokio::test]
-async fn a_token_holds_no_secret() {
+async fn an_access_token_holds_no_secret() {
     let user = Shop::running().user().await;
     let claims = token::claims(&user.access).to_string();
     assert!(!claims.contains(&user.password) && !claims.contains(&user.refresh), "{claims}");
@@ -236,8 +237,8 @@ async fn a_token_holds_no_secret() {
 }
 
 impl Shop {
-    /// A write by whoever holds this token.
-    fn delete_cart(&self, access: &str) -> Call {
+    /// A write with this access token.
+    fn write_with(&self, access: &str) -> Call {
         self.call(reqwest::Method::DELETE, "/api/cart/clear").bearer(access)
     }
 }

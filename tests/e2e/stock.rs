@@ -1,4 +1,4 @@
-//! Stock as an admin moves it.
+//! Stock changes by admins.
 
 use std::future::IntoFuture;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Call, Shop, Stock, User, unique};
 
-fn moving(admin: &User, product_id: i64, change: Value) -> Call {
+fn change_stock(admin: &User, product_id: i64, change: Value) -> Call {
     admin.post(&format!("/api/product/{product_id}/stock")).json(change)
 }
 
@@ -20,9 +20,9 @@ async fn stock_goes_up_and_down() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let product = shop.product(json!({ "stock": 10 })).await;
-    let up = moving(&admin, product, by(5)).await.is(200);
+    let up = change_stock(&admin, product, by(5)).await.is(200);
     assert_eq!(Stock::read(&up), Stock { available: 15, reserved: 0, sold: 0 });
-    let down = moving(&admin, product, by(-15)).await.is(200);
+    let down = change_stock(&admin, product, by(-15)).await.is(200);
     assert_eq!(Stock::read(&down), Stock { available: 0, reserved: 0, sold: 0 });
     assert_eq!(shop.stock(product).await.available, 0);
 }
@@ -32,16 +32,16 @@ async fn stock_never_goes_below_zero() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let product = shop.product(json!({ "stock": 10 })).await;
-    moving(&admin, product, by(-11)).await.problem(409, "out_of_stock");
-    // What is reserved can't be written off.
-    shop.user().await.order(&[(product, 4)]).await;
-    moving(&admin, product, by(-7)).await.problem(409, "out_of_stock");
+    change_stock(&admin, product, by(-11)).await.problem(409, "out_of_stock");
+    // Reserved units can't be written off.
+    shop.user().await.new_order(&[(product, 4)]).await;
+    change_stock(&admin, product, by(-7)).await.problem(409, "out_of_stock");
     assert_eq!(shop.stock(product).await, Stock { available: 6, reserved: 4, sold: 0 });
-    moving(&admin, product, by(-6)).await.is(200);
+    change_stock(&admin, product, by(-6)).await.is(200);
 }
 
 #[tokio::test]
-async fn a_stock_change_has_bounds_and_a_reason() {
+async fn stock_changes_are_validated() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let product = shop.product(json!({})).await;
@@ -57,43 +57,43 @@ async fn a_stock_change_has_bounds_and_a_reason() {
     ] {
         let mut change = by(1);
         change[field] = value;
-        moving(&admin, product, change).await.invalid(field);
+        change_stock(&admin, product, change).await.invalid(field);
     }
-    // The sum has bounds, too.
-    moving(&admin, product, by(999_999_901)).await.invalid("delta");
-    moving(&admin, product, by(999_999_900)).await.is(200);
-    moving(&admin, product, by(-999_999_900)).await.is(200);
-    moving(&admin, product, json!({ "delta": 1 })).await.invalid("reason");
-    moving(&admin, product, json!({ "reason": "x" })).await.invalid("delta");
-    moving(&admin, product, json!({ "delta": 1, "reason": "茶".repeat(200) })).await.is(200);
+    // The new total has the same bound.
+    change_stock(&admin, product, by(999_999_901)).await.invalid("delta");
+    change_stock(&admin, product, by(999_999_900)).await.is(200);
+    change_stock(&admin, product, by(-999_999_900)).await.is(200);
+    change_stock(&admin, product, json!({ "delta": 1 })).await.invalid("reason");
+    change_stock(&admin, product, json!({ "reason": "x" })).await.invalid("delta");
+    change_stock(&admin, product, json!({ "delta": 1, "reason": "茶".repeat(200) })).await.is(200);
 }
 
 #[tokio::test]
-async fn a_stock_change_with_a_key_happens_once() {
+async fn a_stock_change_repeated_with_its_key_happens_once() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let product = shop.product(json!({ "stock": 10 })).await;
     let key = unique();
-    let first = moving(&admin, product, by(3)).key(&key).await;
+    let first = change_stock(&admin, product, by(3)).key(&key).await;
     first.is(200);
     assert!(!first.replayed());
     for _ in 0..2 {
-        let again = moving(&admin, product, by(3)).key(&key).await;
+        let again = change_stock(&admin, product, by(3)).key(&key).await;
         again.is(200);
         assert!(again.replayed(), "{again}");
         assert_eq!(again.body, first.body);
     }
-    moving(&admin, product, by(4)).key(&key).await.problem(422, "idempotency_mismatch");
+    change_stock(&admin, product, by(4)).key(&key).await.problem(422, "idempotency_mismatch");
     assert_eq!(shop.stock(product).await.available, 13);
 }
 
 #[tokio::test]
-async fn many_stock_changes_at_once_all_count() {
+async fn concurrent_stock_changes_all_count() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let product = shop.product(json!({ "stock": 50 })).await;
     let deltas = (0..20).map(|index| if index % 2 == 0 { 3 } else { -1 });
-    let replies = join_all(deltas.map(|delta| moving(&admin, product, by(delta)).into_future())).await;
+    let replies = join_all(deltas.map(|delta| change_stock(&admin, product, by(delta)).into_future())).await;
     for reply in replies {
         reply.is(200);
     }
@@ -106,13 +106,13 @@ async fn units_are_conserved_from_stock_to_sale_and_back() {
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({ "stock": 10 })).await;
     let stock = async || shop.stock(product).await;
-    let sold = user.order(&[(product, 3)]).await;
-    let dropped = user.order(&[(product, 2)]).await;
+    let sold = user.new_order(&[(product, 3)]).await;
+    let cancelled = user.new_order(&[(product, 2)]).await;
     assert_eq!(stock().await, Stock { available: 5, reserved: 5, sold: 0 });
-    user.paying(&sold).await.is(200);
+    user.pay(&sold).await.is(200);
     assert_eq!(stock().await, Stock { available: 5, reserved: 2, sold: 3 });
-    user.cancelling(&dropped).await.is(200);
+    user.cancel(&cancelled).await.is(200);
     assert_eq!(stock().await, Stock { available: 7, reserved: 0, sold: 3 });
-    moving(&admin, product, by(-2)).await.is(200);
+    change_stock(&admin, product, by(-2)).await.is(200);
     assert_eq!(stock().await, Stock { available: 5, reserved: 0, sold: 3 });
 }

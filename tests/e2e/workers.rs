@@ -1,4 +1,4 @@
-//! Workers under fire: whatever breaks, every order comes to its end, and stock and money add up.
+//! Workers under load and faults: every order is completed or ended, and stock and money add up.
 
 use std::future::IntoFuture;
 use std::process::Command;
@@ -9,13 +9,13 @@ use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use sqlx::Connection;
 
-use crate::harness::{OwnShop, Proxy, Servers, Settings, Shop, User, environment, eventually};
+use crate::harness::{DedicatedShop, Proxy, Servers, Shop, ShopBuilder, User, environment, eventually};
 
 const STOCKED: i64 = 1_000_000;
 
-/// A shop on servers of its own, whose orders end fast.
-fn quick(servers: &Servers) -> Settings {
-    OwnShop::on(servers)
+/// A shop on these servers whose orders expire, ship and complete within seconds.
+fn fast_shop(servers: &Servers) -> ShopBuilder {
+    DedicatedShop::on(servers)
         .variable("order_ttl_seconds", 2)
         .variable("auto_ship", true)
         .variable("auto_confirm_seconds", 1)
@@ -33,14 +33,14 @@ impl Load {
         Self { buyers, products }
     }
 
-    /// The same people at other doors, in turn.
-    async fn at(&self, shops: &[&OwnShop]) -> Self {
-        let buyers = self.buyers.iter().enumerate().map(|(index, buyer)| buyer.at(shops[index % shops.len()]));
+    /// The same buyers, signed in at these shops in turn.
+    async fn sign_in_at(&self, shops: &[&DedicatedShop]) -> Self {
+        let buyers = self.buyers.iter().enumerate().map(|(index, buyer)| buyer.sign_in_at(shops[index % shops.len()]));
         Self { buyers: join_all(buyers).await, products: self.products.clone() }
     }
 
-    /// Buys and buys: some orders are paid, some cancelled, some left, some paid ones wanted back. Whatever goes wrong
-    /// on the way is the shop's to clear up.
+    /// Places orders: of four, one is cancelled, one left unpaid, one paid, and one paid and refunded. Errors are ignored:
+    /// the workers have to bring every order to its end.
     async fn run(&self, how_long: Duration) {
         let end = Instant::now() + how_long;
         join_all(self.buyers.iter().enumerate().map(async |(index, buyer)| {
@@ -48,7 +48,8 @@ impl Load {
             while Instant::now() < end {
                 round += 1;
                 let product = |n: usize| self.products[(round + n) % self.products.len()];
-                let Ok(placed) = buyer.ordering(&[(product(0), 1), (product(1), 2)]).lenient().attempt().await else {
+                let Ok(placed) = buyer.place_order(&[(product(0), 1), (product(1), 2)]).unchecked().try_send().await
+                else {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 };
@@ -58,13 +59,13 @@ impl Load {
                 }
                 let order = placed.json()["order_no"].as_str().unwrap_or_default().to_owned();
                 match round % 4 {
-                    0 => drop(buyer.cancelling(&order).lenient().attempt().await),
+                    0 => drop(buyer.cancel(&order).unchecked().try_send().await),
                     1 => {}
-                    2 => drop(buyer.paying(&order).lenient().attempt().await),
+                    2 => drop(buyer.pay(&order).unchecked().try_send().await),
                     _ => {
-                        drop(buyer.paying(&order).lenient().attempt().await);
+                        drop(buyer.pay(&order).unchecked().try_send().await);
                         let back = buyer.post(&format!("/api/order/{order}/refund")).json(json!({ "reason": "no" }));
-                        drop(back.lenient().attempt().await);
+                        drop(back.unchecked().try_send().await);
                     }
                 }
             }
@@ -73,9 +74,10 @@ impl Load {
     }
 }
 
-/// Every order ends; then stock and money are what the orders say, and every change was logged.
-async fn all_ends_well(servers: &Servers, within: Duration) -> i64 {
-    // A refund that was asked for after shipping waits for an admin; there is none here.
+/// Waits until every order has ended; checks that stock and money are what the orders say, and that every change is
+/// logged.
+async fn all_orders_end(servers: &Servers, within: Duration) -> i64 {
+    // A refund requested after shipping waits for an admin; there is none here.
     const OPEN: &str = "
         SELECT COUNT(*) FROM orders o LEFT JOIN refunds r ON r.refund_no = o.refund_no
         WHERE o.status IN ('pending', 'paid', 'shipped')
@@ -86,7 +88,7 @@ async fn all_ends_well(servers: &Servers, within: Duration) -> i64 {
     })
     .await;
     const RESERVED: &str = "SELECT CAST(COALESCE(SUM(reserved), 0) AS SIGNED) FROM products";
-    assert_eq!(servers.number(RESERVED).await, 0, "what ended holds nothing");
+    assert_eq!(servers.number(RESERVED).await, 0, "ended orders reserve nothing");
     const WRONG_STOCK: &str = "
         SELECT COUNT(*) FROM products p
         WHERE p.available + p.reserved + p.sold <>
@@ -94,7 +96,11 @@ async fn all_ends_well(servers: &Servers, within: Duration) -> i64 {
            OR p.sold <> (SELECT CAST(COALESCE(SUM(i.quantity), 0) AS SIGNED)
                          FROM order_items i JOIN orders o ON o.order_no = i.order_no
                          WHERE i.product_id = p.id AND o.status IN ('completed', 'refunding'))";
-    assert_eq!(servers.number(WRONG_STOCK).await, 0, "stock is conserved, and sold is what was bought and kept");
+    assert_eq!(
+        servers.number(WRONG_STOCK).await,
+        0,
+        "stock is conserved, and the sold units are those of completed and refunding orders"
+    );
     const WRONG_MONEY: &str = "
         SELECT COUNT(*) FROM orders o
         WHERE (SELECT CAST(COALESCE(SUM(amount_cents), 0) AS SIGNED) FROM payments p
@@ -102,146 +108,147 @@ async fn all_ends_well(servers: &Servers, within: Duration) -> i64 {
             - (SELECT CAST(COALESCE(SUM(amount_cents), 0) AS SIGNED) FROM refunds r
                WHERE r.order_no = o.order_no AND r.status = 'succeeded')
            <> CASE WHEN o.status IN ('completed', 'refunding') THEN o.total_cents ELSE 0 END";
-    assert_eq!(servers.number(WRONG_MONEY).await, 0, "the shop has the money of what was bought and kept");
+    assert_eq!(servers.number(WRONG_MONEY).await, 0, "the shop has the money of completed and refunding orders");
     const WRONG_LOG: &str = "
         SELECT COUNT(*) FROM orders o
         WHERE o.status <> (SELECT to_status FROM order_log l WHERE l.order_no = o.order_no ORDER BY id DESC LIMIT 1)
            OR (SELECT COUNT(*) FROM order_log l WHERE l.order_no = o.order_no AND cause = 'shipped') > 1
            OR (SELECT COUNT(*) FROM order_log l WHERE l.order_no = o.order_no AND cause = 'refunded') > 1";
-    assert_eq!(servers.number(WRONG_LOG).await, 0, "each thing happened once, and the log knows");
+    assert_eq!(servers.number(WRONG_LOG).await, 0, "each change happened once and is logged");
     const WRONG_MESSAGES: &str = "
         SELECT COUNT(*) FROM order_log l
         WHERE cause IN ('paid', 'shipped', 'cancelled', 'expired', 'refunded')
           AND (SELECT COUNT(*) FROM messages m
                WHERE m.order_no = l.order_no AND m.kind = CONCAT('order_', l.cause)) <> 1";
-    assert_eq!(servers.number(WRONG_MESSAGES).await, 0, "each thing was told once");
+    assert_eq!(servers.number(WRONG_MESSAGES).await, 0, "each change has one message");
     let count = servers.number("SELECT COUNT(*) FROM orders").await;
-    assert!(count > 20, "only {count} orders: no load to speak of");
+    assert!(count > 20, "only {count} orders: too little load");
     count
 }
 
 async fn publish(redis: &mut MultiplexedConnection, channel: &str, message: &[u8]) {
-    let _: i64 = redis::cmd("PUBLISH").arg(channel).arg(message).query_async(redis).await.expect("a bell");
+    let _: i64 =
+        redis::cmd("PUBLISH").arg(channel).arg(message).query_async(redis).await.expect("the message is published");
 }
 
 #[tokio::test]
-async fn a_runtime_killed_in_mid_load_is_followed_by_one_that_ends_everything() {
+async fn after_a_runtime_is_killed_the_next_one_completes_every_order() {
     let servers = Servers::start().await;
-    let mut doomed = quick(&servers).start().await;
-    let load = Load::of(&doomed, 8).await;
+    let mut first = fast_shop(&servers).start().await;
+    let load = Load::of(&first, 8).await;
     let kill = async {
         tokio::time::sleep(Duration::from_millis(2500)).await;
-        doomed.kill();
+        first.kill();
     };
     join(load.run(Duration::from_secs(3)), kill).await;
-    let _next = quick(&servers).start().await;
-    // The leases of the one that was killed have to end first.
-    all_ends_well(&servers, Duration::from_secs(45)).await;
+    let _next = fast_shop(&servers).start().await;
+    // The leases of the killed runtime have to expire first.
+    all_orders_end(&servers, Duration::from_secs(45)).await;
 }
 
-/// The same in Spin, where there is one: its workers end with it.
+/// The same in Spin, if it is installed.
 #[tokio::test]
-async fn a_spin_killed_in_mid_load_is_followed_by_one_that_ends_everything() {
+async fn after_a_spin_is_killed_the_next_one_completes_every_order() {
     if Command::new("spin").arg("--version").output().is_err() {
-        eprintln!("no `spin` on the PATH: not tried");
+        eprintln!("skipped: there is no `spin` on the PATH");
         return;
     }
     let servers = Servers::start().await;
-    let mut doomed = quick(&servers).in_spin().start().await;
-    let load = Load::of(&doomed, 6).await;
+    let mut first = fast_shop(&servers).in_spin().start().await;
+    let load = Load::of(&first, 6).await;
     let kill = async {
         tokio::time::sleep(Duration::from_millis(2500)).await;
-        doomed.kill();
+        first.kill();
     };
     join(load.run(Duration::from_secs(3)), kill).await;
-    let _next = quick(&servers).in_spin().start().await;
-    all_ends_well(&servers, Duration::from_secs(60)).await;
+    let _next = fast_shop(&servers).in_spin().start().await;
+    all_orders_end(&servers, Duration::from_secs(60)).await;
 }
 
 #[tokio::test]
 async fn three_replicas_do_every_job_once() {
     let servers = Servers::start().await;
-    let first = quick(&servers).start().await;
-    let (second, third) = join(quick(&servers).start(), quick(&servers).start()).await;
+    let first = fast_shop(&servers).start().await;
+    let (second, third) = join(fast_shop(&servers).start(), fast_shop(&servers).start()).await;
     let load = Load::of(&first, 9).await;
-    // A token is another replica's, too, if they share the secret; here each has its own.
-    let load = load.at(&[&first, &second, &third]).await;
+    // Each replica has its own secret, so the buyers sign in again.
+    let load = load.sign_in_at(&[&first, &second, &third]).await;
     load.run(Duration::from_secs(3)).await;
-    all_ends_well(&servers, Duration::from_secs(30)).await;
+    all_orders_end(&servers, Duration::from_secs(30)).await;
 }
 
 #[tokio::test]
-async fn a_redis_emptied_and_restarted_in_mid_load_costs_no_order() {
+async fn a_redis_emptied_and_restarted_under_load_costs_no_order() {
     let mut servers = Servers::start().await;
-    let shop = quick(&servers).start().await;
+    let shop = fast_shop(&servers).start().await;
     let load = Load::of(&shop, 8).await;
     let breaks = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut redis = servers.redis().await;
-        let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.expect("emptied");
+        let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.expect("Redis is empty");
         tokio::time::sleep(Duration::from_secs(1)).await;
         servers.kill_redis();
         tokio::time::sleep(Duration::from_millis(500)).await;
         servers.start_redis().await;
     };
     join(load.run(Duration::from_secs(5)), breaks).await;
-    all_ends_well(&servers, Duration::from_secs(60)).await;
+    all_orders_end(&servers, Duration::from_secs(60)).await;
 }
 
 #[tokio::test]
-async fn a_mysql_stopped_for_ten_seconds_costs_no_order() {
+async fn a_mysql_outage_of_ten_seconds_costs_no_order() {
     let servers = Servers::start().await;
-    let line = Proxy::before(servers.mysql_url()).await;
-    let shop = quick(&servers).mysql(line.url()).start().await;
+    let proxy = Proxy::to(servers.mysql_url()).await;
+    let shop = fast_shop(&servers).mysql(proxy.url()).start().await;
     let load = Load::of(&shop, 8).await;
-    let stops = async {
+    let outages = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
-        for lose in [Proxy::cut, Proxy::freeze] {
-            lose(&line);
+        for disconnect in [Proxy::cut, Proxy::freeze] {
+            disconnect(&proxy);
             tokio::time::sleep(Duration::from_secs(5)).await;
-            line.mend();
+            proxy.restore();
         }
     };
-    join(load.run(Duration::from_secs(14)), stops).await;
-    all_ends_well(&servers, Duration::from_secs(60)).await;
+    join(load.run(Duration::from_secs(14)), outages).await;
+    all_orders_end(&servers, Duration::from_secs(60)).await;
 }
 
-/// The connections that listen are cut again and again: bells and expiries are lost. Afterwards there is no traffic but
-/// someone who asks whether the shop is ready, as a load balancer does.
+/// The subscribed connections are cut repeatedly, so wake-ups and expiries are lost. Afterwards there is no traffic but
+/// a readiness probe, as of a load balancer.
 #[tokio::test]
-async fn without_bells_the_heartbeat_gets_everything_done() {
+async fn without_wake_ups_the_heartbeat_completes_every_order() {
     let servers = Servers::start().await;
-    let shop = quick(&servers).start().await;
+    let shop = fast_shop(&servers).start().await;
     let load = Load::of(&shop, 6).await;
-    let deafen = async {
+    let disconnects = async {
         let mut redis = servers.redis().await;
         let end = Instant::now() + Duration::from_secs(4);
         while Instant::now() < end {
             let kill = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async::<i64>(&mut redis).await;
-            kill.expect("cut");
+            kill.expect("the connections are cut");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    join(load.run(Duration::from_secs(4)), deafen).await;
+    join(load.run(Duration::from_secs(4)), disconnects).await;
     let mut redis = servers.redis().await;
-    let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.expect("emptied");
-    let asks = async {
+    let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.expect("Redis is empty");
+    let probes = async {
         loop {
-            let _ = shop.get("/ready").lenient().attempt().await;
+            let _ = shop.get("/ready").unchecked().try_send().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     };
-    // Sooner than `cargo mall up` would ring by itself.
+    // Sooner than `cargo mall up` would wake the workers by itself.
     tokio::select! {
-        count = all_ends_well(&servers, Duration::from_secs(20)) => assert!(count > 20),
-        () = asks => {}
+        count = all_orders_end(&servers, Duration::from_secs(20)) => assert!(count > 20),
+        () = probes => {}
     }
 }
 
 #[tokio::test]
-async fn bells_a_hundred_times_over_with_junk_do_nothing_twice() {
+async fn hundreds_of_junk_wake_ups_do_nothing_twice() {
     let servers = Servers::start().await;
-    let shop = quick(&servers).start().await;
+    let shop = fast_shop(&servers).start().await;
     let load = Load::of(&shop, 6).await;
     let noise = async {
         let mut redis = servers.redis().await;
@@ -254,7 +261,7 @@ async fn bells_a_hundred_times_over_with_junk_do_nothing_twice() {
         }
     };
     join(load.run(Duration::from_secs(3)), noise).await;
-    all_ends_well(&servers, Duration::from_secs(30)).await;
+    all_orders_end(&servers, Duration::from_secs(30)).await;
 }
 
 fn jobs(servers: &Servers, arguments: &[&str]) -> String {
@@ -270,31 +277,31 @@ fn jobs(servers: &Servers, arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn a_poison_job_dies_and_holds_up_nobody() {
+async fn a_poison_job_dies_without_holding_up_others() {
     let servers = Servers::start().await;
-    let shop = OwnShop::on(&servers).variable("auto_ship", true).start().await;
+    let shop = DedicatedShop::on(&servers).variable("auto_ship", true).start().await;
     let (user, product) = (shop.user().await, shop.product(json!({})).await);
     let mut mysql = servers.mysql().await;
     for payload in ["not JSON", "{\"do\":\"dance\"}", "{\"do\":\"ship\"}"] {
         let poison =
             "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ('fulfil', 'queued', 0, ?, 0)";
-        sqlx::query(poison).bind(payload).execute(&mut mysql).await.expect("poison");
+        sqlx::query(poison).bind(payload).execute(&mut mysql).await.expect("a poison job");
     }
-    // This one can be read, but there is no such order: it fails until it is given up.
-    let hopeless = "
+    // This one is well-formed, but there is no such order: it fails until its attempts are used up.
+    let unknown_order = "
         INSERT INTO jobs (queue, state, due_at, attempts, payload, created_at)
         VALUES ('fulfil', 'queued', 0, 7, '{\"do\":\"refund\",\"order_no\":\"01ARZ3NDEKTSV4RRFFQ69G5FAV\"}', 0)";
-    sqlx::query(hopeless).execute(&mut mysql).await.expect("poison");
-    let orders = join_all((0..5).map(async |_| user.order(&[(product, 1)]).await)).await;
+    sqlx::query(unknown_order).execute(&mut mysql).await.expect("a poison job");
+    let orders = join_all((0..5).map(async |_| user.new_order(&[(product, 1)]).await)).await;
     for order in &orders {
-        user.paying(order).await.is(200);
+        user.pay(order).await.is(200);
     }
-    eventually("the others are shipped", Duration::from_secs(10), async || {
-        let states = join_all(orders.iter().map(|order| user.see(order))).await;
+    eventually("the other orders are shipped", Duration::from_secs(10), async || {
+        let states = join_all(orders.iter().map(|order| user.get_order(order))).await;
         states.iter().all(|order| order["status"] == "shipped").then_some(())
     })
     .await;
-    eventually("the poison is dead", Duration::from_secs(10), async || {
+    eventually("the poison jobs are dead", Duration::from_secs(10), async || {
         (servers.number("SELECT COUNT(*) FROM jobs WHERE state = 'dead'").await == 4).then_some(())
     })
     .await;
@@ -304,60 +311,60 @@ async fn a_poison_job_dies_and_holds_up_nobody() {
     let list = jobs(&servers, &[]);
     assert!(list.contains("not JSON") && list.contains("dead"), "{list}");
 
-    // A dead job can be tried again, and may succeed then.
+    // A dead job that is repaired and retried succeeds.
     let order = &orders[0];
-    let good = format!("{{\"do\":\"complete\",\"order_no\":\"{order}\"}}");
+    let repaired = format!("{{\"do\":\"complete\",\"order_no\":\"{order}\"}}");
     sqlx::query("UPDATE jobs SET payload = ? WHERE payload = 'not JSON'")
-        .bind(&good)
+        .bind(&repaired)
         .execute(&mut mysql)
         .await
-        .expect("mended");
-    let mended = servers.number("SELECT id FROM jobs WHERE state = 'dead' AND payload LIKE '%complete%'").await;
-    jobs(&servers, &["retry", &mended.to_string()]);
-    eventually("the mended one is done", Duration::from_secs(10), async || {
-        (user.see(order).await["status"] == "completed").then_some(())
+        .expect("the job is repaired");
+    let job_id = servers.number("SELECT id FROM jobs WHERE state = 'dead' AND payload LIKE '%complete%'").await;
+    jobs(&servers, &["retry", &job_id.to_string()]);
+    eventually("the repaired job is done", Duration::from_secs(10), async || {
+        (user.get_order(order).await["status"] == "completed").then_some(())
     })
     .await;
     assert!(jobs(&servers, &["retry", "--queue", "fulfil"]).contains('3'));
 }
 
 #[tokio::test]
-async fn orders_are_shipped_together_and_one_that_fails_holds_up_nobody() {
+async fn orders_are_shipped_in_batches_and_a_failure_does_not_hold_up_others() {
     const SHIP: &str = "
         INSERT INTO jobs (queue, state, due_at, attempts, payload, created_at)
         SELECT 'fulfil', 'queued', ?, 7, CONCAT('{\"do\":\"ship\",\"order_no\":\"', ?, '\"}'), 0";
     let servers = Servers::start().await;
-    let by_hand = OwnShop::on(&servers).variable("auto_ship", false).start().await;
-    let (user, product) = (by_hand.user().await, by_hand.product(json!({})).await);
+    let manual = DedicatedShop::on(&servers).variable("auto_ship", false).start().await;
+    let (user, product) = (manual.user().await, manual.product(json!({})).await);
     let mut orders = Vec::new();
     for _ in 0..51 {
-        let order = user.order(&[(product, 1)]).await;
-        user.paying(&order).await.is(200);
+        let order = user.new_order(&[(product, 1)]).await;
+        user.pay(&order).await.is(200);
         orders.push(order);
     }
-    let unwanted = orders.remove(0);
-    user.post(&format!("/api/order/{unwanted}/refund")).json(json!({ "reason": "none" })).await.is(202);
-    eventually("no order waits for its worker", Duration::from_secs(10), async || {
+    let refunded = orders.remove(0);
+    user.post(&format!("/api/order/{refunded}/refund")).json(json!({ "reason": "none" })).await.is(202);
+    eventually("no job is left", Duration::from_secs(10), async || {
         (servers.number("SELECT COUNT(*) FROM jobs WHERE queue = 'fulfil'").await == 0).then_some(())
     })
     .await;
-    drop(by_hand);
+    drop(manual);
 
-    // All there at once, and more than one batch. In the first are one that is not paid any more and one twice, in the
-    // second one that there is not.
+    // More jobs than one batch takes, all due. The first batch has an order that is no longer paid and one order twice,
+    // the second has an unknown order.
     let mut mysql = servers.mysql().await;
     let mut tx = mysql.begin().await.expect("a transaction");
     let unknown = "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned();
-    for (due, order) in (0_i64..).zip([&unwanted, &orders[0]].into_iter().chain(&orders).chain([&unknown])) {
+    for (due, order) in (0_i64..).zip([&refunded, &orders[0]].into_iter().chain(&orders).chain([&unknown])) {
         sqlx::query(SHIP).bind(due).bind(order).execute(&mut *tx).await.expect("a job");
     }
     tx.commit().await.expect("committed");
-    let _shop = OwnShop::on(&servers).variable("auto_ship", true).start().await;
-    eventually("all are shipped", Duration::from_secs(10), async || {
+    let _shop = DedicatedShop::on(&servers).variable("auto_ship", true).start().await;
+    eventually("all orders are shipped", Duration::from_secs(10), async || {
         (servers.number("SELECT COUNT(*) FROM orders WHERE status = 'shipped'").await == 50).then_some(())
     })
     .await;
-    eventually("the one that is none is given up", Duration::from_secs(10), async || {
+    eventually("the job of the unknown order is dead", Duration::from_secs(10), async || {
         (servers.number("SELECT COUNT(*) FROM jobs WHERE state = 'dead'").await == 1).then_some(())
     })
     .await;
@@ -368,17 +375,17 @@ async fn orders_are_shipped_together_and_one_that_fails_holds_up_nobody() {
     ] {
         assert_eq!(servers.number(of).await, count, "{of}");
     }
-    // Not counted exactly: a lease passes over what is locked just then.
-    let together = "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM orders GROUP BY shipped_at) AS together";
-    assert!(servers.number(together).await > 40, "they are not shipped together");
-    eventually("the buyer hears of each", Duration::from_secs(10), async || {
+    // Not exactly 50: a lease skips rows that are locked at that moment.
+    let largest_batch = "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM orders GROUP BY shipped_at) AS batches";
+    assert!(servers.number(largest_batch).await > 40, "the orders are not shipped in batches");
+    eventually("the buyer has a message for each order", Duration::from_secs(10), async || {
         (servers.number("SELECT COUNT(*) FROM messages WHERE kind = 'order_shipped'").await == 50).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn metrics_speak_prometheus() {
+async fn metrics_are_in_the_prometheus_format() {
     let shop = Shop::running();
     let reply = shop.get("/metrics").into_future().await;
     assert_eq!(reply.status, 200, "{reply}");

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::rules;
 
-/// A request in the making; awaiting it sends it and checks the reply against what every reply owes.
+/// A request that is sent when awaited. Its reply is checked against the rules that hold for every reply.
 #[derive(Clone)]
 pub struct Call {
     http: Client,
@@ -16,16 +16,16 @@ pub struct Call {
     url: String,
     headers: HeaderMap,
     body: Option<Bytes>,
-    lenient: bool,
+    unchecked: bool,
 }
 
 impl Call {
     pub fn new(http: Client, method: Method, url: String) -> Self {
-        Self { http, method, url, headers: HeaderMap::new(), body: None, lenient: false }
+        Self { http, method, url, headers: HeaderMap::new(), body: None, unchecked: false }
     }
 
     pub fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        let value = HeaderValue::from_bytes(value.as_ref()).expect("a header can carry that");
+        let value = HeaderValue::from_bytes(value.as_ref()).expect("a valid header value");
         self.header_value(name, value)
     }
 
@@ -39,7 +39,7 @@ impl Call {
         self.header("authorization", format!("Bearer {token}"))
     }
 
-    /// The idempotency key.
+    /// Sets `Idempotency-Key`.
     pub fn key(self, key: &str) -> Self {
         self.header("idempotency-key", key)
     }
@@ -53,34 +53,34 @@ impl Call {
         self.header("content-type", content_type)
     }
 
-    /// A body of which nothing says what it is.
+    /// A body without a content type.
     pub fn untyped(mut self, body: impl Into<Bytes>) -> Self {
         self.body = Some(body.into());
         self
     }
 
-    /// Takes the reply as it comes: for what the rules of every reply don't cover.
-    pub fn lenient(mut self) -> Self {
-        self.lenient = true;
+    /// Skips the checks that hold for every reply.
+    pub fn unchecked(mut self) -> Self {
+        self.unchecked = true;
         self
     }
 
-    /// The reply, or the reason why none came: for shops that are being killed.
-    pub async fn attempt(self) -> Result<Reply, reqwest::Error> {
-        let asked = format!("{} {}", self.method, self.url);
+    /// The reply, or the error if there is none: for shops that are being killed.
+    pub async fn try_send(self) -> Result<Reply, reqwest::Error> {
+        let request_line = format!("{} {}", self.method, self.url);
         let mut request = self.http.request(self.method.clone(), &self.url).headers(self.headers);
         if let Some(body) = self.body {
             request = request.body(body);
         }
         let response = request.send().await?;
         let reply = Reply {
-            asked,
+            request: request_line,
             head: self.method == Method::HEAD,
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: response.bytes().await?,
         };
-        if !self.lenient {
+        if !self.unchecked {
             rules::check(&reply);
         }
         Ok(reply)
@@ -92,11 +92,11 @@ impl IntoFuture for Call {
     type IntoFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let asked = format!("{} {}", self.method, self.url);
+        let request_line = format!("{} {}", self.method, self.url);
         Box::pin(async move {
-            match self.attempt().await {
+            match self.try_send().await {
                 Ok(reply) => reply,
-                Err(error) => panic!("{asked}: no reply: {error:?}"),
+                Err(error) => panic!("{request_line}: no reply: {error:?}"),
             }
         })
     }
@@ -104,7 +104,8 @@ impl IntoFuture for Call {
 
 #[derive(Clone)]
 pub struct Reply {
-    pub asked: String,
+    /// Method and URL.
+    pub request: String,
     pub head: bool,
     pub status: u16,
     pub headers: HeaderMap,
@@ -135,7 +136,7 @@ impl Reply {
         self.json()
     }
 
-    /// The problem document of a reply that must be this error.
+    /// The problem document of a reply that must have this status and code.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         let problem = self.is(status);
@@ -143,7 +144,7 @@ impl Reply {
         problem
     }
 
-    /// A reply that must be 422 `invalid` and name this field.
+    /// The problem document of a reply that must be 422 `invalid` and name this field.
     #[track_caller]
     pub fn invalid(&self, field: &str) -> Value {
         let problem = self.problem(422, "invalid");
@@ -153,7 +154,7 @@ impl Reply {
         problem
     }
 
-    /// The code of an error; empty for anything else.
+    /// The code of an error; empty for success.
     pub fn code(&self) -> String {
         if self.status < 400 {
             return String::new();
@@ -168,7 +169,7 @@ impl Reply {
 
 impl std::fmt::Display for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} -> {}", self.asked, self.status)?;
+        write!(f, "{} -> {}", self.request, self.status)?;
         for (name, value) in &self.headers {
             write!(f, "\n  {name}: {}", String::from_utf8_lossy(value.as_bytes()))?;
         }

@@ -4,31 +4,32 @@ use serde_json::{Value, json};
 use super::{Call, Shop, User, unique};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
-    Nobody,
+/// Who may call an endpoint.
+pub enum Access {
+    Public,
     User,
-    /// An admin, or somebody with one of these permissions.
+    /// Admins, and users with one of these permissions.
     Staff(&'static [&'static str]),
 }
 
-const PRICING: Needs = Needs::Staff(&["pricing:write"]);
-const CATALOG: Needs = Needs::Staff(&["catalog:write"]);
-const ORDERS: Needs = Needs::Staff(&["orders:ship", "orders:refund"]);
-const SHIP: Needs = Needs::Staff(&["orders:ship"]);
-const REFUND: Needs = Needs::Staff(&["orders:refund"]);
-const SECKILL: Needs = Needs::Staff(&["seckill:write"]);
-const USERS: Needs = Needs::Staff(&["users:write"]);
+const PRICING: Access = Access::Staff(&["pricing:write"]);
+const CATALOG: Access = Access::Staff(&["catalog:write"]);
+const ORDERS: Access = Access::Staff(&["orders:ship", "orders:refund"]);
+const SHIP: Access = Access::Staff(&["orders:ship"]);
+const REFUND: Access = Access::Staff(&["orders:refund"]);
+const SECKILL: Access = Access::Staff(&["seckill:write"]);
+const USERS: Access = Access::Staff(&["users:write"]);
 
-/// One endpoint with all that a call to it needs, for the rules that hold for every endpoint.
+/// An endpoint with a valid path and body: for the rules that hold for every endpoint.
 pub struct Endpoint {
     pub method: Method,
     pub path: String,
-    pub needs: Needs,
-    /// A body that it takes, if it takes one.
+    pub access: Access,
+    /// A valid body, if the endpoint takes one.
     pub body: Option<Value>,
 }
 
-/// All of them, with people and things that they can be called on.
+/// All endpoints, with users and objects to call them with.
 pub struct Endpoints {
     pub shop: Shop,
     pub user: User,
@@ -41,23 +42,23 @@ impl Endpoints {
         let (user, admin) = (shop.user().await, shop.admin().await);
         let category = shop.category(None).await;
         let product = shop.product(json!({})).await;
-        user.add(product, 1).await;
-        let order = user.order(&[(product, 1)]).await;
-        let activity = shop.sale(product, json!({ "stock": 5 })).await;
-        let drawn = user.post("/api/seckill").json(json!({ "activity_id": activity })).await.is(202);
+        user.add_to_cart(product, 1).await;
+        let order = user.new_order(&[(product, 1)]).await;
+        let activity = shop.flash_sale(product, json!({ "stock": 5 })).await;
+        let accepted = user.post("/api/seckill").json(json!({ "activity_id": activity })).await.is(202);
         let address =
             json!({ "receiver": "王小明", "phone": "+86 10 1234", "region": "北京", "detail": "长安街 1 号" });
         let address_id = user.post("/api/user/address").json(address.clone()).await.is(201)["address_id"].clone();
-        let someone = shop.user().await;
-        let ticket = drawn["ticket"].as_str().expect("a ticket");
+        let other = shop.user().await;
+        let ticket = accepted["ticket"].as_str().expect("a ticket");
         let rule = json!({ "effect": { "kind": "percent_off", "percent": 1 }, "product_ids": [product] });
         let promotion = shop.promotion(json!({ "rule": rule })).await;
         let code = shop.coupon(json!({ "rule": rule })).await;
         let coupons = admin.get("/api/admin/coupon").await.is(200);
         let coupon =
             coupons["items"].as_array().and_then(|all| all.iter().find(|coupon| coupon["code"] == code.as_str()));
-        let coupon = coupon.expect("a new coupon comes first")["coupon_id"].clone();
-        let endpoint = |method: Method, path: &str, needs, body: Value| Endpoint {
+        let coupon = coupon.expect("the new coupon is on the first page")["coupon_id"].clone();
+        let endpoint = |method: Method, path: &str, access, body: Value| Endpoint {
             method,
             path: path
                 .replace("{product_id}", &product.to_string())
@@ -65,12 +66,12 @@ impl Endpoints {
                 .replace("{order_no}", &order)
                 .replace("{activity_id}", &activity.to_string())
                 .replace("{address_id}", &address_id.to_string())
-                .replace("{user_id}", &someone.user_id.to_string())
+                .replace("{user_id}", &other.user_id.to_string())
                 .replace("{ticket}", ticket)
                 .replace("{promotion_id}", &promotion.to_string())
                 .replace("{coupon_id}", &coupon.to_string())
                 .replace("{code}", &code),
-            needs,
+            access,
             body: body.is_object().then_some(body),
         };
         let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
@@ -79,19 +80,19 @@ impl Endpoints {
         let name = json!({ "name": "A name" });
         let item = json!({ "product_id": product, "quantity": 1 });
         let all = [
-            (&post, "/api/user/register", Needs::Nobody, login.clone()),
-            (&post, "/api/user/login", Needs::Nobody, login),
-            (&post, "/api/user/refresh", Needs::Nobody, json!({ "refresh_token": "none" })),
-            (&get, "/api/product", Needs::Nobody, Value::Null),
-            (&get, "/api/product/hot", Needs::Nobody, Value::Null),
-            (&get, "/api/product/{product_id}", Needs::Nobody, Value::Null),
-            (&get, "/api/product/{product_id}/related", Needs::Nobody, Value::Null),
-            (&get, "/api/category", Needs::Nobody, Value::Null),
-            (&get, "/health", Needs::Nobody, Value::Null),
-            (&get, "/ready", Needs::Nobody, Value::Null),
-            (&get, "/metrics", Needs::Nobody, Value::Null),
-            (&get, "/api/openapi.json", Needs::Nobody, Value::Null),
-            (&get, "/api/docs", Needs::Nobody, Value::Null),
+            (&post, "/api/user/register", Access::Public, login.clone()),
+            (&post, "/api/user/login", Access::Public, login),
+            (&post, "/api/user/refresh", Access::Public, json!({ "refresh_token": "none" })),
+            (&get, "/api/product", Access::Public, Value::Null),
+            (&get, "/api/product/hot", Access::Public, Value::Null),
+            (&get, "/api/product/{product_id}", Access::Public, Value::Null),
+            (&get, "/api/product/{product_id}/related", Access::Public, Value::Null),
+            (&get, "/api/category", Access::Public, Value::Null),
+            (&get, "/health", Access::Public, Value::Null),
+            (&get, "/ready", Access::Public, Value::Null),
+            (&get, "/metrics", Access::Public, Value::Null),
+            (&get, "/api/openapi.json", Access::Public, Value::Null),
+            (&get, "/api/docs", Access::Public, Value::Null),
             (
                 &post,
                 "/api/product",
@@ -104,54 +105,54 @@ impl Endpoints {
             (&post, "/api/category", CATALOG, name.clone()),
             (&put, "/api/category/{category_id}", CATALOG, name),
             (&get, "/api/order/all", ORDERS, Value::Null),
-            (&get, "/api/cart", Needs::User, Value::Null),
-            (&post, "/api/cart", Needs::User, item.clone()),
-            (&put, "/api/cart", Needs::User, item.clone()),
-            (&post, "/api/checkout/quote", Needs::User, json!({})),
-            (&post, "/api/checkout", Needs::User, json!({ "note": "none" })),
-            (&post, "/api/order", Needs::User, json!({ "items": [item] })),
-            (&get, "/api/order", Needs::User, Value::Null),
-            (&get, "/api/order/{order_no}", Needs::User, Value::Null),
-            (&post, "/api/order/{order_no}/pay", Needs::User, json!({ "provider": "mock-fail" })),
-            (&post, "/api/order/{order_no}/cancel", Needs::User, json!({ "reason": "none" })),
-            (&get, "/api/order/{order_no}/log", Needs::User, Value::Null),
-            (&post, "/api/order/{order_no}/confirm", Needs::User, Value::Null),
-            (&post, "/api/order/{order_no}/refund", Needs::User, json!({ "reason": "none" })),
+            (&get, "/api/cart", Access::User, Value::Null),
+            (&post, "/api/cart", Access::User, item.clone()),
+            (&put, "/api/cart", Access::User, item.clone()),
+            (&post, "/api/checkout/quote", Access::User, json!({})),
+            (&post, "/api/checkout", Access::User, json!({ "note": "none" })),
+            (&post, "/api/order", Access::User, json!({ "items": [item] })),
+            (&get, "/api/order", Access::User, Value::Null),
+            (&get, "/api/order/{order_no}", Access::User, Value::Null),
+            (&post, "/api/order/{order_no}/pay", Access::User, json!({ "provider": "mock-fail" })),
+            (&post, "/api/order/{order_no}/cancel", Access::User, json!({ "reason": "none" })),
+            (&get, "/api/order/{order_no}/log", Access::User, Value::Null),
+            (&post, "/api/order/{order_no}/confirm", Access::User, Value::Null),
+            (&post, "/api/order/{order_no}/refund", Access::User, json!({ "reason": "none" })),
             (&post, "/api/order/{order_no}/refund/approve", REFUND, Value::Null),
             (&post, "/api/order/{order_no}/refund/reject", REFUND, json!({ "reason": "none" })),
             (&post, "/api/order/{order_no}/ship", SHIP, json!({ "carrier": "a carrier", "tracking_no": "a number" })),
-            (&get, "/api/user/message", Needs::User, Value::Null),
-            (&get, "/api/user/profile", Needs::User, Value::Null),
-            (&put, "/api/user/profile", Needs::User, json!({ "nickname": "A nickname" })),
+            (&get, "/api/user/message", Access::User, Value::Null),
+            (&get, "/api/user/profile", Access::User, Value::Null),
+            (&put, "/api/user/profile", Access::User, json!({ "nickname": "A nickname" })),
             (
                 &put,
                 "/api/user/password",
-                Needs::User,
+                Access::User,
                 json!({ "old_password": "not the old one", "new_password": "long enough" }),
             ),
-            (&post, "/api/user/password/forgot", Needs::Nobody, json!({ "username": "nobody-at-all" })),
+            (&post, "/api/user/password/forgot", Access::Public, json!({ "username": "nobody-at-all" })),
             (
                 &post,
                 "/api/user/password/reset",
-                Needs::Nobody,
+                Access::Public,
                 json!({ "token": "none", "new_password": "long enough" }),
             ),
-            (&get, "/api/user/address", Needs::User, Value::Null),
-            (&post, "/api/user/address", Needs::User, address.clone()),
-            (&put, "/api/user/address/{address_id}", Needs::User, address),
-            (&delete, "/api/user/address/{address_id}", Needs::User, Value::Null),
-            (&get, "/api/user/session", Needs::User, Value::Null),
-            (&delete, "/api/user/session", Needs::User, Value::Null),
-            (&delete, "/api/user/session/1", Needs::User, Value::Null),
-            (&get, "/api/user/oidc/nobody", Needs::Nobody, Value::Null),
-            (&get, "/api/user/oidc/nobody/callback?state=none&code=none", Needs::Nobody, Value::Null),
+            (&get, "/api/user/address", Access::User, Value::Null),
+            (&post, "/api/user/address", Access::User, address.clone()),
+            (&put, "/api/user/address/{address_id}", Access::User, address),
+            (&delete, "/api/user/address/{address_id}", Access::User, Value::Null),
+            (&get, "/api/user/session", Access::User, Value::Null),
+            (&delete, "/api/user/session", Access::User, Value::Null),
+            (&delete, "/api/user/session/1", Access::User, Value::Null),
+            (&get, "/api/user/oidc/nobody", Access::Public, Value::Null),
+            (&get, "/api/user/oidc/nobody/callback?state=none&code=none", Access::Public, Value::Null),
             (&get, "/api/admin/user", USERS, Value::Null),
             (&put, "/api/admin/user/{user_id}/role", USERS, json!({ "role": "user" })),
             (&get, "/api/admin/audit", USERS, Value::Null),
-            (&get, "/api/seckill", Needs::Nobody, Value::Null),
-            (&get, "/api/seckill/{activity_id}", Needs::Nobody, Value::Null),
-            (&post, "/api/seckill", Needs::User, json!({ "activity_id": activity })),
-            (&get, "/api/seckill/ticket/{ticket}", Needs::User, Value::Null),
+            (&get, "/api/seckill", Access::Public, Value::Null),
+            (&get, "/api/seckill/{activity_id}", Access::Public, Value::Null),
+            (&post, "/api/seckill", Access::User, json!({ "activity_id": activity })),
+            (&get, "/api/seckill/ticket/{ticket}", Access::User, Value::Null),
             (
                 &post,
                 "/api/seckill/init",
@@ -159,8 +160,8 @@ impl Endpoints {
                 json!({ "product_id": product, "stock": 1, "price_cents": 1, "starts_at": "2026-01-01T00:00:00.000Z",
                         "ends_at": "2099-01-01T00:00:00.000Z" }),
             ),
-            (&get, "/api/user/coupon", Needs::User, Value::Null),
-            (&post, "/api/user/coupon/{code}/claim", Needs::User, Value::Null),
+            (&get, "/api/user/coupon", Access::User, Value::Null),
+            (&post, "/api/user/coupon/{code}/claim", Access::User, Value::Null),
             (&get, "/api/admin/promotion", PRICING, Value::Null),
             (&post, "/api/admin/promotion", PRICING, json!({ "name": "Less", "rule": rule })),
             (&get, "/api/admin/promotion/{promotion_id}", PRICING, Value::Null),
@@ -171,31 +172,31 @@ impl Endpoints {
             (&put, "/api/admin/coupon/{coupon_id}", PRICING, json!({ "name": "Less", "code": unique(), "rule": rule })),
             (&delete, "/api/admin/promotion/{promotion_id}", PRICING, Value::Null),
             (&delete, "/api/admin/coupon/{coupon_id}", PRICING, Value::Null),
-            (&delete, "/api/cart?product_id={product_id}", Needs::User, Value::Null),
-            (&delete, "/api/cart/clear", Needs::User, Value::Null),
+            (&delete, "/api/cart?product_id={product_id}", Access::User, Value::Null),
+            (&delete, "/api/cart/clear", Access::User, Value::Null),
             (&delete, "/api/category/{category_id}", CATALOG, Value::Null),
             (&delete, "/api/product/{product_id}", CATALOG, Value::Null),
-            (&post, "/api/user/logout", Needs::User, Value::Null),
+            (&post, "/api/user/logout", Access::User, Value::Null),
         ];
-        let all = all.map(|(method, path, needs, body)| endpoint(method.clone(), path, needs, body));
+        let all = all.map(|(method, path, access, body)| endpoint(method.clone(), path, access, body));
         Self { shop: shop.clone(), user, admin, all: all.into() }
     }
 
-    pub fn taking_a_body(&self) -> impl Iterator<Item = &Endpoint> {
+    pub fn with_body(&self) -> impl Iterator<Item = &Endpoint> {
         self.all.iter().filter(|endpoint| endpoint.body.is_some())
     }
 
-    pub fn needing_someone(&self) -> impl Iterator<Item = &Endpoint> {
-        self.all.iter().filter(|endpoint| endpoint.needs != Needs::Nobody)
+    pub fn protected(&self) -> impl Iterator<Item = &Endpoint> {
+        self.all.iter().filter(|endpoint| endpoint.access != Access::Public)
     }
 
-    /// A call by someone who may, still without a body.
+    /// A call by a user with the permission, without a body.
     pub fn call(&self, endpoint: &Endpoint) -> Call {
         let call = self.shop.call(endpoint.method.clone(), &endpoint.path);
-        match endpoint.needs {
-            Needs::Nobody => call,
-            Needs::User => call.bearer(&self.user.access),
-            Needs::Staff(_) => call.bearer(&self.admin.access),
+        match endpoint.access {
+            Access::Public => call,
+            Access::User => call.bearer(&self.user.access),
+            Access::Staff(_) => call.bearer(&self.admin.access),
         }
     }
 }

@@ -1,33 +1,35 @@
-//! What the tests stand on: a shop, the people in it, calls and replies, shops of one's own, and tools to break things.
+//! The test harness: shops, users, requests and replies, servers for single tests, and tools to break connections.
 
 mod call;
-mod crowd;
+mod dedicated_shop;
 mod endpoints;
-mod own;
-mod people;
+mod inserted_users;
 mod proxy;
 pub mod rules;
 mod servers;
 mod service;
 mod shop;
 pub mod token;
+mod transcript;
+mod users;
 pub mod wire;
 
 pub use call::{Call, Reply};
-pub use endpoints::{Endpoints, Needs};
-pub use own::{OwnShop, Settings};
-pub use people::User;
+pub use dedicated_shop::{DedicatedShop, ShopBuilder};
+pub use endpoints::{Access, Endpoints};
 pub use proxy::Proxy;
 pub use servers::Servers;
-pub use service::Service;
+pub use service::{FakeService, ReceivedRequest};
 pub use shop::{Shop, Stock};
+pub use transcript::Transcript;
+pub use users::User;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Twelve letters and digits that no other test has.
+/// Twelve hexadecimal digits, different at each call.
 pub fn unique() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut hasher = RandomState::new().build_hasher();
@@ -40,19 +42,19 @@ pub fn environment(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `cargo mall test`"))
 }
 
-/// Looks again and again until there is something to see; panics when `within` is over.
-pub async fn eventually<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+/// Calls `check` until it returns a value; panics after `within`.
+pub async fn eventually<T>(what: &str, within: Duration, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
-        if let Some(seen) = look().await {
-            return seen;
+        if let Some(value) = check().await {
+            return value;
         }
         assert!(start.elapsed() < within, "{what}: not within {within:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Text as it may stand in a path segment or a query.
+/// Text percent-encoded for a path segment or a query.
 pub fn encode(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
@@ -65,7 +67,7 @@ pub fn encode(text: &str) -> String {
     encoded
 }
 
-/// Strings that break what was put together carelessly.
+/// Strings that break careless string handling: SQL, scripts, control characters, odd Unicode.
 pub fn hostile() -> Vec<String> {
     [
         "'",

@@ -1,10 +1,10 @@
-//! What every reply owes, whatever was asked.
+//! What holds for every reply.
 
 use serde_json::Value;
 
 use super::Reply;
 
-/// The stable names of the contract.
+/// The error codes of the contract.
 pub const CODES: &[&str] = &[
     "body_too_large",
     "category_in_use",
@@ -35,7 +35,7 @@ pub const CODES: &[&str] = &[
     "username_taken",
 ];
 
-/// What a careless error would carry out: statements, drivers, addresses, source files.
+/// Internals that an error must not show: statements, drivers, addresses, source files.
 const LEAKS: &[&str] = &[
     ".rs:",
     "127.0.0.1",
@@ -54,7 +54,7 @@ const LEAKS: &[&str] = &[
 pub fn check(reply: &Reply) {
     request_id(reply);
     length(reply);
-    assert!(reply.status < 500 || reply.status == 503, "never right: {reply}");
+    assert!(reply.status < 500 || reply.status == 503, "no 5xx but 503: {reply}");
     if reply.status >= 400 {
         if !reply.head {
             problem(reply);
@@ -65,8 +65,8 @@ pub fn check(reply: &Reply) {
         if content_type.starts_with("application/json") {
             values(&reply.json(), reply);
         } else {
-            let known = content_type.starts_with("text/html") || reply.asked.ends_with("/metrics");
-            assert!(known, "neither JSON nor a page: {reply}");
+            let known = content_type.starts_with("text/html") || reply.request.ends_with("/metrics");
+            assert!(known, "neither JSON nor HTML: {reply}");
         }
     }
 }
@@ -82,7 +82,7 @@ fn length(reply: &Reply) {
     assert!(reply.header("transfer-encoding").is_none(), "chunked, which stalls on a keep-alive connection: {reply}");
     let without_body = reply.head || matches!(reply.status, 204 | 304);
     if without_body {
-        assert!(reply.body.is_empty(), "a body where none may be: {reply}");
+        assert!(reply.body.is_empty(), "a body where none is allowed: {reply}");
     } else {
         let length = reply.header("content-length").map(str::to_owned);
         assert_eq!(length, Some(reply.body.len().to_string()), "content-length: {reply}");
@@ -98,13 +98,13 @@ fn problem(reply: &Reply) {
     }
     assert_eq!(problem["status"], reply.status, "status of the problem: {reply}");
     let code = problem["code"].as_str().unwrap_or_default();
-    assert!(CODES.contains(&code), "a code that the contract doesn't know: {reply}");
+    assert!(CODES.contains(&code), "a code that is not in the contract: {reply}");
     if !reply.replayed() {
         assert_eq!(problem["request_id"].as_str(), reply.header("x-request-id"), "{reply}");
     }
     if code == "invalid" {
         let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        assert!(!errors.is_empty(), "`invalid` says what is: {reply}");
+        assert!(!errors.is_empty(), "`invalid` without errors: {reply}");
         for error in errors {
             assert!(error["field"].is_string() && error["message"].is_string(), "{reply}");
         }
@@ -130,13 +130,13 @@ fn headers_of_errors(reply: &Reply) {
     }
 }
 
-/// Money is whole, times are RFC 3339 with milliseconds, ids fit a double.
+/// Money is an integer, times are RFC 3339 with milliseconds, ids are exact as a double.
 fn values(value: &Value, reply: &Reply) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| values(item, reply)),
         Value::Object(fields) => {
             for (name, value) in fields {
-                // Schemas and examples of the API's description are not values.
+                // The OpenAPI document has schemas and examples, not values.
                 if name == "openapi" || name == "paths" || name == "components" {
                     continue;
                 }

@@ -8,10 +8,10 @@ use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
 use super::{environment, eventually, unique};
 
-/// A database and a Redis for one test: for shops whose workers have other settings, and to be broken. Gone when
+/// A database and a Redis for one test: for shops whose workers have other settings, and to be broken. Removed when
 /// dropped.
 pub struct Servers {
-    /// On the run's MySQL, by another name.
+    /// The URL of the test's database, on the MySQL of the run.
     mysql: String,
     database: String,
     folder: PathBuf,
@@ -28,7 +28,7 @@ impl Servers {
         let database = format!("{name}_{}", unique());
         let mut connection = MySqlConnection::connect(&given).await.expect("MySQL");
         let create = format!("CREATE DATABASE `{database}` CHARACTER SET utf8mb4");
-        sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await.expect("a database of one's own");
+        sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await.expect("a new database");
         let folder = std::env::temp_dir().join(format!("mall-redis-{}", unique()));
         std::fs::create_dir(&folder).expect("a folder");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
@@ -46,7 +46,7 @@ impl Servers {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Keeps its data in an append-only file, from which a new one starts.
+    /// Redis with an append-only file, which survives a restart.
     pub async fn start_redis(&mut self) {
         let start = |program: &str| {
             Command::new(program)
@@ -84,6 +84,18 @@ impl Servers {
         MySqlConnection::connect(&self.mysql).await.expect("MySQL")
     }
 
+    /// Moves the order's expiry to the past, and wakes the timer.
+    pub async fn expire_order(&self, order_no: &str) {
+        const ORDER: &str = "UPDATE orders SET expires_at = created_at WHERE order_no = ?";
+        const TIMER: &str = "UPDATE jobs SET due_at = 0 WHERE queue = 'timer' AND state = 'queued' AND payload LIKE ?";
+        let mut mysql = self.mysql().await;
+        sqlx::query(ORDER).bind(order_no).execute(&mut mysql).await.expect("an order");
+        sqlx::query(TIMER).bind(format!("%{order_no}%")).execute(&mut mysql).await.expect("its timer");
+        let mut redis = self.redis().await;
+        let wake = redis::cmd("PUBLISH").arg("__keyevent@1__:expired").arg("due").query_async(&mut redis).await;
+        let _: i64 = wake.expect("the message is published");
+    }
+
     /// A single number.
     pub async fn number(&self, sql: &'static str) -> i64 {
         let mut connection = self.mysql().await;
@@ -96,25 +108,25 @@ impl Drop for Servers {
         self.kill_redis();
         let _ = std::fs::remove_dir_all(&self.folder);
         let (database, url) = (self.database.clone(), environment("MALL_MYSQL_URL"));
-        // A runtime of its own: the test's is at its end.
+        // A new runtime: that of the test has ended.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(remove(&url, &database)).map_err(std::io::Error::other)
+            runtime.block_on(drop_database(&url, &database)).map_err(std::io::Error::other)
         });
         if let Ok(Err(error)) = dropped.join() {
-            eprintln!("a database stays behind: {error}");
+            eprintln!("the database was not removed: {error}");
         }
     }
 }
 
-/// Removes a database. Who still has a connection to it, perhaps through a proxy whose test is over, loses it: a
-/// transaction of theirs would be waited for.
-async fn remove(url: &str, database: &str) -> sqlx::Result<()> {
+/// Drops a database. Other connections to it are killed first, perhaps left by the proxy of a finished test: DROP would
+/// wait for their transactions.
+async fn drop_database(url: &str, database: &str) -> sqlx::Result<()> {
     let mut connection = MySqlConnection::connect(url).await?;
     let others =
         sqlx::query_scalar::<_, i64>("SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = ?");
     for id in others.bind(database).fetch_all(&mut connection).await? {
-        // It may have gone by itself.
+        // The connection may be closed by now.
         let _ = sqlx::query(AssertSqlSafe(format!("KILL {id}"))).execute(&mut connection).await;
     }
     sqlx::query(AssertSqlSafe(format!("DROP DATABASE `{database}`"))).execute(&mut connection).await.map(drop)

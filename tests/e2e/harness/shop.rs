@@ -7,18 +7,18 @@ use tokio::sync::OnceCell;
 
 use super::{Call, User, environment, unique};
 
-/// A shop to talk to. One for each test: a client belongs to the test's own runtime.
+/// A client of a shop. Each test needs its own: the connections belong to its async runtime.
 #[derive(Clone)]
 pub struct Shop {
     base: Arc<str>,
     http: Client,
-    /// The admin of a shop of one's own; the running shop's is made once for all tests.
+    /// The admin of a dedicated shop; the one of the running shop is shared by all tests.
     own_admin: Option<Arc<OnceCell<User>>>,
-    /// The URL of its MySQL, if that is its own.
+    /// The URL of its MySQL, if that is not the one of the run.
     own_mysql: Option<Arc<str>>,
 }
 
-/// Where the units of a product are.
+/// How many units of a product are available, reserved and sold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stock {
     pub available: i64,
@@ -52,8 +52,8 @@ impl Shop {
         Self { base: base.trim_end_matches('/').into(), http, own_admin: None, own_mysql: None }
     }
 
-    /// The same shop, seen from another address of this machine.
-    pub fn seen_from(&self, address: [u8; 4]) -> Self {
+    /// The same shop, called from this address of the machine.
+    pub fn called_from(&self, address: [u8; 4]) -> Self {
         let http = client().local_address(std::net::IpAddr::from(address)).build();
         Self { http: http.expect("a client"), ..self.clone() }
     }
@@ -83,7 +83,7 @@ impl Shop {
         self.own_admin.as_deref()
     }
 
-    /// A product with these fields, on the shelf at 10.00 and with 100 in stock unless they say otherwise.
+    /// Creates a product with these fields; by default on the shelf, at 10.00, with 100 in stock.
     pub async fn product(&self, fields: Value) -> i64 {
         let mut product = json!({ "name": format!("Thing {}", unique()), "price_cents": 1000, "stock": 100 });
         for (name, value) in fields.as_object().expect("fields") {
@@ -94,8 +94,8 @@ impl Shop {
         product["product_id"].as_i64().expect("a product id")
     }
 
-    /// A sale of a product with these fields: from now on for an hour, at 5.00, unless they say otherwise.
-    pub async fn sale(&self, product_id: i64, fields: Value) -> i64 {
+    /// Creates a flash sale with these fields; by default from now on for an hour, at 5.00, with 10 units.
+    pub async fn flash_sale(&self, product_id: i64, fields: Value) -> i64 {
         let time = |from_now: u64| {
             let now = std::time::SystemTime::now() + Duration::from_secs(from_now);
             humantime::format_rfc3339_millis(now).to_string()
@@ -110,9 +110,9 @@ impl Shop {
         sale["activity_id"].as_i64().expect("an activity id")
     }
 
-    /// A promotion with these fields, of which `rule` is one: stackable, from now on for ever, unless they say otherwise.
+    /// Creates a promotion with these fields, which must include `rule`; by default stackable and without end.
     pub async fn promotion(&self, fields: Value) -> i64 {
-        let mut promotion = json!({ "name": format!("Less {}", unique()) });
+        let mut promotion = json!({ "name": format!("Discount {}", unique()) });
         for (name, value) in fields.as_object().expect("fields") {
             promotion[name] = value.clone();
         }
@@ -121,8 +121,8 @@ impl Shop {
         promotion["promotion_id"].as_i64().expect("a promotion id")
     }
 
-    /// The code of a coupon with these fields, of which `rule` is one: without a limit in all, one for each, from now on
-    /// for ever, unless they say otherwise.
+    /// Creates a coupon with these fields, which must include `rule`; by default one for each user, without a total limit
+    /// and without end. Returns its code.
     pub async fn coupon(&self, fields: Value) -> String {
         let mut coupon = json!({ "name": "A coupon", "code": format!("C-{}", unique()) });
         for (name, value) in fields.as_object().expect("fields") {
@@ -133,7 +133,7 @@ impl Shop {
     }
 
     pub async fn category(&self, parent: Option<i64>) -> i64 {
-        let mut category = json!({ "name": format!("Shelf {}", unique()) });
+        let mut category = json!({ "name": format!("Category {}", unique()) });
         if let Some(parent) = parent {
             category["parent_id"] = parent.into();
         }
@@ -149,6 +149,6 @@ impl Shop {
 }
 
 fn client() -> reqwest::ClientBuilder {
-    // A reply that takes longer than this is as good as none.
+    // A reply that takes longer than this is a failure.
     Client::builder().timeout(Duration::from_secs(30)).no_proxy().redirect(reqwest::redirect::Policy::none())
 }

@@ -1,4 +1,4 @@
-//! Tokens as a forger makes them.
+//! Reads access tokens, and makes forged ones.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, for what a client library would put right.
+//! Raw HTTP/1.1, for requests that a client library would not send.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -7,14 +7,14 @@ pub struct Raw {
     pub status: u16,
     /// Status line and headers, lower-cased.
     pub head: String,
-    /// What follows the headers until the connection closes.
+    /// Everything after the headers until the connection closes.
     pub body: Vec<u8>,
 }
 
-/// Sends these bytes, `connection: close` among them, and reads until the end.
+/// Sends these bytes, which must include `connection: close`, and reads until the end.
 pub async fn exchange(authority: &str, request: &[u8]) -> Raw {
     let mut stream = TcpStream::connect(authority).await.expect("the shop listens");
-    // The shop may answer, and close, before it has read everything.
+    // The shop may answer and close before it has read everything.
     let _ = stream.write_all(request).await;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];

@@ -1,4 +1,4 @@
-//! Logins that come too fast, or fail too often.
+//! Rate limits of logins, and the lock after failed ones.
 
 use std::future::IntoFuture;
 use std::time::Instant;
@@ -6,16 +6,16 @@ use std::time::Instant;
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Call, OwnShop, Shop, unique};
+use crate::harness::{Call, DedicatedShop, Shop, unique};
 
 fn login(shop: &Shop, username: &str, password: &str) -> Call {
     shop.post("/api/user/login").json(json!({ "username": username, "password": password }))
 }
 
 #[tokio::test]
-async fn ten_failures_lock_a_name_even_for_who_knows_the_password() {
+async fn ten_failures_lock_a_name_even_for_the_right_password() {
     let shop = Shop::running();
-    let (username, password) = shop.registered().await;
+    let (username, password) = shop.register().await;
     for _ in 0..10 {
         login(&shop, &username, "not my password").await.problem(401, "invalid_credentials");
     }
@@ -24,24 +24,24 @@ async fn ten_failures_lock_a_name_even_for_who_knows_the_password() {
 }
 
 #[tokio::test]
-async fn a_lock_tells_for_how_long() {
+async fn a_locked_login_has_retry_after() {
     let shop = Shop::running();
-    let (username, password) = shop.registered().await;
+    let (username, password) = shop.register().await;
     join_all((0..10).map(|_| login(&shop, &username, "not my password").into_future())).await;
     let reply = login(&shop, &username, &password).await;
     reply.problem(429, "rate_limited");
     let wait = reply.header("retry-after").and_then(|value| value.parse::<u64>().ok());
-    assert!(wait.is_some_and(|wait| (600..=900).contains(&wait)), "15 minutes: {reply}");
+    assert!(wait.is_some_and(|wait| (600..=900).contains(&wait)), "about 15 minutes: {reply}");
 }
 
 #[tokio::test]
-async fn many_guesses_at_once_are_no_way_round_the_lock() {
+async fn concurrent_guesses_do_not_bypass_the_lock() {
     let shop = Shop::running();
-    let (username, _) = shop.registered().await;
+    let (username, _) = shop.register().await;
     let guesses = (0..16).map(|_| login(&shop, &username, "not my password").into_future());
     let replies = join_all(guesses).await;
     let tried = replies.iter().filter(|reply| reply.status == 401).count();
-    assert!(tried <= 10, "{tried} guesses were tried");
+    assert!(tried <= 10, "{tried} guesses were checked");
 }
 
 #[tokio::test]
@@ -55,10 +55,10 @@ async fn an_unknown_name_is_locked_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_lock_is_one_name_s_alone() {
+async fn a_lock_affects_one_name_only() {
     let shop = Shop::running();
-    let (locked, _) = shop.registered().await;
-    let (username, password) = shop.registered().await;
+    let (locked, _) = shop.register().await;
+    let (username, password) = shop.register().await;
     for _ in 0..10 {
         login(&shop, &locked, "not my password").await;
     }
@@ -67,8 +67,8 @@ async fn a_lock_is_one_name_s_alone() {
 
 #[tokio::test]
 async fn logins_of_one_address_are_limited_to_ten_a_second_after_twenty() {
-    let own = OwnShop::with().with_usual_limits().start().await;
-    let shop = own.seen_from([127, 77, 1, 1]);
+    let own = DedicatedShop::builder().with_default_limits().start().await;
+    let shop = own.called_from([127, 77, 1, 1]);
     let start = Instant::now();
     let replies =
         join_all((0..100).map(|_| login(&shop, &format!("u-{}", unique()), "no password").into_future())).await;
@@ -79,16 +79,16 @@ async fn logins_of_one_address_are_limited_to_ten_a_second_after_twenty() {
     }
     assert!(passed >= 20, "{passed} of a burst of 20 passed");
     let most = 20.0 + 10.0 * elapsed + 1.0;
-    assert!(passed as f64 <= most, "{passed} passed in {elapsed:.2} s, {most:.0} may");
-    // Another address is another matter.
-    let other = own.seen_from([127, 77, 1, 2]);
+    assert!(passed as f64 <= most, "{passed} passed in {elapsed:.2} s, at most {most:.0} may");
+    // Another address has its own limit.
+    let other = own.called_from([127, 77, 1, 2]);
     login(&other, &format!("u-{}", unique()), "no password").await.problem(401, "invalid_credentials");
 }
 
 #[tokio::test]
-async fn the_limit_of_logins_is_a_variable() {
-    let own = OwnShop::with().variable("login_rate", 1).variable("login_burst", 3).start().await;
-    let shop = own.seen_from([127, 77, 2, 1]);
+async fn the_login_limit_is_configurable() {
+    let own = DedicatedShop::builder().variable("login_rate", 1).variable("login_burst", 3).start().await;
+    let shop = own.called_from([127, 77, 2, 1]);
     let start = Instant::now();
     let mut passed = 0;
     for _ in 0..20 {
@@ -96,5 +96,5 @@ async fn the_limit_of_logins_is_a_variable() {
         passed += usize::from(reply.status == 401);
     }
     let most = 3.0 + start.elapsed().as_secs_f64() + 1.0;
-    assert!(passed >= 3 && passed as f64 <= most, "{passed} passed, {most:.0} may");
+    assert!(passed >= 3 && passed as f64 <= most, "{passed} passed, at most {most:.0} may");
 }

@@ -5,10 +5,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use super::{Servers, Service, Shop, environment, eventually, unique};
+use serde_json::Value;
 
-/// A shop for one test, on the databases of the run: with other settings, or to be broken. Gone when dropped.
-pub struct OwnShop {
+use super::{FakeService, Servers, Shop, environment, eventually, unique};
+
+/// A shop for one test: with other settings, or to be broken. Stopped when dropped.
+pub struct DedicatedShop {
     shop: Shop,
     process: Process,
 }
@@ -19,39 +21,55 @@ struct Process {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
-pub struct Settings {
+pub struct ShopBuilder {
     mysql: String,
     redis: String,
-    /// Where its people are, if not in the databases of the run.
-    people: Option<String>,
+    /// The database of its users, if not that of the run.
+    users_mysql: Option<String>,
     variables: Vec<(String, String)>,
     runtime: &'static str,
-    /// As many logins a second as a shop allows by default.
-    usual_limits: bool,
+    /// With the default rate limit of logins.
+    default_limits: bool,
     /// Another `spin.toml`.
     manifest: Option<String>,
 }
 
-impl OwnShop {
-    pub fn with() -> Settings {
+impl DedicatedShop {
+    /// On the databases of the run.
+    pub fn builder() -> ShopBuilder {
         let (mysql, redis) = (environment("MALL_MYSQL_URL"), environment("MALL_REDIS_URL"));
         let variables = Vec::new();
-        Settings { mysql, redis, people: None, variables, runtime: "embedded", usual_limits: false, manifest: None }
+        ShopBuilder {
+            mysql,
+            redis,
+            users_mysql: None,
+            variables,
+            runtime: "embedded",
+            default_limits: false,
+            manifest: None,
+        }
     }
 
-    /// On servers of its own.
-    pub fn on(servers: &Servers) -> Settings {
+    /// On these servers.
+    pub fn on(servers: &Servers) -> ShopBuilder {
         let (mysql, redis) = (servers.mysql_url().to_owned(), servers.redis_url());
-        Settings { people: Some(mysql.clone()), ..OwnShop::with().mysql(&mysql).redis(&redis) }
+        ShopBuilder { users_mysql: Some(mysql.clone()), ..DedicatedShop::builder().mysql(&mysql).redis(&redis) }
     }
 
     /// Ends it as a power cut does.
     pub fn kill(&mut self) {
         self.process.kill();
     }
+
+    /// What its functions have logged so far: the lines that are JSON objects.
+    pub fn log(&self) -> Vec<Value> {
+        let lines = self.process.lines.lock().expect("a lock");
+        let objects = lines.iter().filter_map(|line| serde_json::from_str::<Value>(&line[line.find('{')?..]).ok());
+        objects.filter(Value::is_object).collect()
+    }
 }
 
-impl Deref for OwnShop {
+impl Deref for DedicatedShop {
     type Target = Shop;
 
     fn deref(&self) -> &Shop {
@@ -72,12 +90,12 @@ impl Drop for Process {
         let _ = std::fs::remove_dir_all(&self.folder);
         if std::thread::panicking() {
             let lines = self.lines.lock().map(|lines| lines.join("\n")).unwrap_or_default();
-            eprintln!("the test's own shop said:\n{lines}");
+            eprintln!("output of the dedicated shop:\n{lines}");
         }
     }
 }
 
-impl Settings {
+impl ShopBuilder {
     /// A variable of `spin.toml`.
     pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
         let name = format!("SPIN_VARIABLE_{}", name.to_uppercase());
@@ -85,15 +103,15 @@ impl Settings {
         self
     }
 
-    /// With an account at this e-mail service.
-    pub fn mailing(self, mail: &Service) -> Self {
+    /// With this e-mail service.
+    pub fn with_mail(self, mail: &FakeService) -> Self {
         let shop = self.variable("mail_url", &mail.url).variable("mail_key", "key-of-the-shop");
         shop.variable("mail_from", "shop@shop.example")
     }
 
-    /// With the limits of logins that a shop has by default.
-    pub fn with_usual_limits(mut self) -> Self {
-        self.usual_limits = true;
+    /// With the default rate limit of logins.
+    pub fn with_default_limits(mut self) -> Self {
+        self.default_limits = true;
         self
     }
 
@@ -103,12 +121,12 @@ impl Settings {
         self
     }
 
-    /// With this in the checkout's `spin.toml` replaced.
-    pub fn replacing(mut self, from: &str, to: &str) -> Self {
+    /// With a changed `spin.toml`.
+    pub fn replace_in_manifest(mut self, from: &str, to: &str) -> Self {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
         let text = std::fs::read_to_string(format!("{root}/spin.toml")).expect("spin.toml");
         assert!(text.contains(from), "spin.toml has no {from}");
-        // The copy lies elsewhere.
+        // Paths are relative to the original.
         let text = text.replace(from, to).replace("\"target/", &format!("\"{root}/target/"));
         self.manifest = Some(text);
         self
@@ -124,23 +142,23 @@ impl Settings {
         self
     }
 
-    pub async fn start(mut self) -> OwnShop {
+    pub async fn start(mut self) -> DedicatedShop {
         let folder = std::env::temp_dir().join(format!("mall-{}", unique()));
         if let Some(text) = self.manifest.take() {
             let file = folder.join("spin.toml");
-            std::fs::create_dir(&folder).and_then(|()| std::fs::write(&file, text)).expect("a spin.toml of its own");
+            std::fs::create_dir(&folder).and_then(|()| std::fs::write(&file, text)).expect("a changed spin.toml");
             self.variables.push(("MALL_MANIFEST".to_owned(), file.display().to_string()));
         }
-        // All tests sign in from one address, at all their shops.
+        // All tests sign in from one address.
         let limits = [("SPIN_VARIABLE_LOGIN_RATE", "10000"), ("SPIN_VARIABLE_LOGIN_BURST", "10000")];
-        let limits = limits.into_iter().filter(|_| !self.usual_limits);
+        let limits = limits.into_iter().filter(|_| !self.default_limits);
         let mut child = Command::new(environment("MALL_BIN"))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .args(["up", "--listen", "127.0.0.1:0", "--no-demo", "--runtime", self.runtime])
             .args(["--mysql", &self.mysql, "--redis", &self.redis])
-            // What it keeps for itself, its secret among it.
+            // Its state, with its own secret.
             .env("MALL_DIR", &folder)
-            // On the databases of the run its workers do what the running shop's do.
+            // On shared databases its workers must do the same as those of the running shop.
             .env("SPIN_VARIABLE_AUTO_SHIP", "false")
             .env_remove("SPIN_VARIABLE_LOGIN_RATE")
             .env_remove("SPIN_VARIABLE_LOGIN_BURST")
@@ -152,42 +170,46 @@ impl Settings {
             .spawn()
             .expect("MALL_BIN runs");
         let lines = Arc::default();
-        let (found, address) = mpsc::channel();
-        listen(child.stdout.take(), &lines, found.clone());
-        listen(child.stderr.take(), &lines, found);
-        // From here on it ends with the test, even if it never serves.
+        let (sender, address) = mpsc::channel();
+        read_output(child.stdout.take(), &lines, sender.clone());
+        read_output(child.stderr.take(), &lines, sender);
+        // From here on the process ends with the test, even if it never serves.
         let mut process = Process { child, folder, lines };
-        // It may have to wait for a build that goes on beside the tests.
-        let base = eventually("a shop of one's own says where it is", Duration::from_secs(120), async || {
+        // It may have to wait for a build that runs beside the tests.
+        let base = eventually("the dedicated shop prints its address", Duration::from_secs(120), async || {
             if let Ok(Some(status)) = process.child.try_wait() {
-                // What it said last is still on its way through the pipes.
+                // Its last lines are still in the pipes.
                 std::thread::sleep(Duration::from_millis(100));
                 panic!("the shop ended instead of serving: {status}");
             }
             address.try_recv().ok()
         })
         .await;
-        let own = OwnShop { shop: Shop::own(&base, self.people.as_deref()), process };
-        eventually("a shop of one's own answers", Duration::from_secs(30), async || {
-            let health = own.get("/health").lenient().attempt().await;
+        let shop = DedicatedShop { shop: Shop::own(&base, self.users_mysql.as_deref()), process };
+        eventually("the dedicated shop answers", Duration::from_secs(30), async || {
+            let health = shop.get("/health").unchecked().try_send().await;
             health.is_ok_and(|reply| reply.status == 200).then_some(())
         })
         .await;
-        own
+        shop
     }
 }
 
-/// Reads on for as long as the shop writes, so that it never waits for a reader.
-fn listen(output: Option<impl Read + Send + 'static>, lines: &Arc<Mutex<Vec<String>>>, found: mpsc::Sender<String>) {
+/// Reads all output, so that the shop never blocks on a full pipe; sends the address that it prints.
+fn read_output(
+    output: Option<impl Read + Send + 'static>,
+    lines: &Arc<Mutex<Vec<String>>>,
+    sender: mpsc::Sender<String>,
+) {
     let lines = Arc::clone(lines);
     let output = output.expect("a pipe");
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             if let Some(start) = line.find("http://127.0.0.1:") {
                 let (scheme, rest) = line[start..].split_at("http://".len());
-                let is_part = |c: &char| c.is_ascii_digit() || ".:".contains(*c);
-                let place: String = rest.chars().take_while(is_part).collect();
-                let _ = found.send(format!("{scheme}{}", place.trim_end_matches('.')));
+                let is_address = |c: &char| c.is_ascii_digit() || ".:".contains(*c);
+                let address: String = rest.chars().take_while(is_address).collect();
+                let _ = sender.send(format!("{scheme}{}", address.trim_end_matches('.')));
             }
             if let Ok(mut lines) = lines.lock() {
                 lines.push(line);

@@ -8,10 +8,10 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::{Call, Shop, environment, unique};
 
-/// Passwords cost time by design: more of them at once than the machine has cores would only hold up other tests.
-static AT_THE_DOOR: Semaphore = Semaphore::const_new(4);
+/// Hashing passwords is slow by design: more of it at once than there are cores would only delay other tests.
+static PASSWORD_HASHING: Semaphore = Semaphore::const_new(4);
 
-/// Someone who is signed in.
+/// A signed-in user.
 #[derive(Clone)]
 pub struct User {
     pub shop: Shop,
@@ -43,7 +43,7 @@ impl User {
         self.call(Method::DELETE, path)
     }
 
-    pub async fn add(&self, product_id: i64, quantity: i64) -> Value {
+    pub async fn add_to_cart(&self, product_id: i64, quantity: i64) -> Value {
         let item = json!({ "product_id": product_id, "quantity": quantity });
         self.post("/api/cart").json(item).await.is(200)
     }
@@ -52,58 +52,58 @@ impl User {
         self.get("/api/cart").await.is(200)
     }
 
-    /// Orders without the cart; `items` are pairs of product and quantity.
-    pub fn ordering(&self, items: &[(i64, i64)]) -> Call {
+    /// Places an order without the cart; `items` are pairs of product and quantity.
+    pub fn place_order(&self, items: &[(i64, i64)]) -> Call {
         let item = |(product_id, quantity): &(i64, i64)| json!({ "product_id": product_id, "quantity": quantity });
         let items: Vec<Value> = items.iter().map(item).collect();
         self.post("/api/order").json(json!({ "items": items }))
     }
 
-    /// The number of a new order.
-    pub async fn order(&self, items: &[(i64, i64)]) -> String {
-        let order = self.ordering(items).await.is(201);
+    /// Places an order and returns its number.
+    pub async fn new_order(&self, items: &[(i64, i64)]) -> String {
+        let order = self.place_order(items).await.is(201);
         order["order_no"].as_str().expect("an order number").to_owned()
     }
 
-    pub async fn see(&self, order_no: &str) -> Value {
+    pub async fn get_order(&self, order_no: &str) -> Value {
         self.get(&format!("/api/order/{order_no}")).await.is(200)
     }
 
-    pub fn paying(&self, order_no: &str) -> Call {
+    pub fn pay(&self, order_no: &str) -> Call {
         self.post(&format!("/api/order/{order_no}/pay")).json(json!({ "provider": "mock" }))
     }
 
-    pub fn cancelling(&self, order_no: &str) -> Call {
+    pub fn cancel(&self, order_no: &str) -> Call {
         self.post(&format!("/api/order/{order_no}/cancel")).json(json!({}))
     }
 
-    /// The same person at another shop on the same databases.
-    pub async fn at(&self, shop: &Shop) -> User {
+    /// The same user, signed in at this shop, which has the same database.
+    pub async fn sign_in_at(&self, shop: &Shop) -> User {
         shop.sign_in(&self.username, &self.password).await
     }
 }
 
 impl Shop {
-    /// Someone new, signed in.
+    /// A new user, signed in.
     pub async fn user(&self) -> User {
-        let (username, password) = self.registered().await;
+        let (username, password) = self.register().await;
         self.sign_in(&username, &password).await
     }
 
-    /// Someone new: name and password.
-    pub async fn registered(&self) -> (String, String) {
+    /// Registers a new user and returns name and password.
+    pub async fn register(&self) -> (String, String) {
         let username = format!("u-{}", unique());
         let password = format!("Pass-{}", unique());
         let form = json!({ "username": username, "password": password });
-        let _turn = AT_THE_DOOR.acquire().await;
+        let _permit = PASSWORD_HASHING.acquire().await;
         self.post("/api/user/register").json(form).await.is(201);
         (username, password)
     }
 
-    /// Waits where a shop with its usual limits makes one wait.
+    /// Tries again where the shop limits logins.
     pub async fn sign_in(&self, username: &str, password: &str) -> User {
         let form = json!({ "username": username, "password": password });
-        let turn = AT_THE_DOOR.acquire().await;
+        let permit = PASSWORD_HASHING.acquire().await;
         let session = loop {
             let reply = self.post("/api/user/login").json(form.clone()).await;
             if reply.status != 429 {
@@ -111,7 +111,7 @@ impl Shop {
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         };
-        drop(turn);
+        drop(permit);
         let text = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
         User {
             shop: self.clone(),
@@ -123,20 +123,20 @@ impl Shop {
         }
     }
 
-    /// An admin: made once in a run, by the command that makes them; signed in once for each shop.
+    /// The admin of the run, made by `cargo mall grant-admin`; a shop with its own database has its own.
     pub async fn admin(&self) -> User {
         static ADMIN: OnceCell<User> = OnceCell::const_new();
         let admin = ADMIN.get_or_init(|| async { Shop::running().new_admin(&environment("MALL_MYSQL_URL")).await });
         match (self.own_admin(), self.own_mysql()) {
             (Some(own), Some(mysql)) => own.get_or_init(|| self.new_admin(mysql)).await.clone(),
-            (Some(own), None) => own.get_or_init(async || admin.await.at(self).await).await.clone(),
+            (Some(own), None) => own.get_or_init(async || admin.await.sign_in_at(self).await).await.clone(),
             (None, _) => User { shop: self.clone(), ..admin.await.clone() },
         }
     }
 
-    /// Somebody new with these permissions.
+    /// A new user with these permissions.
     pub async fn staff(&self, permissions: &[&str]) -> User {
-        let (username, password) = self.registered().await;
+        let (username, password) = self.register().await;
         let user = self.sign_in(&username, &password).await;
         let role = json!({ "role": "user", "permissions": permissions });
         let path = format!("/api/admin/user/{}/role", user.user_id);
@@ -145,12 +145,12 @@ impl Shop {
     }
 
     async fn new_admin(&self, mysql: &str) -> User {
-        let (username, password) = self.registered().await;
+        let (username, password) = self.register().await;
         grant_admin(&username, mysql);
         self.sign_in(&username, &password).await
     }
 
-    /// Buyers of the running shop that the tests share: for what counts orders of a product, not of a person.
+    /// Users of the running shop that the tests share: for tests that look at a product, not at the user's orders.
     pub async fn buyers(&self, count: usize) -> Vec<User> {
         static BUYERS: OnceCell<Vec<User>> = OnceCell::const_new();
         let buyers = BUYERS

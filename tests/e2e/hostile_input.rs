@@ -1,11 +1,11 @@
-//! Text that was meant to do harm is text.
+//! Hostile input: SQL, scripts, control characters and the like are stored as text or refused.
 
 use serde_json::json;
 
-use crate::harness::{OwnShop, Shop, encode, hostile, unique};
+use crate::harness::{DedicatedShop, Shop, encode, hostile, unique};
 
 #[tokio::test]
-async fn a_product_keeps_hostile_text_as_it_is() {
+async fn products_store_hostile_text_unchanged() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     for text in hostile() {
@@ -14,11 +14,11 @@ async fn a_product_keeps_hostile_text_as_it_is() {
         if reply.status == 422 {
             continue;
         }
-        let made = reply.is(201);
-        let read = admin.get(&format!("/api/product/{}", made["product_id"])).await.is(200);
+        let created = reply.is(201);
+        let read = admin.get(&format!("/api/product/{}", created["product_id"])).await.is(200);
         assert_eq!((&read["name"], &read["description"]), (&json!(text), &json!(text)));
     }
-    // Printable text has no reason to be refused.
+    // Printable text must be accepted.
     for text in ["'", "\\", "%", "a' OR '1'='1", "🧨🛒", "无线蓝牙耳机", "\"; DROP TABLE products; --"] {
         let product = json!({ "name": text, "description": text, "price_cents": 1, "stock": 0 });
         admin.post("/api/product").json(product).await.is(201);
@@ -26,7 +26,7 @@ async fn a_product_keeps_hostile_text_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_category_keeps_hostile_text_as_it_is() {
+async fn categories_store_hostile_text_unchanged() {
     let admin = Shop::running().admin().await;
     for text in hostile() {
         let reply = admin.post("/api/category").json(json!({ "name": text })).await;
@@ -39,7 +39,7 @@ async fn a_category_keeps_hostile_text_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_order_keeps_hostile_text_as_it_is() {
+async fn orders_store_hostile_text_unchanged() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 1000 })).await;
@@ -52,14 +52,14 @@ async fn an_order_keeps_hostile_text_as_it_is() {
         let order = reply.is(201)["order_no"].as_str().expect("a number").to_owned();
         let reply = user.post(&format!("/api/order/{order}/cancel")).json(json!({ "reason": text })).await;
         if reply.status == 200 {
-            assert_eq!(user.see(&order).await["cancel_reason"], text.as_str());
+            assert_eq!(user.get_order(&order).await["cancel_reason"], text.as_str());
         }
-        assert_eq!(user.see(&order).await["note"], text.as_str());
+        assert_eq!(user.get_order(&order).await["note"], text.as_str());
     }
 }
 
 #[tokio::test]
-async fn a_null_character_is_kept_or_refused() {
+async fn a_null_character_is_stored_or_refused() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let text = "before\u{0}after";
@@ -78,7 +78,7 @@ async fn a_null_character_is_kept_or_refused() {
 }
 
 #[tokio::test]
-async fn hostile_names_and_passwords_let_nobody_in() {
+async fn hostile_names_and_passwords_do_not_sign_in() {
     let shop = Shop::running();
     for text in hostile() {
         let secret = format!("{text}{}", unique());
@@ -99,7 +99,7 @@ async fn hostile_names_and_passwords_let_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_hostile_password_is_a_password() {
+async fn hostile_text_is_a_valid_password() {
     let shop = Shop::running();
     for text in
         ["'; DROP TABLE users; --", "\u{202e}drowssap\u{202c}", "tab\tnew\nline", "        ", "🔑🔑🔑🔑🔑🔑🔑🔑"]
@@ -111,7 +111,7 @@ async fn a_hostile_password_is_a_password() {
 }
 
 #[tokio::test]
-async fn hostile_queries_find_nothing_and_break_nothing() {
+async fn hostile_queries_find_nothing_and_do_no_harm() {
     let shop = Shop::running();
     let user = shop.user().await;
     let category = shop.category(None).await;
@@ -138,7 +138,7 @@ async fn hostile_queries_find_nothing_and_break_nothing() {
 }
 
 #[tokio::test]
-async fn a_query_that_is_no_query_breaks_nothing() {
+async fn malformed_queries_do_no_harm() {
     let shop = Shop::running();
     for query in
         ["?", "?&&&", "?=", "?q", "?q=%", "?q=%zz", "?q=%ff%fe", "?limit=1&limit=2", "?q=a&q=b", "?%00=%00", "?q=+"]
@@ -157,13 +157,13 @@ async fn hostile_paths_are_not_found() {
             let reply = user.get(&path).await;
             assert!(matches!(reply.status, 404 | 422), "{reply}");
         }
-        let reply = user.paying(&text).await;
+        let reply = user.pay(&text).await;
         assert!(matches!(reply.status, 404 | 405), "{reply}");
     }
 }
 
 #[tokio::test]
-async fn hostile_headers_break_nothing() {
+async fn hostile_headers_do_no_harm() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
@@ -183,15 +183,15 @@ async fn hostile_headers_break_nothing() {
         }
         let reply = shop.get("/api/cart").header("authorization", value).await;
         reply.problem(401, "unauthenticated");
-        let reply = user.ordering(&[(product, 1)]).header("idempotency-key", value).await;
+        let reply = user.place_order(&[(product, 1)]).header("idempotency-key", value).await;
         assert!(matches!(reply.status, 201 | 422), "{reply}");
     }
 }
 
-/// On the embedded runtime: Spin itself answers bytes that are no UTF-8 with an empty 500, before any function runs.
+/// On the embedded runtime only: Spin itself answers bytes that are not UTF-8 with an empty 500, before any function runs.
 #[tokio::test]
-async fn header_bytes_that_are_no_utf_8_break_nothing() {
-    let shop = OwnShop::with().start().await;
+async fn header_bytes_that_are_not_utf_8_do_no_harm() {
+    let shop = DedicatedShop::builder().start().await;
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 1 })).await;
     let bytes = &b"\xff\xfe"[..];
@@ -200,5 +200,5 @@ async fn header_bytes_that_are_no_utf_8_break_nothing() {
         assert_eq!(reply.status, 200, "{name}: {reply}");
     }
     shop.get("/api/cart").header("authorization", bytes).await.problem(401, "unauthenticated");
-    user.ordering(&[(product, 1)]).header("idempotency-key", bytes).await.problem(422, "invalid");
+    user.place_order(&[(product, 1)]).header("idempotency-key", bytes).await.problem(422, "invalid");
 }

@@ -1,4 +1,4 @@
-//! Lists of products: filters, sorts, pages.
+//! Lists of products: filters, sorting, pages.
 
 use serde_json::{Value, json};
 
@@ -14,13 +14,13 @@ fn sorted(mut ids: Vec<i64>) -> Vec<i64> {
     ids
 }
 
-/// What an admin sees, whose reads are never old.
+/// The products that an admin finds: admins never read from a cache.
 async fn found(admin: &User, query: &str) -> Vec<i64> {
     ids(&admin.get(&format!("/api/product?limit=100&{query}")).await.is(200))
 }
 
 #[tokio::test]
-async fn a_listed_product_is_a_whole_one_on_the_shelf() {
+async fn lists_have_complete_products_that_are_on_the_shelf() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -38,7 +38,7 @@ async fn a_listed_product_is_a_whole_one_on_the_shelf() {
 }
 
 #[tokio::test]
-async fn a_category_includes_what_lies_below_it() {
+async fn a_category_filter_includes_subcategories() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let top = shop.category(None).await;
@@ -55,7 +55,7 @@ async fn a_category_includes_what_lies_below_it() {
 }
 
 #[tokio::test]
-async fn a_filter_s_value_must_be_right() {
+async fn filter_values_are_validated() {
     let shop = Shop::running();
     for (field, value) in [
         ("sort", "name"),
@@ -74,7 +74,7 @@ async fn a_filter_s_value_must_be_right() {
 }
 
 #[tokio::test]
-async fn a_search_is_for_literal_text() {
+async fn a_search_takes_its_text_literally() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -138,7 +138,7 @@ async fn a_search_finds_an_emoji_and_only_that_one() {
 }
 
 #[tokio::test]
-async fn prices_filter_both_ends_included() {
+async fn price_filters_include_both_ends() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -168,8 +168,8 @@ async fn products_sort_by_age_price_and_sales() {
     }
     let (first, second, third) = (products[0], products[1], products[2]);
     for (product, quantity) in [(second, 2), (first, 1)] {
-        let order = user.order(&[(product, quantity)]).await;
-        user.paying(&order).await.is(200);
+        let order = user.new_order(&[(product, quantity)]).await;
+        user.pay(&order).await.is(200);
     }
     for (sort, expected) in [
         ("new", [third, second, first]),
@@ -182,14 +182,14 @@ async fn products_sort_by_age_price_and_sales() {
     }
 }
 
-/// All products of this sort, by pages of four; between two pages another product is made.
-async fn pages_under_inserts(sort: &str) {
+/// Reads all products in this order, in pages of four; between two pages another product is created.
+async fn pages_stay_complete(sort: &str) {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
     let mut before = Vec::new();
     for index in 0..18 {
-        // Some prices are shared, so that the order needs more than the price.
+        // Some prices are equal, so that the order needs more than the price.
         let price = 100 * (1 + index % 4);
         before.push(shop.product(json!({ "price_cents": price, "category_id": category })).await);
     }
@@ -206,7 +206,7 @@ async fn pages_under_inserts(sort: &str) {
             Some(next) => cursor = format!("&cursor={}", encode(next)),
             None => break,
         }
-        assert!(page < 30, "pages without end");
+        assert!(page < 30, "too many pages");
     }
     let ids: Vec<i64> = seen.iter().filter_map(|item| item["product_id"].as_i64()).collect();
     for product in &before {
@@ -216,7 +216,7 @@ async fn pages_under_inserts(sort: &str) {
     let mut once = ids.clone();
     once.sort_unstable();
     once.dedup();
-    assert_eq!(once.len(), ids.len(), "{sort}: one twice in {ids:?}");
+    assert_eq!(once.len(), ids.len(), "{sort}: a product appears twice in {ids:?}");
     let prices: Vec<i64> = seen.iter().filter_map(|item| item["price_cents"].as_i64()).collect();
     match sort {
         "price" => assert!(prices.is_sorted(), "{prices:?}"),
@@ -227,32 +227,32 @@ async fn pages_under_inserts(sort: &str) {
 }
 
 #[tokio::test]
-async fn pages_by_age_have_no_gap_and_no_double_under_inserts() {
-    pages_under_inserts("new").await;
+async fn pages_by_age_stay_complete_during_inserts() {
+    pages_stay_complete("new").await;
 }
 
 #[tokio::test]
-async fn pages_by_price_have_no_gap_and_no_double_under_inserts() {
-    pages_under_inserts("price").await;
+async fn pages_by_price_stay_complete_during_inserts() {
+    pages_stay_complete("price").await;
 }
 
 #[tokio::test]
-async fn pages_by_falling_price_have_no_gap_and_no_double_under_inserts() {
-    pages_under_inserts("-price").await;
+async fn pages_by_descending_price_stay_complete_during_inserts() {
+    pages_stay_complete("-price").await;
 }
 
 #[tokio::test]
-async fn pages_by_sales_have_no_gap_and_no_double_under_inserts() {
-    pages_under_inserts("sold").await;
+async fn pages_by_sales_stay_complete_during_inserts() {
+    pages_stay_complete("sold").await;
 }
 
 #[tokio::test]
-async fn pages_by_relevance_have_no_gap_and_no_double_under_inserts() {
-    pages_under_inserts("relevance").await;
+async fn pages_by_relevance_stay_complete_during_inserts() {
+    pages_stay_complete("relevance").await;
 }
 
 #[tokio::test]
-async fn the_last_page_says_so() {
+async fn the_last_page_has_no_cursor() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -262,7 +262,7 @@ async fn the_last_page_says_so() {
         shop.product(json!({ "category_id": category })).await;
     }
     let full = admin.get(&format!("/api/product?category_id={category}&limit=4")).await.is(200);
-    assert_eq!((ids(&full).len(), &full["next_cursor"]), (4, &Value::Null), "four of four");
+    assert_eq!((ids(&full).len(), &full["next_cursor"]), (4, &Value::Null), "all four");
     let half = admin.get(&format!("/api/product?category_id={category}&limit=3")).await.is(200);
     let cursor = half["next_cursor"].as_str().expect("there is one more");
     let rest =
@@ -271,7 +271,7 @@ async fn the_last_page_says_so() {
 }
 
 #[tokio::test]
-async fn a_list_is_of_twenty_unless_said() {
+async fn a_page_has_twenty_items_by_default() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -284,7 +284,7 @@ async fn a_list_is_of_twenty_unless_said() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_another_sort_is_refused() {
+async fn a_cursor_for_another_sort_is_refused() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -308,7 +308,7 @@ async fn a_cursor_of_another_sort_is_refused() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_was_touched_is_refused_or_harmless() {
+async fn a_modified_cursor_is_refused_or_harmless() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -317,9 +317,10 @@ async fn a_cursor_that_was_touched_is_refused_or_harmless() {
     }
     let list = admin.get(&format!("/api/product?category_id={category}&limit=1")).await.is(200);
     let cursor = list["next_cursor"].as_str().expect("there is more").to_owned();
-    for touched in [cursor[1..].to_owned(), format!("{cursor}A"), format!("A{cursor}"), cursor.to_lowercase(), unique()]
+    for modified in
+        [cursor[1..].to_owned(), format!("{cursor}A"), format!("A{cursor}"), cursor.to_lowercase(), unique()]
     {
-        let reply = admin.get(&format!("/api/product?category_id={category}&cursor={}", encode(&touched))).await;
+        let reply = admin.get(&format!("/api/product?category_id={category}&cursor={}", encode(&modified))).await;
         assert!(matches!(reply.status, 200 | 422), "{reply}");
     }
 }

@@ -1,5 +1,4 @@
-//! A flash sale against a small model of it: whatever is done in whatever order, and whenever the runtime dies, shop and
-//! model agree at the end.
+//! A flash sale compared with a small model: after any sequence of steps, crashes included, shop and model agree.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,13 +6,13 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
-use crate::harness::{OwnShop, Servers, Shop, Stock, User, eventually};
-use crate::seckill::{buying, in_seconds, ordered};
+use crate::flash_sale::{booked_order, buy, in_seconds};
+use crate::harness::{DedicatedShop, Servers, Shop, Stock, User, eventually};
 
 const USERS: usize = 4;
 const UNITS: i64 = 3;
 const STOCKED: i64 = 10;
-/// How long a sale runs; what is done in it takes less.
+/// How long a sale runs: longer than the steps in it take.
 const SALE: Duration = Duration::from_secs(8);
 
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +21,7 @@ enum Step {
     Pay(usize),
     Cancel(usize),
     Refund(usize),
-    /// The time to pay is over.
+    /// The order expires.
     Expire(usize),
     /// The runtime is killed, and another one started.
     Crash,
@@ -41,7 +40,7 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..most)
 }
 
-/// What should be.
+/// The expected state.
 #[derive(Debug)]
 struct Model {
     left: i64,
@@ -57,38 +56,38 @@ impl Model {
         Stock { available: STOCKED - reserved - sold, reserved, sold }
     }
 
-    /// A unit that nobody has any more is on sale again, as long as the sale runs.
+    /// The user's unit is on sale again, as long as the sale runs.
     fn give_back(&mut self, user: usize) {
         self.orders[user] = None;
         self.left += i64::from(!self.is_over);
     }
 }
 
-struct World {
+struct Setup {
     servers: Servers,
-    shop: OwnShop,
+    shop: DedicatedShop,
 }
 
-impl World {
+impl Setup {
     async fn crash(&mut self) {
         self.shop.kill();
-        self.shop = self.servers.shop().start().await;
+        self.shop = self.servers.unthrottled_shop().start().await;
     }
 
-    fn here(&self, user: &User) -> User {
+    fn at_shop(&self, user: &User) -> User {
         User { shop: Shop::clone(&self.shop), ..user.clone() }
     }
 
     async fn check(&mut self, during: &[Step], after: &[Step]) {
         let product = self.shop.product(json!({ "stock": STOCKED })).await;
-        let begun = SystemTime::now();
+        let started = SystemTime::now();
         let sale = json!({ "stock": UNITS, "ends_at": in_seconds(SALE.as_secs_f64()) });
-        let activity = self.shop.sale(product, sale).await;
-        let users = self.servers.crowd(&self.shop, USERS as i64).await;
+        let activity = self.shop.flash_sale(product, sale).await;
+        let users = self.servers.insert_users(&self.shop, USERS as i64).await;
         let mut model = Model { left: UNITS, is_over: false, orders: Default::default() };
         for step in during {
-            // The sale's last second is its own.
-            if begun.elapsed().unwrap_or_default() + Duration::from_secs(3) > SALE {
+            // No steps in the last seconds of the sale.
+            if started.elapsed().unwrap_or_default() + Duration::from_secs(3) > SALE {
                 break;
             }
             self.step(*step, activity, product, &users, &mut model).await;
@@ -99,28 +98,28 @@ impl World {
         })
         .await;
         (model.is_over, model.left) = (true, 0);
-        self.agree(product, &model).await;
+        self.stock_agrees(product, &model).await;
         for step in after {
             self.step(*step, activity, product, &users, &mut model).await;
         }
-        self.agree(product, &model).await;
+        self.stock_agrees(product, &model).await;
     }
 
     async fn step(&mut self, step: Step, activity: i64, product: i64, users: &[User], model: &mut Model) {
         match step {
             Step::Crash => self.crash().await,
             Step::Buy(index) => {
-                let user = self.here(&users[index]);
-                // What an instance remembers of a sale that was sold out.
+                let user = self.at_shop(&users[index]);
+                // An instance caches for 200 ms that a sale is sold out.
                 tokio::time::sleep(Duration::from_millis(210)).await;
-                let reply = buying(&user, activity).await;
+                let reply = buy(&user, activity).await;
                 match &model.orders[index] {
-                    Some((order, _)) => assert_eq!(ordered(&user, &reply.is(200)).await, *order),
-                    // Once the sale is over, a ticket that stands no more is forgotten a little later.
+                    Some((order, _)) => assert_eq!(booked_order(&user, &reply.is(200)).await, *order),
+                    // After the sale a ticket whose order is cancelled is removed a little later.
                     None if model.is_over => assert!(reply.status == 200 || reply.code() == "seckill_ended", "{reply}"),
                     None if model.left == 0 => drop(reply.problem(409, "seckill_sold_out")),
                     None => {
-                        let order = ordered(&user, &reply.is(202)).await;
+                        let order = booked_order(&user, &reply.is(202)).await;
                         model.left -= 1;
                         model.orders[index] = Some((order, false));
                     }
@@ -128,65 +127,53 @@ impl World {
             }
             Step::Pay(index) => {
                 if let Some((order, paid)) = &mut model.orders[index] {
-                    let reply = self.here(&users[index]).paying(order).await;
+                    let reply = self.at_shop(&users[index]).pay(order).await;
                     assert_eq!(reply.status, if *paid { 409 } else { 200 }, "{reply}");
                     *paid = true;
                 }
             }
             Step::Cancel(index) => {
                 if let Some((order, paid)) = model.orders[index].clone() {
-                    let reply = self.here(&users[index]).cancelling(&order).await;
+                    let reply = self.at_shop(&users[index]).cancel(&order).await;
                     assert_eq!(reply.status, if paid { 409 } else { 200 }, "{reply}");
                     if !paid {
                         model.give_back(index);
-                        self.is_left(activity, model).await;
+                        self.units_left_agree(activity, model).await;
                     }
                 }
             }
             Step::Expire(index) => {
                 if let Some((order, paid)) = model.orders[index].clone() {
-                    self.expire(&order).await;
+                    self.servers.expire_order(&order).await;
                     if !paid {
                         model.give_back(index);
-                        self.is_left(activity, model).await;
+                        self.units_left_agree(activity, model).await;
                     }
                 }
             }
             Step::Refund(index) => {
                 if let Some((order, true)) = model.orders[index].clone() {
-                    let asked = self.here(&users[index]).post(&format!("/api/order/{order}/refund"));
-                    asked.json(json!({ "reason": "no" })).await.is(202);
+                    let refund = self.at_shop(&users[index]).post(&format!("/api/order/{order}/refund"));
+                    refund.json(json!({ "reason": "no" })).await.is(202);
                     model.give_back(index);
-                    self.is_left(activity, model).await;
+                    self.units_left_agree(activity, model).await;
                 }
             }
         }
         if !model.is_over {
-            self.agree(product, model).await;
+            self.stock_agrees(product, model).await;
         }
     }
 
-    /// Puts the order's clock forward, and wakes the timer.
-    async fn expire(&self, order_no: &str) {
-        let mut mysql = self.servers.mysql().await;
-        const ORDER: &str = "UPDATE orders SET expires_at = created_at WHERE order_no = ?";
-        sqlx::query(ORDER).bind(order_no).execute(&mut mysql).await.expect("an order");
-        const TIMER: &str = "UPDATE jobs SET due_at = 0 WHERE queue = 'timer' AND state = 'queued' AND payload LIKE ?";
-        sqlx::query(TIMER).bind(format!("%{order_no}%")).execute(&mut mysql).await.expect("its timer");
-        let mut redis = self.servers.redis().await;
-        let bell = redis::cmd("PUBLISH").arg("__keyevent@1__:expired").arg("due").query_async(&mut redis).await;
-        let _: i64 = bell.expect("a bell");
-    }
-
-    async fn is_left(&self, activity: i64, model: &Model) {
-        eventually("what is left is what should be", Duration::from_secs(40), async || {
+    async fn units_left_agree(&self, activity: i64, model: &Model) {
+        eventually("the remaining units agree with the model", Duration::from_secs(40), async || {
             let sale = self.shop.get(&format!("/api/seckill/{activity}")).await.is(200);
             (sale["left"] == model.left || sale["state"] == "ended").then_some(())
         })
         .await;
     }
 
-    async fn agree(&self, product: i64, model: &Model) {
+    async fn stock_agrees(&self, product: i64, model: &Model) {
         eventually(&format!("shop and model agree: {model:?}"), Duration::from_secs(40), async || {
             (self.shop.stock(product).await == model.stock()).then_some(())
         })
@@ -195,18 +182,18 @@ impl World {
 }
 
 #[test]
-fn shop_and_model_agree() {
+fn the_shop_agrees_with_the_model() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let world = runtime.block_on(async {
+    let setup = runtime.block_on(async {
         let servers = Servers::start().await;
-        let shop = servers.shop().start().await;
-        tokio::sync::Mutex::new(World { servers, shop })
+        let shop = servers.unthrottled_shop().start().await;
+        tokio::sync::Mutex::new(Setup { servers, shop })
     });
-    // A failing case is printed as it is: to try smaller ones would take minutes.
+    // No shrinking: it would take minutes.
     let config = Config { cases: 4, max_shrink_iters: 0, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&(steps(14), steps(6)), |(during, after)| {
         println!("{during:?}, then {after:?}");
-        runtime.block_on(async { world.lock().await.check(&during, &after).await });
+        runtime.block_on(async { setup.lock().await.check(&during, &after).await });
         Ok(())
     });
     outcome.expect("shop and model agree");

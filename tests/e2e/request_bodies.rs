@@ -1,4 +1,4 @@
-//! What holds for every request body.
+//! Request bodies: size, content type, malformed JSON, unknown, missing and mistyped fields.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::harness::{Endpoints, Shop, encode, unique, wire};
 
 const LIMIT: usize = 64 * 1024;
 
-/// This document, followed by spaces up to this size.
+/// This document, padded with spaces to this size.
 fn padded(document: &Value, size: usize) -> String {
     let document = document.to_string();
     let spaces = " ".repeat(size.saturating_sub(document.len()));
@@ -14,9 +14,9 @@ fn padded(document: &Value, size: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_body_over_64_kib_is_too_large_for_every_endpoint() {
+async fn every_endpoint_refuses_a_body_over_64_kib() {
     let endpoints = Endpoints::of(&Shop::running()).await;
-    for endpoint in endpoints.taking_a_body() {
+    for endpoint in endpoints.with_body() {
         let body = padded(endpoint.body.as_ref().unwrap_or(&Value::Null), LIMIT + 1);
         let call = endpoints.call(endpoint).text("application/json", body);
         call.await.problem(413, "body_too_large");
@@ -24,28 +24,28 @@ async fn a_body_over_64_kib_is_too_large_for_every_endpoint() {
 }
 
 #[tokio::test]
-async fn a_body_over_64_kib_is_too_large_where_none_is_wanted() {
+async fn endpoints_without_a_body_refuse_one_over_64_kib() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
-    user.add(product, 1).await;
+    user.add_to_cart(product, 1).await;
     for call in [user.delete("/api/cart/clear"), user.post("/api/user/logout"), user.get("/api/cart")] {
         call.text("text/plain", "x".repeat(65_537)).await.problem(413, "body_too_large");
     }
-    // It was read before anything was done.
+    // The body was checked before the cart was cleared.
     assert_eq!(user.cart().await["items"][0]["quantity"], 1);
     user.delete("/api/cart/clear").text("text/plain", "x".repeat(65_536)).await.is(200);
 }
 
 #[tokio::test]
-async fn a_body_of_64_kib_is_taken() {
+async fn a_body_of_64_kib_is_accepted() {
     let form = json!({ "username": format!("u-{}", unique()), "password": "long enough" });
     let call = Shop::running().post("/api/user/register");
     call.text("application/json", padded(&form, LIMIT)).await.is(201);
 }
 
 #[tokio::test]
-async fn a_body_of_megabytes_is_too_large_too() {
+async fn a_body_of_megabytes_is_too_large() {
     let shop = Shop::running();
     let head = format!(
         "POST /api/user/register HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n",
@@ -56,7 +56,7 @@ async fn a_body_of_megabytes_is_too_large_too() {
     assert_eq!(wire::exchange(shop.authority(), &request).await.status, 413);
 }
 
-/// A registration in chunks of 1 KiB, without a length to be seen beforehand.
+/// A registration in chunks of 1 KiB, without `content-length`.
 async fn register_in_chunks(shop: &Shop, size: usize) -> wire::Raw {
     let form = json!({ "username": format!("u-{}", unique()), "password": "long enough" });
     let mut request = format!(
@@ -79,15 +79,15 @@ async fn a_chunked_body_over_64_kib_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_of_64_kib_is_taken() {
+async fn a_chunked_body_of_64_kib_is_accepted() {
     let raw = register_in_chunks(&Shop::running(), LIMIT).await;
     assert_eq!(raw.status, 201, "{}", raw.head);
 }
 
 #[tokio::test]
-async fn what_is_not_said_to_be_json_is_unsupported() {
+async fn a_body_without_a_json_content_type_is_unsupported() {
     let endpoints = Endpoints::of(&Shop::running()).await;
-    for endpoint in endpoints.taking_a_body() {
+    for endpoint in endpoints.with_body() {
         let body = endpoint.body.clone().unwrap_or_default().to_string();
         for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "json"] {
             let call = endpoints.call(endpoint).text(content_type, body.clone());
@@ -99,7 +99,7 @@ async fn what_is_not_said_to_be_json_is_unsupported() {
 }
 
 #[tokio::test]
-async fn json_may_name_its_charset() {
+async fn a_json_content_type_may_have_a_charset() {
     let shop = Shop::running();
     for content_type in [
         "application/json; charset=utf-8",
@@ -114,7 +114,7 @@ async fn json_may_name_its_charset() {
 }
 
 #[tokio::test]
-async fn a_content_type_with_broken_parameters_breaks_nothing() {
+async fn malformed_content_types_do_no_harm() {
     let shop = Shop::running();
     for content_type in [
         "application/json; charset",
@@ -134,9 +134,9 @@ async fn a_content_type_with_broken_parameters_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn bad_json_is_malformed_at_every_endpoint() {
+async fn every_endpoint_refuses_malformed_json() {
     let endpoints = Endpoints::of(&Shop::running()).await;
-    for endpoint in endpoints.taking_a_body() {
+    for endpoint in endpoints.with_body() {
         let whole = endpoint.body.clone().unwrap_or_default().to_string();
         let half = whole[..whole.len() - 1].to_owned();
         for body in ["{", "{]", &half, &format!("{whole} {{}}"), &format!("{half},}}"), "nonsense", "{'a':1}"] {
@@ -147,7 +147,7 @@ async fn bad_json_is_malformed_at_every_endpoint() {
 }
 
 #[tokio::test]
-async fn bad_json_is_malformed_even_behind_a_field_that_nobody_knows() {
+async fn malformed_json_after_an_unknown_field_is_malformed() {
     let shop = Shop::running();
     for body in ["{\"a\":}", "{\"a\":1,}", "{\"a\":1", "{\"a\":tru}", "{\"username\":1,}"] {
         let call = shop.post("/api/user/register").text("application/json", body);
@@ -156,7 +156,7 @@ async fn bad_json_is_malformed_even_behind_a_field_that_nobody_knows() {
 }
 
 #[tokio::test]
-async fn an_empty_body_is_malformed_where_a_field_is_needed() {
+async fn an_empty_body_is_malformed_where_fields_are_required() {
     let user = Shop::running().user().await;
     for path in ["/api/user/register", "/api/user/login", "/api/user/refresh", "/api/cart", "/api/order"] {
         let call = user.post(path).text("application/json", "");
@@ -180,9 +180,9 @@ async fn invalid_utf8_is_malformed() {
 }
 
 #[tokio::test]
-async fn a_field_that_nobody_knows_is_refused_by_name() {
+async fn an_unknown_field_is_refused_by_name() {
     let endpoints = Endpoints::of(&Shop::running()).await;
-    for endpoint in endpoints.taking_a_body() {
+    for endpoint in endpoints.with_body() {
         let mut body = endpoint.body.clone().unwrap_or_default();
         body["surprise"] = json!("!");
         endpoints.call(endpoint).json(body).await.invalid("surprise");
@@ -192,8 +192,8 @@ async fn a_field_that_nobody_knows_is_refused_by_name() {
 #[tokio::test]
 async fn a_body_that_is_not_an_object_is_invalid() {
     let endpoints = Endpoints::of(&Shop::running()).await;
-    for endpoint in endpoints.taking_a_body() {
-        // The array holds what the object would, in its order: it is still no object.
+    for endpoint in endpoints.with_body() {
+        // serde reads a struct from an array, too: the shop must not.
         let fields = endpoint.body.clone().unwrap_or_default();
         let values: Vec<Value> = fields.as_object().into_iter().flat_map(|map| map.values().cloned()).collect();
         for body in [json!(values), json!([]), json!(null), json!("text"), json!(7), json!(true)] {
@@ -202,7 +202,7 @@ async fn a_body_that_is_not_an_object_is_invalid() {
     }
 }
 
-/// Endpoint, a body that it takes, and the fields that it can't do without.
+/// Path, a valid body, and its required fields.
 async fn required() -> (Endpoints, Vec<(&'static str, Value, &'static [&'static str])>) {
     let endpoints = Endpoints::of(&Shop::running()).await;
     let product = endpoints.shop.product(json!({})).await;
@@ -220,7 +220,7 @@ async fn required() -> (Endpoints, Vec<(&'static str, Value, &'static [&'static 
 }
 
 #[tokio::test]
-async fn a_missing_field_is_named() {
+async fn a_missing_field_is_reported_by_name() {
     let (endpoints, cases) = required().await;
     for (path, body, fields) in cases {
         for field in fields {
@@ -232,7 +232,7 @@ async fn a_missing_field_is_named() {
 }
 
 #[tokio::test]
-async fn a_field_of_the_wrong_type_is_named() {
+async fn a_field_of_the_wrong_type_is_reported_by_name() {
     let (endpoints, cases) = required().await;
     for (path, body, fields) in cases {
         for field in fields {
@@ -249,7 +249,7 @@ async fn a_field_of_the_wrong_type_is_named() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_not_whole_or_too_large_is_invalid() {
+async fn fractions_and_numbers_out_of_range_are_invalid() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({})).await;
@@ -277,7 +277,7 @@ async fn a_number_that_is_not_whole_or_too_large_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_number_beyond_all_bounds_breaks_nothing() {
+async fn extreme_and_malformed_numbers_do_no_harm() {
     let user = Shop::running().user().await;
     for number in ["1e400", "-1e400", &"9".repeat(400), "NaN", "Infinity", "0x1", "01", "+1"] {
         let body = format!("{{\"product_id\":{number},\"quantity\":1}}");
@@ -287,9 +287,9 @@ async fn a_number_beyond_all_bounds_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn json_nested_a_thousand_deep_breaks_nothing() {
+async fn deeply_nested_json_does_no_harm() {
     let endpoints = Endpoints::of(&Shop::running()).await;
-    for endpoint in endpoints.taking_a_body() {
+    for endpoint in endpoints.with_body() {
         for body in [
             format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)),
             format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000)),
@@ -302,7 +302,7 @@ async fn json_nested_a_thousand_deep_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_given_twice_breaks_nothing() {
+async fn duplicate_json_keys_do_no_harm() {
     let shop = Shop::running();
     let name = unique();
     let body = format!(r#"{{"username":"a-{name}","username":"b-{name}","password":"long enough"}}"#);
@@ -311,7 +311,7 @@ async fn a_key_given_twice_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn half_a_surrogate_breaks_nothing() {
+async fn lone_surrogates_do_no_harm() {
     let shop = Shop::running();
     for escape in ["\\ud800", "\\udfff", "\\ud800\\ud800", "\\u12", "\\uzzzz"] {
         let body = format!(r#"{{"username":"abc{escape}","password":"long enough"}}"#);
@@ -321,7 +321,7 @@ async fn half_a_surrogate_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn a_path_may_be_encoded_in_any_way_and_breaks_nothing() {
+async fn malformed_ids_in_paths_do_no_harm() {
     let user = Shop::running().user().await;
     for id in ["0", "-1", "abc", "1.0", "9007199254740992", "99999999999999999999", "%00", "%ff%fe", "%", "1%20", "'"] {
         let reply = user.get(&format!("/api/product/{id}")).await;

@@ -1,4 +1,4 @@
-//! What is bought together.
+//! Related products: those that are bought together.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ fn ids(related: &Value) -> Vec<i64> {
 
 async fn buy(user: &User, products: &[i64]) {
     let items: Vec<_> = products.iter().map(|product| (*product, 1)).collect();
-    let order = user.order(&items).await;
-    user.paying(&order).await.is(200);
+    let order = user.new_order(&items).await;
+    user.pay(&order).await.is(200);
 }
 
-/// Workers count after the payment; an admin's reads are never old.
-async fn becomes(admin: &User, product: i64, expected: &[i64]) {
+/// Waits until these are the related products. Workers count after the payment; admins never read from a cache.
+async fn related_becomes(admin: &User, product: i64, expected: &[i64]) {
     let mut seen = Vec::new();
-    let what = format!("{expected:?} with {product}");
+    let what = format!("{expected:?} are related to {product}");
     eventually(&what, Duration::from_secs(10), async || {
         seen = ids(&admin.get(&path(product)).await.is(200));
         (seen == expected).then_some(())
@@ -42,18 +42,18 @@ async fn products<const N: usize>(shop: &Shop, category: Option<i64>) -> [i64; N
 }
 
 #[tokio::test]
-async fn what_is_bought_together_most_comes_first() {
+async fn products_most_often_bought_together_come_first() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let [phone, case, cable] = products(&shop, None).await;
     buy(&user, &[phone, cable]).await;
-    becomes(&admin, phone, &[cable]).await;
+    related_becomes(&admin, phone, &[cable]).await;
     for _ in 0..2 {
         buy(&user, &[case, phone]).await;
     }
-    becomes(&admin, phone, &[case, cable]).await;
-    becomes(&admin, case, &[phone]).await;
-    becomes(&admin, cable, &[phone]).await;
+    related_becomes(&admin, phone, &[case, cable]).await;
+    related_becomes(&admin, case, &[phone]).await;
+    related_becomes(&admin, cable, &[phone]).await;
 
     let seen = shop.get(&path(phone)).await.is(200);
     assert_eq!(ids(&seen), [case, cable]);
@@ -62,19 +62,19 @@ async fn what_is_bought_together_most_comes_first() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_not_paid_does_not_count() {
+async fn unpaid_orders_do_not_count() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let [a, b, c] = products(&shop, None).await;
-    let declined = user.order(&[(a, 1), (b, 1)]).await;
+    let declined = user.new_order(&[(a, 1), (b, 1)]).await;
     user.post(&format!("/api/order/{declined}/pay")).json(json!({ "provider": "mock-fail" })).await;
     buy(&user, &[a]).await;
     buy(&user, &[a, c]).await;
-    becomes(&admin, a, &[c]).await;
+    related_becomes(&admin, a, &[c]).await;
 }
 
 #[tokio::test]
-async fn what_sells_best_in_the_category_fills_up() {
+async fn best_sellers_of_the_category_fill_the_list() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let category = shop.category(None).await;
@@ -83,39 +83,39 @@ async fn what_sells_best_in_the_category_fills_up() {
     buy(&user, &[best]).await;
     buy(&user, &[best]).await;
     buy(&user, &[second]).await;
-    becomes(&admin, phone, &[best, second, last]).await;
+    related_becomes(&admin, phone, &[best, second, last]).await;
     buy(&user, &[phone, elsewhere]).await;
-    becomes(&admin, phone, &[elsewhere, best, second, last]).await;
+    related_becomes(&admin, phone, &[elsewhere, best, second, last]).await;
     buy(&user, &[phone, last]).await;
-    becomes(&admin, phone, &[elsewhere, last, best, second]).await;
+    related_becomes(&admin, phone, &[elsewhere, last, best, second]).await;
     let three = admin.get(&format!("{}?limit=3", path(phone))).await.is(200);
     assert_eq!(ids(&three), [elsewhere, last, best]);
 }
 
 #[tokio::test]
-async fn what_is_off_the_shelf_is_neither_shown_nor_asked_for() {
+async fn products_off_the_shelf_are_not_related() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let category = shop.category(None).await;
     let [phone, case] = products(&shop, Some(category)).await;
     let [other] = products(&shop, None).await;
     buy(&user, &[phone, case, other]).await;
-    becomes(&admin, phone, &[other, case]).await;
+    related_becomes(&admin, phone, &[other, case]).await;
     let shelf = async |product: i64, on_shelf: bool| {
         let batch = json!({ "product_ids": [product], "on_shelf": on_shelf });
         admin.post("/api/product/batch").json(batch).await.is(200);
     };
     shelf(case, false).await;
-    becomes(&admin, phone, &[other]).await;
+    related_becomes(&admin, phone, &[other]).await;
     shelf(phone, false).await;
-    eventually("it is gone", Duration::from_secs(1), async || {
+    eventually("the product is gone", Duration::from_secs(1), async || {
         (shop.get(&path(phone)).await.status == 404).then_some(())
     })
     .await;
     shop.get(&path(phone)).await.problem(404, "not_found");
-    becomes(&admin, phone, &[other]).await;
+    related_becomes(&admin, phone, &[other]).await;
     shelf(phone, true).await;
-    eventually("it is back", Duration::from_secs(1), async || {
+    eventually("the product is back", Duration::from_secs(1), async || {
         (shop.get(&path(phone)).await.status == 200).then_some(())
     })
     .await;
@@ -126,16 +126,16 @@ async fn what_is_off_the_shelf_is_neither_shown_nor_asked_for() {
     }
 }
 
-/// Orders whose pairs overlap, many at once, done by two shops' workers.
+/// Many orders whose pairs overlap, counted by the workers of two runtimes.
 #[tokio::test]
-async fn every_order_counts_once_whoever_counts() {
+async fn every_order_is_counted_once_by_two_runtimes() {
     const ORDERS: i64 = 60;
     let servers = Servers::start().await;
-    let (one, two) = (servers.shop().start().await, servers.shop().start().await);
+    let (one, two) = (servers.unthrottled_shop().start().await, servers.unthrottled_shop().start().await);
     let products: [i64; 8] = products(&one, None).await;
-    let buyers = servers.crowd(&one, ORDERS).await;
+    let buyers = servers.insert_users(&one, ORDERS).await;
     join_all(buyers.iter().enumerate().map(async |(n, buyer)| {
-        // Each leaves out one, and has its own order of the others.
+        // Each order leaves out one product, and has the others in a different sequence.
         let mut items: Vec<_> = products.iter().copied().filter(|product| *product != products[n % 8]).collect();
         items.rotate_left(n % 7);
         if n % 2 == 0 {
@@ -145,25 +145,25 @@ async fn every_order_counts_once_whoever_counts() {
         buy(&buyer, &items).await;
     }))
     .await;
-    eventually("all are counted", Duration::from_secs(30), async || {
+    eventually("all orders are counted", Duration::from_secs(30), async || {
         let left = servers.number("SELECT COUNT(*) FROM jobs WHERE queue = 'fulfil'").await;
         (left == 0).then_some(())
     })
     .await;
-    // Seven products: 42 pairs, both directions, of each.
+    // Each order has seven products: 42 pairs, counted in both directions.
     let times = servers.number("SELECT CAST(SUM(times) AS SIGNED) FROM product_pairs").await;
     assert_eq!(times, ORDERS * 42);
     assert_eq!(servers.number("SELECT COUNT(*) FROM product_pairs").await, 56);
 }
 
 #[tokio::test]
-async fn of_a_large_order_a_bounded_number_of_pairs_is_counted() {
+async fn a_large_order_adds_a_bounded_number_of_pairs() {
     let servers = Servers::start().await;
-    let shop = servers.shop().start().await;
+    let shop = servers.unthrottled_shop().start().await;
     let products: [i64; 100] = products(&shop, None).await;
-    let buyer = servers.crowd(&shop, 1).await.remove(0);
+    let buyer = servers.insert_users(&shop, 1).await.remove(0);
     buy(&buyer, &products).await;
-    eventually("it is counted", Duration::from_secs(10), async || {
+    eventually("the order is counted", Duration::from_secs(10), async || {
         let left = servers.number("SELECT COUNT(*) FROM jobs WHERE queue = 'fulfil'").await;
         (left == 0).then_some(())
     })

@@ -1,4 +1,4 @@
-//! Products: made, changed, taken off the shelf, read.
+//! Products: created, changed, taken off the shelf, read.
 
 use std::time::{Duration, Instant};
 
@@ -33,10 +33,10 @@ fn path(product_id: i64) -> String {
 }
 
 #[tokio::test]
-async fn a_product_reads_as_it_was_made() {
+async fn a_product_reads_back_as_it_was_created() {
     let shop = Shop::running();
     let category = shop.category(None).await;
-    let made = shop
+    let created = shop
         .admin()
         .await
         .post("/api/product")
@@ -50,11 +50,11 @@ async fn a_product_reads_as_it_was_made() {
         }))
         .await
         .is(201);
-    let product_id = made["product_id"].as_i64().expect("an id");
+    let product_id = created["product_id"].as_i64().expect("an id");
     let read = shop.get(&path(product_id)).await.is(200);
     for field in FIELDS {
         assert!(read.get(field).is_some(), "{field}: {read}");
-        assert_eq!(read[field], made[field], "{field}");
+        assert_eq!(read[field], created[field], "{field}");
     }
     assert_eq!(read["name"], "Tea 茶");
     assert_eq!(read["description"], "Green.\nLoose leaf.");
@@ -63,14 +63,14 @@ async fn a_product_reads_as_it_was_made() {
     assert_eq!(read["price_cents"], 1234);
     assert_eq!(read["currency"], "CNY");
     assert_eq!((&read["available"], &read["sold"]), (&json!(7), &json!(0)));
-    assert_eq!(read["on_shelf"], true, "on the shelf unless said");
+    assert_eq!(read["on_shelf"], true, "on the shelf by default");
 }
 
 #[tokio::test]
-async fn what_is_reserved_is_for_an_admin_to_see() {
+async fn only_admins_see_reserved_stock() {
     let shop = Shop::running();
     let product = shop.product(json!({ "stock": 5 })).await;
-    shop.user().await.order(&[(product, 2)]).await;
+    shop.user().await.new_order(&[(product, 2)]).await;
     let seen = shop.admin().await.get(&path(product)).await.is(200);
     assert_eq!(Stock::read(&seen), Stock { available: 3, reserved: 2, sold: 0 });
     let seen = shop.get(&path(product)).await.is(200);
@@ -81,7 +81,7 @@ async fn what_is_reserved_is_for_an_admin_to_see() {
 }
 
 #[tokio::test]
-async fn a_product_s_fields_have_bounds() {
+async fn product_fields_are_validated() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let url = |length: usize| format!("https://img.example/{}", "x".repeat(length - 20));
@@ -99,8 +99,8 @@ async fn a_product_s_fields_have_bounds() {
         ("image_url", json!("http://img.example/a.png")),
         ("image_url", json!("/img/a.png")),
     ] {
-        let made = create(&admin, field, value.clone()).await.is(201);
-        let stored = if field == "stock" { &made["available"] } else { &made[field] };
+        let created = create(&admin, field, value.clone()).await.is(201);
+        let stored = if field == "stock" { &created["available"] } else { &created[field] };
         assert_eq!(stored, &value, "{field}");
     }
     for (field, value) in [
@@ -130,7 +130,7 @@ async fn a_product_s_fields_have_bounds() {
 }
 
 #[tokio::test]
-async fn an_update_s_fields_have_the_same_bounds() {
+async fn updated_product_fields_are_validated() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let product = shop.product(json!({})).await;
@@ -149,7 +149,7 @@ async fn an_update_s_fields_have_the_same_bounds() {
 }
 
 #[tokio::test]
-async fn an_update_changes_what_it_names_and_nothing_else() {
+async fn an_update_changes_only_the_fields_it_names() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let category = shop.category(None).await;
@@ -170,7 +170,7 @@ async fn an_update_changes_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_can_not_be_changed() {
+async fn an_unknown_product_is_not_found() {
     let admin = Shop::running().admin().await;
     let nothing = path(9_007_199_254_740_991);
     admin.get(&nothing).await.problem(404, "not_found");
@@ -185,7 +185,7 @@ async fn an_update_is_seen_by_everyone_within_a_second() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let small = shop.product(json!({ "price_cents": 100 })).await;
-    // Too large to be copied with others.
+    // Too large for the cache that an instance keeps.
     let large = shop.product(json!({ "price_cents": 100, "description": "长".repeat(10_000) })).await;
     let products = [small, large];
     for price in [200, 300, 400] {
@@ -196,22 +196,22 @@ async fn an_update_is_seen_by_everyone_within_a_second() {
         let changed = Instant::now();
         while changed.elapsed() < Duration::from_millis(1300) {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            // Both at once: one request makes the copy, the other goes without.
-            for (product, asked, reply) in join_all(products.map(async |product| {
-                let asked = changed.elapsed();
-                (product, asked, shop.get(&path(product)).await)
+            // Both at the same time: one request fills the cache, the other does without.
+            for (product, sent, reply) in join_all(products.map(async |product| {
+                let sent = changed.elapsed();
+                (product, sent, shop.get(&path(product)).await)
             }))
             .await
             {
                 let seen = reply.is(200)["price_cents"].clone();
-                assert!(asked <= Duration::from_secs(1) || seen == price, "{product}: {seen} after {asked:?}");
+                assert!(sent <= Duration::from_secs(1) || seen == price, "{product}: {seen} after {sent:?}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn an_admin_s_own_read_is_never_old() {
+async fn admins_never_read_stale_products() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let product = shop.product(json!({})).await;
@@ -223,7 +223,7 @@ async fn an_admin_s_own_read_is_never_old() {
 }
 
 #[tokio::test]
-async fn an_etag_spares_the_second_read() {
+async fn a_matching_etag_gives_304() {
     let shop = Shop::running();
     let product = shop.product(json!({})).await;
     let reply = shop.get(&path(product)).await;
@@ -248,7 +248,7 @@ async fn an_etag_spares_the_second_read() {
 }
 
 #[tokio::test]
-async fn an_etag_changes_with_what_is_read() {
+async fn an_etag_changes_with_the_product() {
     let shop = Shop::running();
     let admin = shop.admin().await;
     let product = shop.product(json!({})).await;
@@ -260,13 +260,13 @@ async fn an_etag_changes_with_what_is_read() {
     let delta = json!({ "delta": 1, "reason": "found" });
     admin.post(&format!("{}/stock", path(product))).json(delta).await.is(200);
     let third = etag(&admin).await;
-    assert_ne!(second, third, "stock is part of it");
+    assert_ne!(second, third, "the stock is part of the ETag");
     let old = admin.get(&path(product)).header("if-none-match", second.unwrap_or_default()).await;
     old.is(200);
 }
 
 #[tokio::test]
-async fn an_etag_of_one_thing_is_not_that_of_another() {
+async fn products_have_different_etags() {
     let shop = Shop::running();
     let (one, two) = (shop.product(json!({})).await, shop.product(json!({})).await);
     let etag = async |product: i64| {
@@ -277,7 +277,7 @@ async fn an_etag_of_one_thing_is_not_that_of_another() {
 }
 
 #[tokio::test]
-async fn off_the_shelf_is_not_found_but_by_an_admin() {
+async fn only_admins_see_products_off_the_shelf() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({ "on_shelf": false })).await;
@@ -286,37 +286,37 @@ async fn off_the_shelf_is_not_found_but_by_an_admin() {
     assert_eq!(admin.get(&path(product)).await.is(200)["on_shelf"], false);
 
     admin.put(&path(product)).json(json!({ "on_shelf": true })).await.is(200);
-    eventually("it is on the shelf", Duration::from_secs(1), async || {
+    eventually("the product is on the shelf", Duration::from_secs(1), async || {
         (user.get(&path(product)).await.status == 200).then_some(())
     })
     .await;
     admin.put(&path(product)).json(json!({ "on_shelf": false })).await.is(200);
-    eventually("it is off the shelf", Duration::from_secs(1), async || {
+    eventually("the product is off the shelf", Duration::from_secs(1), async || {
         (user.get(&path(product)).await.status == 404).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_deleted_product_leaves_the_shelf_and_old_orders_keep_their_copy() {
+async fn a_deleted_product_leaves_the_shelf_but_stays_in_orders() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let name = format!("Lamp {}", unique());
     let category = shop.category(None).await;
     let product = shop.product(json!({ "name": name, "price_cents": 500, "category_id": category })).await;
-    let order = user.order(&[(product, 1)]).await;
+    let order = user.new_order(&[(product, 1)]).await;
     shop.get(&path(product)).await.is(200);
     let reply = admin.delete(&path(product)).await;
     reply.is(204);
     assert!(reply.body.is_empty());
-    eventually("it is gone", Duration::from_secs(1), async || {
+    eventually("the product is gone", Duration::from_secs(1), async || {
         (shop.get(&path(product)).await.status == 404).then_some(())
     })
     .await;
     assert_eq!(admin.get(&format!("/api/product?category_id={category}")).await.is(200)["items"], json!([]));
-    let item = &user.see(&order).await["items"][0];
+    let item = &user.get_order(&order).await["items"][0];
     assert_eq!((&item["name"], &item["price_cents"]), (&json!(name), &json!(500)));
-    user.paying(&order).await.is(200);
+    user.pay(&order).await.is(200);
 }
 
 #[tokio::test]
@@ -350,16 +350,16 @@ async fn a_batch_with_an_unknown_product_changes_nothing() {
 }
 
 #[tokio::test]
-async fn hot_products_are_those_that_sell() {
+async fn hot_products_are_the_best_sellers() {
     let shop = Shop::running();
     let user = shop.user().await;
     let product = shop.product(json!({ "stock": 1_000_000, "price_cents": 1 })).await;
     // Far more than any other test sells.
     for _ in 0..3 {
-        let order = user.order(&[(product, 999)]).await;
-        user.paying(&order).await.is(200);
+        let order = user.new_order(&[(product, 999)]).await;
+        user.pay(&order).await.is(200);
     }
-    eventually("it is hot", Duration::from_secs(10), async || {
+    eventually("the product is hot", Duration::from_secs(10), async || {
         let hot = shop.get("/api/product/hot?limit=100").await.is(200);
         let items = hot["items"].as_array().expect("items");
         items.iter().any(|item| item["product_id"] == product).then_some(())
@@ -370,16 +370,16 @@ async fn hot_products_are_those_that_sell() {
 }
 
 #[tokio::test]
-async fn hot_products_are_as_fresh_to_an_admin_as_any_other_read() {
+async fn admins_never_read_stale_hot_products() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({ "stock": 1_000_000, "price_cents": 1 })).await;
-    let order = user.order(&[(product, 999)]).await;
-    user.paying(&order).await.is(200);
+    let order = user.new_order(&[(product, 999)]).await;
+    user.pay(&order).await.is(200);
     let hot = async || {
         let hot = admin.get("/api/product/hot?limit=100").await.is(200);
         let items = hot["items"].as_array().expect("items");
-        items.iter().find(|item| item["product_id"] == product).cloned().expect("it is hot")
+        items.iter().find(|item| item["product_id"] == product).cloned().expect("the product is hot")
     };
     let before = hot().await;
     assert_eq!(before["reserved"], 0, "an admin sees what is reserved: {before}");

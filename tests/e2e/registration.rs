@@ -1,4 +1,4 @@
-//! Signing up.
+//! Registration.
 
 use std::future::IntoFuture;
 
@@ -12,7 +12,7 @@ fn register(shop: &Shop, form: Value) -> Call {
 }
 
 #[tokio::test]
-async fn who_registers_is_a_user() {
+async fn a_new_account_has_the_role_user() {
     let username = format!("Ann.{}", unique());
     let form = json!({ "username": username, "password": "long enough", "email": "ann@shop.example" });
     let user = register(&Shop::running(), form).await.is(201);
@@ -23,13 +23,13 @@ async fn who_registers_is_a_user() {
 }
 
 #[tokio::test]
-async fn a_name_is_3_to_32_letters_digits_and_a_few_signs() {
+async fn a_username_is_3_to_32_letters_digits_and_a_few_signs() {
     let shop = Shop::running();
     let unique = unique();
     for username in [format!("{unique:a>32}"), format!("A_b-C.{unique}"), format!("...{unique}")] {
         register(&shop, json!({ "username": username, "password": "long enough" })).await.is(201);
     }
-    // There are few names of three letters: another run may have this one.
+    // There are few names of three letters: an earlier run may have taken this one.
     let short = &unique[..3];
     let reply = register(&shop, json!({ "username": short, "password": "long enough" })).await;
     assert!(matches!(reply.status, 201 | 409), "{reply}");
@@ -56,7 +56,7 @@ async fn a_name_is_3_to_32_letters_digits_and_a_few_signs() {
 }
 
 #[tokio::test]
-async fn a_password_is_8_to_128_characters_whatever_their_bytes() {
+async fn a_password_is_8_to_128_characters_of_any_kind() {
     let shop = Shop::running();
     for password in ["12345678".to_owned(), "密".repeat(8), "密".repeat(128), "🔑".repeat(8), "x".repeat(128)] {
         let username = format!("u-{}", unique());
@@ -71,7 +71,7 @@ async fn a_password_is_8_to_128_characters_whatever_their_bytes() {
 }
 
 #[tokio::test]
-async fn passwords_that_differ_in_their_last_character_or_case_differ() {
+async fn passwords_are_compared_in_full_and_by_case() {
     let shop = Shop::running();
     let username = format!("u-{}", unique());
     let long = "x".repeat(127);
@@ -97,7 +97,7 @@ async fn an_email_is_an_address_of_at_most_254_characters() {
 }
 
 #[tokio::test]
-async fn a_name_is_taken_whatever_its_case() {
+async fn usernames_are_unique_in_any_case() {
     let shop = Shop::running();
     let name = format!("Name-{}", unique());
     register(&shop, json!({ "username": name, "password": "long enough" })).await.is(201);
@@ -108,13 +108,13 @@ async fn a_name_is_taken_whatever_its_case() {
 }
 
 #[tokio::test]
-async fn of_many_who_want_a_name_at_once_one_gets_it() {
+async fn concurrent_registrations_of_one_name_make_one_account() {
     let shop = Shop::running();
     let name = format!("u-{}", unique());
     let form = json!({ "username": name, "password": "long enough" });
     let replies = join_all((0..8).map(|_| register(&shop, form.clone()).into_future())).await;
-    let made = replies.iter().filter(|reply| reply.status == 201).count();
-    assert_eq!(made, 1);
+    let registered = replies.iter().filter(|reply| reply.status == 201).count();
+    assert_eq!(registered, 1);
     for reply in replies.iter().filter(|reply| reply.status != 201) {
         reply.problem(409, "username_taken");
     }
@@ -127,7 +127,7 @@ async fn nobody_can_register_as_an_admin() {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_said_at_once() {
+async fn all_invalid_fields_are_reported_at_once() {
     let reply = register(&Shop::running(), json!({ "username": "a", "password": "b" })).await;
     let problem = reply.invalid("username");
     assert_eq!(problem["errors"].as_array().map(Vec::len), Some(2), "{reply}");
