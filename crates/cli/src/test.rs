@@ -167,7 +167,7 @@ async fn check_dependencies(project: &Project) -> anyhow::Result<()> {
 async fn succeeds(project: &Project, arguments: &[&str]) -> anyhow::Result<bool> {
     let mut command = functions::cargo(project);
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(Guarded::spawn("cargo", &mut command, Duration::from_secs(5))?.wait().await.success())
+    Ok(ChildProcess::spawn("cargo", &mut command, Duration::from_secs(5))?.wait().await.success())
 }
 
 fn cargo_test(project: &Project, which: &[&str], base_url: &str) -> anyhow::Result<Command> {

@@ -1,0 +1,44 @@
+# What the shop writes to its customers, in English. A text that another language lacks is taken from here.
+# The syntax is Fluent's: https://projectfluent.org/fluent/guide/
+
+## Messages: what an e-mail says, and its subject.
+
+order-paid = We have received your payment and are preparing your order.
+    .subject = Payment received for order { $order_no }
+
+order-shipped = Your order is on its way. You can find the tracking number in the order's details.
+    .subject = Order { $order_no } has been shipped
+
+order-cancelled = We have cancelled your order, as you asked.
+    .subject = Order { $order_no } has been cancelled
+
+order-expired = Your order was not paid in time and has been cancelled.
+    .subject = Order { $order_no } has expired
+
+order-refunded = Your refund is on its way.
+    .subject = Order { $order_no } has been refunded
+
+refund-rejected = We could not approve your refund request. You can find the reason in the order's details.
+    .subject = Refund request for order { $order_no } not approved
+
+password-reset =
+    We received a request to reset your password. Open this link within { $minutes ->
+        [one] { $minutes } minute
+       *[other] { $minutes } minutes
+    } to choose a new one; it works once:
+
+    { $link }
+
+    If you did not ask for this, you can ignore this mail.
+    .subject = Reset your password
+
+## Why a coupon is refused.
+
+coupon-unknown = There is no coupon with this code
+coupon-not-started = This coupon is not valid yet
+coupon-ended = This coupon has expired
+coupon-user-limit-reached = You have reached this coupon's limit
+coupon-fully-claimed = This coupon has been fully claimed
+coupon-out-of-scope = This coupon does not apply to any of these items
+coupon-below-minimum = The items this coupon applies to do not reach its minimum amount
+coupon-no-effect = This coupon would not lower the price

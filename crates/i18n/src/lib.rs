@@ -1,0 +1,103 @@
+//! Everything that the shop writes to its customers, in every language that it speaks. The texts are in `locales/`.
+//!
+//! A new text is a variant of [`Message`] or [`CouponRefusal`], and an entry in each file: the tests name what is missing.
+
+mod catalog;
+mod locale;
+
+use fluent_bundle::{FluentArgs, FluentValue};
+use strum::IntoStaticStr;
+
+pub use locale::Locale;
+
+/// What a customer is told by message and by e-mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Message<'a> {
+    OrderPaid {
+        order_no: &'a str,
+    },
+    OrderShipped {
+        order_no: &'a str,
+    },
+    /// At the customer's request.
+    OrderCancelled {
+        order_no: &'a str,
+    },
+    /// Cancelled because it was not paid in time.
+    OrderExpired {
+        order_no: &'a str,
+    },
+    OrderRefunded {
+        order_no: &'a str,
+    },
+    RefundRejected {
+        order_no: &'a str,
+    },
+    PasswordReset {
+        link: &'a str,
+        /// How long the link works.
+        minutes: u32,
+    },
+}
+
+/// A message in one language, as plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedMessage {
+    pub subject: String,
+    pub body: String,
+}
+
+impl Message<'_> {
+    pub fn render(self, locale: Locale) -> RenderedMessage {
+        let (id, args) = (self.into(), self.args());
+        RenderedMessage {
+            subject: catalog::attribute(locale, id, "subject", &args),
+            body: catalog::value(locale, id, &args),
+        }
+    }
+
+    fn args(&self) -> FluentArgs<'_> {
+        match *self {
+            Message::OrderPaid { order_no }
+            | Message::OrderShipped { order_no }
+            | Message::OrderCancelled { order_no }
+            | Message::OrderExpired { order_no }
+            | Message::OrderRefunded { order_no }
+            | Message::RefundRejected { order_no } => FluentArgs::from_iter([("order_no", order_no)]),
+            Message::PasswordReset { link, minutes } => {
+                FluentArgs::from_iter([("link", FluentValue::from(link)), ("minutes", minutes.into())])
+            }
+        }
+    }
+}
+
+/// Why a customer can't have or use a coupon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[cfg_attr(test, derive(strum::EnumIter))]
+#[strum(serialize_all = "kebab-case", prefix = "coupon-")]
+pub enum CouponRefusal {
+    /// No coupon has this code.
+    Unknown,
+    NotStarted,
+    Ended,
+    /// This customer has reached the limit for one customer.
+    UserLimitReached,
+    /// All customers together have reached its total limit.
+    FullyClaimed,
+    /// It applies to none of the items.
+    OutOfScope,
+    /// The items that it applies to cost less than its minimum.
+    BelowMinimum,
+    /// It would take nothing off.
+    NoEffect,
+}
+
+impl CouponRefusal {
+    pub fn render(self, locale: Locale) -> String {
+        catalog::value(locale, self.into(), &FluentArgs::new())
+    }
+}
+
+#[cfg(test)]
+mod tests;

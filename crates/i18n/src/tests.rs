@@ -1,0 +1,158 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use fluent_bundle::FluentArgs;
+use fluent_syntax::{ast::Entry, parser};
+use strum::IntoEnumIterator;
+
+use super::*;
+
+const ORDER_NO: &str = "01JZX3V9Q2M7N4T8W6Y5A1B0CD";
+const LINK: &str = "https://shop.example/reset?token=abc";
+
+const MESSAGES: [Message<'static>; 7] = [
+    Message::OrderPaid { order_no: ORDER_NO },
+    Message::OrderShipped { order_no: ORDER_NO },
+    Message::OrderCancelled { order_no: ORDER_NO },
+    Message::OrderExpired { order_no: ORDER_NO },
+    Message::OrderRefunded { order_no: ORDER_NO },
+    Message::RefundRejected { order_no: ORDER_NO },
+    Message::PasswordReset { link: LINK, minutes: 30 },
+];
+
+/// Each text's id, or id and attribute.
+type Key = (String, Option<String>);
+
+fn keys(texts: &str) -> Vec<Key> {
+    let resource = parser::parse(texts).expect("valid Fluent");
+    let messages = resource.body.iter().filter_map(|entry| match entry {
+        Entry::Message(message) => Some(message),
+        Entry::Junk { content } => panic!("{content}"),
+        _ => None,
+    });
+    let keys = messages.flat_map(|message| {
+        let id = message.id.name.to_owned();
+        let value = message.value.is_some().then(|| (id.clone(), None));
+        let attributes = message.attributes.iter().map(move |at| (id.clone(), Some(at.id.name.to_owned())));
+        value.into_iter().chain(attributes)
+    });
+    keys.collect()
+}
+
+fn texts(locale: Locale) -> &'static str {
+    match locale {
+        Locale::En => catalog::EN,
+        Locale::ZhCn => catalog::ZH_CN,
+    }
+}
+
+/// What the enums need.
+fn needed() -> BTreeSet<Key> {
+    let messages = MESSAGES.iter().flat_map(|message| {
+        let id: &str = message.into();
+        [(id.to_owned(), None), (id.to_owned(), Some("subject".to_owned()))]
+    });
+    let refusals = CouponRefusal::iter().map(|refusal| (<&str>::from(refusal).to_owned(), None));
+    messages.chain(refusals).collect()
+}
+
+/// The variables of a text: without arguments Fluent complains of each.
+fn variables(locale: Locale, (id, attribute): &Key) -> BTreeSet<String> {
+    let bundle = catalog::bundle(locale);
+    let message = bundle.get_message(id).unwrap();
+    let pattern = match attribute {
+        Some(name) => message.get_attribute(name).unwrap().value(),
+        None => message.value().unwrap(),
+    };
+    let mut errors = vec![];
+    bundle.format_pattern(pattern, None, &mut errors);
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn each_file_has_the_texts_that_are_needed_once_and_no_others() {
+    for locale in Locale::iter() {
+        let keys = keys(texts(locale));
+        let distinct: BTreeSet<_> = keys.iter().cloned().collect();
+        assert_eq!(distinct.len(), keys.len(), "{locale}: a text is there twice");
+        assert_eq!(distinct, needed(), "{locale}");
+    }
+}
+
+#[test]
+fn a_text_has_the_same_variables_in_every_language() {
+    let of = |locale| needed().into_iter().map(|key| (variables(locale, &key), key)).collect::<Vec<_>>();
+    let en = of(Locale::En);
+    assert_eq!(
+        en.iter().filter(|(variables, _)| !variables.is_empty()).count(),
+        7,
+        "six subjects and a body have some"
+    );
+    for locale in Locale::iter() {
+        assert_eq!(of(locale), en, "{locale}");
+    }
+}
+
+#[test]
+fn every_text_is_there_in_every_language_and_differs() {
+    let mut seen = BTreeMap::new();
+    for locale in Locale::iter() {
+        let bundle = catalog::bundle(locale);
+        for message in MESSAGES {
+            let (id, args) = (message.into(), message.args());
+            // Without the fallback, and without an error.
+            let subject = catalog::format(bundle, id, Some("subject"), &args).unwrap();
+            let body = catalog::format(bundle, id, None, &args).unwrap();
+            assert_eq!(message.render(locale), RenderedMessage { subject: subject.clone(), body: body.clone() });
+            assert_eq!(seen.insert(subject.clone(), id), None, "{subject}");
+            assert_eq!(seen.insert(body.clone(), id), None, "{body}");
+        }
+        for refusal in CouponRefusal::iter() {
+            let text = catalog::format(bundle, refusal.into(), None, &FluentArgs::new()).unwrap();
+            assert_eq!(refusal.render(locale), text);
+            assert_eq!(seen.insert(text.clone(), refusal.into()), None, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_subject_names_the_order_and_fits_its_column() {
+    for (locale, message) in Locale::iter().flat_map(|locale| MESSAGES.map(|message| (locale, message))) {
+        let subject = message.render(locale).subject;
+        assert!(subject.len() <= 200 && !subject.contains('\n'), "{subject}");
+        let of_an_order = !matches!(message, Message::PasswordReset { .. });
+        assert_eq!(subject.contains(ORDER_NO), of_an_order, "{subject}");
+    }
+}
+
+#[test]
+fn what_a_customer_reads() {
+    let paid = Message::OrderPaid { order_no: ORDER_NO };
+    assert_eq!(paid.render(Locale::En).subject, format!("Payment received for order {ORDER_NO}"));
+    assert_eq!(paid.render(Locale::ZhCn).subject, format!("订单 {ORDER_NO} 支付成功"));
+    let reset = |locale, minutes| Message::PasswordReset { link: LINK, minutes }.render(locale).body;
+    assert_eq!(
+        reset(Locale::En, 30),
+        format!(
+            "We received a request to reset your password. Open this link within 30 minutes to choose a new one; \
+             it works once:\n\n{LINK}\n\nIf you did not ask for this, you can ignore this mail."
+        )
+    );
+    assert!(reset(Locale::En, 1).contains("within 1 minute to"));
+    assert_eq!(
+        reset(Locale::ZhCn, 30),
+        format!(
+            "我们收到了重置您账户密码的请求。请在 30 分钟内打开以下链接设置新密码，该链接仅可使用一次：\n\n{LINK}\n\n\
+             如非本人操作，请忽略本邮件。"
+        )
+    );
+    assert_eq!(CouponRefusal::FullyClaimed.render(Locale::ZhCn), "该优惠券已被领完");
+}
+
+#[test]
+fn what_is_missing_is_english_or_the_id() {
+    let nothing = FluentArgs::new();
+    assert_eq!(catalog::value(Locale::ZhCn, "no-such-text", &nothing), "no-such-text");
+    assert_eq!(catalog::attribute(Locale::ZhCn, "coupon-ended", "subject", &nothing), "coupon-ended");
+    // An argument that only Chinese lacks can't be; one that both lack is no text with a hole.
+    assert_eq!(catalog::attribute(Locale::ZhCn, "order-paid", "subject", &nothing), "order-paid");
+}
