@@ -49,6 +49,34 @@ async fn users_read_and_change_their_own_profile() {
 }
 
 #[tokio::test]
+async fn a_user_s_language_is_the_chosen_one_or_else_the_one_that_is_asked_for() {
+    let shop = Shop::running();
+    let member = async |languages: &str| {
+        let username = format!("u-{}", unique());
+        let form = json!({ "username": username, "password": "long enough" });
+        shop.post("/api/user/register").json(form).header("accept-language", languages).await.is(201);
+        shop.sign_in(&username, "long enough").await
+    };
+    let seen = async |user: &User, languages: &str| {
+        user.get("/api/user/profile").header("accept-language", languages).await.is(200)["locale"].clone()
+    };
+    let choose = |user: &User, locale: Value| user.put("/api/user/profile").json(json!({ "locale": locale }));
+    // The language of the sign-up stays.
+    let user = member("zh-TW, en;q=0.5").await;
+    assert_eq!(seen(&user, "en").await, "zh-CN");
+    assert_eq!(choose(&user, json!("en")).await.is(200)["locale"], "en");
+    assert_eq!(seen(&user, "zh-CN").await, "en");
+    assert_eq!(user.put("/api/user/profile").json(json!({ "nickname": "x" })).await.is(200)["locale"], "en");
+    choose(&user, json!("fr")).await.invalid("locale");
+    // Without a choice, the language that the request asks for.
+    assert_eq!(choose(&user, json!(null)).header("accept-language", "zh").await.is(200)["locale"], "zh-CN");
+    assert_eq!((seen(&user, "en").await, seen(&user, "zh-CN").await), (json!("en"), json!("zh-CN")));
+    assert_eq!(seen(&user, "fr").await, "en");
+    // A sign-up in a language that is not the shop's chooses none.
+    assert_eq!(seen(&member("fr").await, "zh-CN").await, "zh-CN");
+}
+
+#[tokio::test]
 async fn a_new_password_ends_the_users_other_sessions_only() {
     let shop = Shop::running();
     let (user, other_user) = (shop.user().await, shop.user().await);

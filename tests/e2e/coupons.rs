@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::harness::{Call, DedicatedShop, Reply, Servers, Shop, Stock, User, encode, eventually, hostile, unique};
 
 // What the `detail` of a refusal says: `coupon_invalid` has no other field for the reason.
-const BELOW_MINIMUM: &str = "less than its minimum";
-const LIMIT_OF_USER: &str = "as often as one may";
-const NO_DISCOUNT: &str = "take nothing off";
-const NO_PRODUCT: &str = "nothing that is bought";
-const OVER: &str = "is over";
-const TOO_EARLY: &str = "can't be used yet";
-const UNKNOWN: &str = "no such coupon";
-const USED_UP: &str = "used up";
+const BELOW_MINIMUM: &str = "do not reach its minimum";
+const LIMIT_OF_USER: &str = "reached this coupon's limit";
+const NO_DISCOUNT: &str = "would not lower the price";
+const NO_PRODUCT: &str = "does not apply to any";
+const OVER: &str = "has expired";
+const TOO_EARLY: &str = "not valid yet";
+const UNKNOWN: &str = "no coupon with this code";
+const USED_UP: &str = "fully claimed";
 
 fn from_now(seconds: u64) -> String {
     humantime::format_rfc3339_millis(SystemTime::now() + Duration::from_secs(seconds)).to_string()
@@ -156,6 +156,20 @@ async fn a_coupon_that_does_not_apply_is_refused_with_the_reason() {
     assert_refused(&quote(&user, "NOSUCH").await, UNKNOWN);
     assert_eq!(shop.stock(product).await, Stock { available: 100, reserved: 0, sold: 0 });
     assert_eq!(user.cart().await["items"].as_array().map(Vec::len), Some(1), "the cart stays");
+}
+
+#[tokio::test]
+async fn a_refusal_is_in_the_language_of_the_user_or_else_of_the_request() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    let detail = async |languages: &str| {
+        quote(&user, "NOSUCH").header("accept-language", languages).await.problem(409, "coupon_invalid")["detail"]
+            .clone()
+    };
+    assert_eq!(detail("zh-CN,en;q=0.5").await, "优惠码不存在");
+    assert_eq!(detail("fr").await, "There is no coupon with this code");
+    user.put("/api/user/profile").json(json!({ "locale": "zh-CN" })).await.is(200);
+    assert_eq!(detail("en").await, "优惠码不存在");
 }
 
 #[tokio::test]

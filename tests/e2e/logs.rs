@@ -54,7 +54,6 @@ async fn messages(user: &User, count: usize) {
 }
 
 #[tokio::test]
-#[ignore = "needs the logs of kit"]
 async fn a_request_and_the_jobs_it_causes_have_the_same_ids_in_the_log() {
     let servers = Servers::start().await;
     let shop = DedicatedShop::on(&servers).variable("auto_ship", false).start().await;
@@ -104,7 +103,6 @@ async fn a_request_and_the_jobs_it_causes_have_the_same_ids_in_the_log() {
 }
 
 #[tokio::test]
-#[ignore = "needs the logs of kit"]
 async fn a_malformed_traceparent_is_replaced_by_a_new_trace_id() {
     let shop = DedicatedShop::builder().start().await;
     let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -137,7 +135,6 @@ async fn a_malformed_traceparent_is_replaced_by_a_new_trace_id() {
 }
 
 #[tokio::test]
-#[ignore = "needs the logs of kit"]
 async fn a_5xx_is_one_error_line_with_its_cause_and_a_4xx_one_info_line() {
     let mysql = Proxy::to(&environment("MALL_MYSQL_URL")).await;
     let shop = DedicatedShop::builder().mysql(mysql.url()).start().await;

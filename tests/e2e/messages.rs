@@ -46,6 +46,18 @@ async fn users_get_a_message_for_each_change_of_an_order() {
 }
 
 #[tokio::test]
+async fn messages_are_in_the_language_of_the_user() {
+    let shop = Shop::running();
+    let user = shop.user().await;
+    user.put("/api/user/profile").json(json!({ "locale": "zh-CN" })).await.is(200);
+    let product = shop.product(json!({})).await;
+    let order = user.new_order(&[(product, 1)]).await;
+    user.cancel(&order).await.is(200);
+    kinds(&user, 1).await;
+    assert_eq!(messages(&user).await[0]["subject"], format!("订单 {order} 已取消"));
+}
+
+#[tokio::test]
 async fn messages_are_paginated() {
     let shop = Shop::running();
     let user = shop.user().await;

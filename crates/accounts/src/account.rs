@@ -1,23 +1,25 @@
-//! A user, as the shop knows them.
+//! A user's account: how they sign in and what they may do.
 
-use http::HeaderMap;
+use i18n::Locale;
 use kit::{
-    Problem, Result,
+    Code, Problem, Result, Timestamp, UserId,
     auth::Role,
-    check::Checks,
-    mysql::{Connection, Transaction},
-    params, row,
-    staff::Permissions,
+    mysql::{Connection, Transaction, on_duplicate},
+    params,
+    permissions::Permissions,
+    row,
 };
 
 row! {
-    /// A row of `users`: what decides about a session.
     #[derive(Debug, Clone)]
     pub struct Account {
-        pub id: i64, pub username: String,
-        /// Empty for who only ever signs in elsewhere.
+        pub id: UserId,
+        pub username: String,
+        /// Empty for a user who signs in only through an identity provider.
         pub password_hash: String,
-        role: String, permissions: i64,
+        pub email: Option<String>,
+        role: String,
+        permissions: i64,
     }
 }
 
@@ -31,25 +33,62 @@ impl Account {
     }
 }
 
-/// A user by id; 404 if there is none.
-pub async fn find(db: &mut Connection, user_id: i64) -> Result<Account> {
-    const USER: &str = "SELECT id, username, password_hash, role, permissions FROM users WHERE id = ?";
-    db.query_one(USER, params![user_id]).await?.ok_or_else(|| Problem::not_found("user"))
+/// 404 if there is no such user.
+pub async fn get(db: &mut Connection, user_id: UserId) -> Result<Account> {
+    let sql = format!("SELECT {} FROM users WHERE id = ?", Account::COLUMNS);
+    db.query_one(&sql, params![user_id]).await?.ok_or_else(|| Problem::not_found("user"))
 }
 
-/// Locks a user: whatever else changes their password, role or sessions waits. 404 if there is none.
-pub async fn lock(tx: &mut Transaction, user_id: i64) -> Result<Account> {
-    const USER: &str = "SELECT id, username, password_hash, role, permissions FROM users WHERE id = ? FOR UPDATE";
-    tx.query_one(USER, params![user_id]).await?.ok_or_else(|| Problem::not_found("user"))
+/// The username counts in any case. It must be well-formed ([`kit::auth::is_username`]): MySQL also finds other spellings,
+/// with accents or a space at the end.
+pub async fn find_by_username(db: &mut Connection, username: &str) -> Result<Option<Account>> {
+    let sql = format!("SELECT {} FROM users WHERE username = ?", Account::COLUMNS);
+    Ok(db.query_one(&sql, params![username]).await?)
 }
 
-/// A password has 8 to 128 characters.
-pub fn check_password(checks: &mut Checks, field: &str, password: &str) {
-    checks.that((8..=128).contains(&password.chars().count()), field, "must have 8 to 128 characters");
+/// Locks the user's row: every change of their password, role, sessions or addresses waits for this transaction. 404 if
+/// there is no such user.
+pub async fn lock(tx: &mut Transaction, user_id: UserId) -> Result<Account> {
+    let sql = format!("SELECT {} FROM users WHERE id = ? FOR UPDATE", Account::COLUMNS);
+    tx.query_one(&sql, params![user_id]).await?.ok_or_else(|| Problem::not_found("user"))
 }
 
-/// The client's IP address, as Spin saw it; a proxy's if there is one before it.
-pub fn client_address(headers: &HeaderMap) -> &str {
-    let address = headers.get("spin-client-addr").and_then(|value| value.to_str().ok()).unwrap_or("unknown");
-    address.rsplit_once(':').map_or(address, |(ip, _port)| ip)
+/// Whether somebody has this username, in any case.
+pub async fn username_exists(db: &mut Connection, username: &str) -> Result<bool> {
+    const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM users WHERE username = ?) AS found";
+    Ok(db.query_one::<(bool,)>(EXISTS, params![username]).await?.is_some_and(|(found,)| found))
+}
+
+/// 409
+pub fn username_taken() -> Problem {
+    Problem::new(Code::UsernameTaken, "The username is already taken")
+}
+
+pub struct NewAccount<'a> {
+    pub username: &'a str,
+    /// Empty for a user who signs in only through an identity provider.
+    pub password_hash: &'a str,
+    pub email: Option<&'a str>,
+    pub locale: Option<Locale>,
+    pub created_at: Timestamp,
+}
+
+/// 409 `username_taken` if somebody has the username.
+pub async fn insert(db: &mut Connection, new: NewAccount<'_>) -> Result<UserId> {
+    const INSERT: &str = "
+        INSERT INTO users (username, password_hash, email, locale, created_at) VALUES (?, ?, ?, ?, ?)";
+    let locale: Option<&str> = new.locale.map(Locale::into);
+    let values = params![new.username, new.password_hash, new.email, locale, new.created_at];
+    db.execute(INSERT, values).await.map_err(on_duplicate("uq_username", username_taken))?;
+    Ok(db.last_insert_id().await?)
+}
+
+pub async fn set_email(tx: &mut Transaction, user_id: UserId, email: &str) -> Result<()> {
+    const UPDATE: &str = "UPDATE users SET email = ? WHERE id = ?";
+    Ok(tx.execute(UPDATE, params![email, user_id]).await?)
+}
+
+pub async fn set_role(tx: &mut Transaction, user_id: UserId, role: Role, permissions: Permissions) -> Result<()> {
+    const UPDATE: &str = "UPDATE users SET role = ?, permissions = ? WHERE id = ?";
+    Ok(tx.execute(UPDATE, params![role.name(), i64::from(permissions.bits()), user_id]).await?)
 }

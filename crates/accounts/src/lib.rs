@@ -1,16 +1,21 @@
-//! Who a user is, and the sessions they have; shared by the functions that sign in and those that end sessions.
+//! Users and what belongs to them. The only owner of the SQL on `users`, `sessions`, `refresh_tokens`,
+//! `password_resets`, `identities`, `addresses` and `messages`.
 
-mod account;
+pub mod account;
+pub mod address;
+pub mod client;
+pub mod identity;
+mod language;
+pub mod message;
+pub mod password;
+pub mod password_reset;
 pub mod profile;
-mod reset;
+mod recipient;
 pub mod session;
+pub mod sign_in;
 
-pub use account::{Account, check_password, client_address, find, lock};
+pub use account::Account;
+pub use language::{locale, requested_locale};
 pub use profile::Profile;
-pub use reset::{RESET_SECONDS, Reset};
-pub use session::Tokens;
-
-use kit::rate::Lockout;
-
-/// So many wrong passwords within so long lock a name for as long.
-pub const LOCKOUT: Lockout = Lockout { failures: 10, seconds: 15 * 60 };
+pub use recipient::{Recipient, recipients};
+pub use sign_in::Tokens;

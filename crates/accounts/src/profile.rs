@@ -1,59 +1,113 @@
-//! Who a user is, for the user and for the staff.
+//! A user's profile, as the user and the staff see it.
 
+use i18n::Locale;
 use kit::{
-    Problem, Result, Timestamp,
+    Problem, Result, Timestamp, UserId,
     auth::Role,
-    mysql::Connection,
-    params, row,
-    staff::{Permission, Permissions},
+    mysql::{Connection, Transaction},
+    pagination::{Page, PageQuery},
+    params,
+    permissions::{Permission, Permissions},
+    row,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::{account, language::LocaleColumn, password_reset};
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Profile {
-    pub user_id: i64,
+    pub user_id: UserId,
     pub username: String,
-    #[schema(required)]
+    #[schema(required, format = "email")]
     pub email: Option<String>,
     #[schema(required)]
     pub nickname: Option<String>,
+    /// The language of messages and refusals: the one that the user chose, or signed up in; otherwise the one that
+    /// `Accept-Language` asks for; otherwise English.
+    pub locale: Locale,
     pub role: Role,
-    /// What somebody who is no admin may do for the shop.
+    /// What a user who is not an admin may do for the shop.
     #[schema(value_type = Vec<Permission>)]
     pub permissions: Permissions,
     pub created_at: Timestamp,
 }
 
 row! {
-    /// A row of `users`, of the columns in [`COLUMNS`].
-    pub struct ProfileRow {
-        id: i64, username: String, email: Option<String>, nickname: Option<String>, role: String, permissions: i64,
-        created_at: Timestamp,
+    struct ProfileRow {
+        user_id: UserId as "id", username: String, email: Option<String>, nickname: Option<String>,
+        locale: LocaleColumn, role: String, permissions: i64, created_at: Timestamp,
     }
 }
 
-pub const COLUMNS: &str = "id, username, email, nickname, role, permissions, created_at";
-
-impl From<ProfileRow> for Profile {
-    fn from(row: ProfileRow) -> Self {
+impl ProfileRow {
+    /// `default_locale` is the language of a user who has not chosen one.
+    fn into_profile(self, default_locale: Locale) -> Profile {
         Profile {
-            user_id: row.id,
-            username: row.username,
-            email: row.email,
-            nickname: row.nickname,
-            role: Role::from_column(&row.role),
-            permissions: Permissions::from_bits(row.permissions),
-            created_at: row.created_at,
+            user_id: self.user_id,
+            username: self.username,
+            email: self.email,
+            nickname: self.nickname,
+            locale: self.locale.0.unwrap_or(default_locale),
+            role: Role::from_column(&self.role),
+            permissions: Permissions::from_bits(self.permissions),
+            created_at: self.created_at,
         }
     }
 }
 
-impl Profile {
-    /// 404 if there is no such user.
-    pub async fn read(db: &mut Connection, user_id: i64) -> Result<Self> {
-        let sql = format!("SELECT {COLUMNS} FROM users WHERE id = ?");
-        let row = db.query_one::<ProfileRow>(&sql, params![user_id]).await?;
-        row.map(Profile::from).ok_or_else(|| Problem::not_found("user"))
+/// 404 if there is no such user. `default_locale` is the language of a user who has not chosen one.
+pub async fn get(db: &mut Connection, user_id: UserId, default_locale: Locale) -> Result<Profile> {
+    let sql = format!("SELECT {} FROM users WHERE id = ?", ProfileRow::COLUMNS);
+    let row = db.query_one::<ProfileRow>(&sql, params![user_id]).await?;
+    row.map(|row| row.into_profile(default_locale)).ok_or_else(|| Problem::not_found("user"))
+}
+
+/// Users whose name starts with this, newest first.
+pub async fn list(
+    db: &mut Connection,
+    username_prefix: &str,
+    role: Option<Role>,
+    page: &PageQuery,
+) -> Result<Page<Profile>> {
+    let sql = format!(
+        "SELECT {} FROM users WHERE id < ? AND username LIKE ? AND (? = '' OR role = ?) ORDER BY id DESC LIMIT ?",
+        ProfileRow::COLUMNS
+    );
+    let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
+    let pattern = username_prefix.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_") + "%";
+    let role = role.map_or("", Role::name);
+    let rows = db.query::<ProfileRow>(&sql, params![before, pattern, role, role, i64::from(limit).saturating_add(1)]);
+    let profiles = rows.await?.into_iter().map(|row| row.into_profile(Locale::default()));
+    Ok(Page::new(profiles.collect(), limit, |profile: &Profile| profile.user_id))
+}
+
+/// What changes: `None` leaves a field as it is, `Some(None)` clears it.
+pub struct ProfileChange<'a> {
+    pub email: Option<Option<&'a str>>,
+    pub nickname: Option<Option<&'a str>>,
+    pub locale: Option<Option<Locale>>,
+}
+
+pub async fn update(tx: &mut Transaction, user_id: UserId, change: ProfileChange<'_>) -> Result<()> {
+    const UPDATE: &str = "
+        UPDATE users SET email = IF(?, ?, email), nickname = IF(?, ?, nickname), locale = IF(?, ?, locale)
+        WHERE id = ?";
+    let ProfileChange { email, nickname, locale } = change;
+    if email.is_some() {
+        // A token that was mailed to the old address must not set the password any more.
+        account::lock(tx, user_id).await?;
+        password_reset::revoke(tx, user_id).await?;
     }
+    let locale_name: Option<&str> = locale.flatten().map(Locale::into);
+    let values = params![
+        email.is_some(),
+        email.flatten(),
+        nickname.is_some(),
+        nickname.flatten(),
+        locale.is_some(),
+        locale_name,
+        user_id,
+    ];
+    Ok(tx.execute(UPDATE, values).await?)
 }

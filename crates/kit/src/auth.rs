@@ -1,4 +1,4 @@
-//! Who asks: access tokens (JWT, HS256) and the extractor [`User`].
+//! Authentication: access tokens (JWT, HS256) and the extractors [`User`] and [`TokenUser`].
 
 use std::{collections::HashSet, sync::OnceLock};
 
@@ -6,12 +6,14 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::{Method, header, request::Parts};
 use jwt_simple::prelude::*;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
 use crate::{
-    Code, Context, Problem, Result, config, log, opaque,
+    Code, Context, Problem, Result, SessionId, UserId, config,
+    permissions::Permissions,
+    random,
     redis::{self, Reply, Script, arg, int},
-    staff::Permissions,
 };
 
 const ISSUER: &str = "wasmall";
@@ -19,42 +21,44 @@ const AUDIENCE: &str = "wasmall";
 const MIN_SECRET: usize = 32;
 
 /// What a user may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     User,
     Admin,
 }
 
 impl Role {
-    /// As the database keeps it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::User => "user",
-            Role::Admin => "admin",
-        }
+    /// From the database. What is no role of ours may do no more than a user.
+    pub fn from_column(text: &str) -> Self {
+        text.parse().unwrap_or(Role::User)
     }
 
-    /// From what the database keeps. What is no role of ours may do no more than a user.
-    pub fn from_column(text: &str) -> Self {
-        if text == "admin" { Role::Admin } else { Role::User }
+    /// As the API and the database write it.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
-/// Who is signed in. As an extractor: 401 if nobody is. For what writes, a token of a session that has ended counts
-/// as none.
+/// Who is signed in. As an extractor: 401 if nobody is. For requests that write, also 401 if the session has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct User {
-    pub id: i64,
+    pub id: UserId,
     pub role: Role,
-    /// What an admin may do without.
+    /// An admin needs none.
     pub permissions: Permissions,
-    pub session_id: i64,
+    pub session_id: SessionId,
 }
 
 impl User {
     pub fn is_admin(&self) -> bool {
         self.role == Role::Admin
+    }
+
+    /// Whether the user is an admin, or has one of the permissions whose bits are set.
+    pub fn may(&self, permissions: u8) -> bool {
+        self.is_admin() || self.permissions.has_any(permissions)
     }
 }
 
@@ -63,7 +67,7 @@ struct Claims {
     role: Role,
     #[serde(default, rename = "perms", skip_serializing_if = "Permissions::is_empty")]
     permissions: Permissions,
-    sid: i64,
+    sid: SessionId,
 }
 
 static KEY: OnceLock<HS256Key> = OnceLock::new();
@@ -74,7 +78,7 @@ async fn key() -> Result<&'static HS256Key> {
     }
     let secret = config::text("jwt_secret").await?;
     if secret.len() < MIN_SECRET {
-        return Err(config::bad("jwt_secret", &format!("must have at least {MIN_SECRET} bytes")));
+        return Err(config::invalid("jwt_secret", format!("must have at least {MIN_SECRET} bytes")));
     }
     Ok(KEY.get_or_init(|| HS256Key::from_bytes(secret.as_bytes())))
 }
@@ -85,21 +89,18 @@ pub fn is_username(text: &str) -> bool {
     (3..=32).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// An access token that lives for so many seconds.
-pub async fn mint(user: User, seconds: i64) -> Result<String> {
+/// An access token that is valid for this many seconds.
+pub async fn issue_access_token(user: User, seconds: i64) -> Result<String> {
     let lifetime = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     let User { id, role, permissions, session_id: sid } = user;
     let claims = jwt_simple::claims::Claims::with_custom_claims(Claims { role, permissions, sid }, lifetime)
         .with_issuer(ISSUER)
         .with_audience(AUDIENCE)
         .with_subject(id);
-    key().await?.authenticate(claims).map_err(|error| {
-        log::error(None, "no token could be made", &error);
-        Problem::internal()
-    })
+    key().await?.authenticate(claims).map_err(|error| Problem::internal().because(format!("no token: {error}")))
 }
 
-/// The user whom a token names; `token_expired` or `unauthenticated` if it is not good.
+/// The user of a token; `token_expired` or `unauthenticated` if it is not valid.
 fn verify(key: &HS256Key, token: &str) -> Result<User> {
     let options = VerificationOptions {
         allowed_issuers: Some(HashSet::from([ISSUER.to_owned()])),
@@ -118,7 +119,7 @@ fn verify(key: &HS256Key, token: &str) -> Result<User> {
             _ => unauthenticated("The access token is not valid"),
         }
     })?;
-    // Ours always end, and always name a user.
+    // Tokens that we issue always expire and always name a user.
     let (Some(subject), Some(_)) = (claims.subject, claims.expires_at) else {
         return Err(unauthenticated("The access token is not valid"));
     };
@@ -131,9 +132,9 @@ fn unauthenticated(detail: &str) -> Problem {
     Problem::new(Code::Unauthenticated, detail)
 }
 
-/// Who a token names. As an extractor: 401 if it is not good. Whether its session has ended is not looked up: who takes
-/// this does so in a script of its own: a session has ended if there is a key `ended:<session>`.
-pub struct Bearer(pub User);
+/// The user of the access token. As an extractor: 401 if it is not valid. Whether its session has ended is not checked: the
+/// handler does so in its own script, and saves a round trip. A session has ended if the key `ended:<session>` exists.
+pub struct TokenUser(pub User);
 
 async fn authenticate(parts: &Parts) -> Result<User> {
     let user = verified(parts).await?;
@@ -143,14 +144,14 @@ async fn authenticate(parts: &Parts) -> Result<User> {
     Ok(user)
 }
 
-/// For a token whose session has ended.
+/// 401 for the token of a session that has ended.
 pub fn session_ended() -> Problem {
     unauthenticated("The session has ended")
 }
 
 async fn verified(parts: &Parts) -> Result<User> {
     let header =
-        parts.headers.get(header::AUTHORIZATION).ok_or_else(|| unauthenticated("An access token is needed"))?;
+        parts.headers.get(header::AUTHORIZATION).ok_or_else(|| unauthenticated("An access token is required"))?;
     let (scheme, token) = header
         .to_str()
         .ok()
@@ -174,15 +175,15 @@ impl<S: Sync> FromRequestParts<S> for User {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Bearer {
+impl<S: Sync> FromRequestParts<S> for TokenUser {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        verified(parts).await.map(Bearer)
+        verified(parts).await.map(TokenUser)
     }
 }
 
-/// Where a token is not needed, a bad one counts as none.
+/// Where no token is required, an invalid one counts as none.
 impl<S: Sync> OptionalFromRequestParts<S> for User {
     type Rejection = Problem;
 
@@ -202,27 +203,28 @@ static END: Script = Script::new(
     return 1",
 );
 
-/// Refuses the access tokens of sessions for as long as they could still live.
-pub async fn end_sessions(session_ids: &[i64], access_ttl_seconds: i64) -> Result<()> {
+/// Has the access tokens of sessions refused until they have all expired.
+pub async fn end_sessions(session_ids: &[SessionId], access_ttl_seconds: i64) -> Result<()> {
     let ttl = access_ttl_seconds.saturating_add(1);
-    // As many as a script's parameters may be, with room to spare.
+    // A script may have some thousand parameters.
     for ids in session_ids.chunks(1000) {
-        END.run(&[], [ttl].iter().chain(ids).map(|number| int(*number)).collect()).await?;
+        let ids = ids.iter().map(|id| id.get());
+        END.run(&[], std::iter::once(ttl).chain(ids).map(int).collect()).await?;
     }
     Ok(())
 }
 
-async fn has_ended(session_id: i64) -> Result<bool> {
+async fn has_ended(session_id: SessionId) -> Result<bool> {
     let reply = redis::command("EXISTS", vec![arg(format!("ended:{session_id}"))]).await?;
     Ok(reply.int(0) == Some(1))
 }
 
-/// A refresh token or one that comes by mail: for who gets it alone.
+/// A refresh token, or a token to be mailed: 256 random bits that only their receiver knows.
 pub fn new_secret_token() -> Result<String> {
-    Ok(opaque::to_base64(&opaque::random::<32>()?))
+    random::token::<32>()
 }
 
-/// What the database keeps of such a token. It is random, so a plain digest does.
+/// What the database stores of such a token. Since it is random, a plain digest is enough.
 pub fn token_hash(token: &str) -> Vec<u8> {
     use sha2::Digest;
     sha2::Sha256::digest(token).to_vec()
@@ -233,7 +235,7 @@ mod tests {
     use super::*;
 
     fn token(key: &HS256Key, issuer: &str, lifetime: u64) -> String {
-        let claims = Claims { role: Role::User, permissions: Permissions::default(), sid: 3 };
+        let claims = Claims { role: Role::User, permissions: Permissions::default(), sid: 3.try_into().unwrap() };
         let claims = jwt_simple::claims::Claims::with_custom_claims(claims, Duration::from_secs(lifetime));
         key.authenticate(claims.with_issuer(issuer).with_audience(AUDIENCE).with_subject(7)).unwrap()
     }
@@ -242,13 +244,13 @@ mod tests {
     fn takes_its_own_tokens_only() {
         let (ours, other) = (HS256Key::generate(), HS256Key::generate());
         let user = verify(&ours, &token(&ours, ISSUER, 60)).unwrap();
-        assert_eq!((user.id, user.session_id, user.role), (7, 3, Role::User));
+        assert_eq!((user.id.get(), user.session_id.get(), user.role), (7, 3, Role::User));
         let refused = |token: &str| verify(&ours, token).unwrap_err().code;
         assert_eq!(refused(&token(&other, ISSUER, 60)), Code::Unauthenticated);
         assert_eq!(refused(&token(&ours, "somebody", 60)), Code::Unauthenticated);
         let good = token(&ours, ISSUER, 60);
         let body = good.split('.').nth(1).unwrap();
-        let none = opaque::to_base64(br#"{"alg":"none","typ":"JWT"}"#);
+        let none = crate::base64url::encode(br#"{"alg":"none","typ":"JWT"}"#);
         assert_eq!(refused(&format!("{none}.{body}.")), Code::Unauthenticated);
         assert_eq!(refused("a.b.c"), Code::Unauthenticated);
         assert_eq!(refused(""), Code::Unauthenticated);
@@ -258,7 +260,7 @@ mod tests {
     fn says_that_a_token_has_expired() {
         let key = HS256Key::generate();
         let past = jwt_simple::claims::Claims::with_custom_claims(
-            Claims { role: Role::Admin, permissions: Permissions::default(), sid: 1 },
+            Claims { role: Role::Admin, permissions: Permissions::default(), sid: 1.try_into().unwrap() },
             Duration::from_secs(1),
         );
         let mut past = past.with_issuer(ISSUER).with_audience(AUDIENCE).with_subject(7);

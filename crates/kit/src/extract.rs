@@ -1,4 +1,4 @@
-//! What a handler needs of a request, with our errors where it is not there.
+//! Extractors: what a handler needs of a request, or a problem where it is missing.
 
 use axum::{
     body::{Body, Bytes, HttpBody},
@@ -29,7 +29,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// A JSON body that may be left out, if all its fields may be.
+/// A JSON body that may be omitted, if all its fields may be.
 pub struct OptionalJson<T>(pub T);
 
 impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
@@ -59,16 +59,16 @@ pub(crate) fn expect_json(headers: &HeaderMap) -> Result<()> {
     if is_json { Ok(()) } else { Err(Problem::new(Code::UnsupportedMediaType, "Send the body as application/json")) }
 }
 
-/// The whole body, or 413. A body that is too large is read on and thrown away, up to a bound: a client that is still
-/// sending when its connection ends may never see the answer.
+/// The whole body, or 413. A body that is too large is read on and discarded, up to a bound: a client that is still
+/// sending when its connection is closed may never see the reply.
 pub(crate) async fn read(mut body: Body) -> Result<Bytes> {
     let (mut bytes, mut length) = (Vec::new(), 0_usize);
-    // Its end is not waited for where it is known: that takes two more calls to the host.
+    // Where the length is known the end is not awaited: that would be two more calls to the host.
     let announced = body.size_hint().upper().and_then(|upper| usize::try_from(upper).ok());
     while announced != Some(length)
         && let Some(frame) = body.frame().await
     {
-        let frame = frame.map_err(|_| Problem::new(Code::MalformedJson, "The body broke off"))?;
+        let frame = frame.map_err(|_| Problem::new(Code::MalformedJson, "The body is incomplete"))?;
         let Ok(data) = frame.into_data() else { continue };
         length = length.saturating_add(data.len());
         if length > MAX_DISCARDED {
@@ -79,14 +79,14 @@ pub(crate) async fn read(mut body: Body) -> Result<Bytes> {
         }
     }
     match length > MAX_BODY {
-        true => Err(Problem::new(Code::BodyTooLarge, format!("A body may have {MAX_BODY} bytes"))),
+        true => Err(Problem::new(Code::BodyTooLarge, format!("The body must not exceed {MAX_BODY} bytes"))),
         false => Ok(bytes.into()),
     }
 }
 
-/// 400 for what is not JSON, 422 with the field for what is not what was expected.
+/// 400 for invalid JSON, 422 naming the field for the wrong JSON.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    // serde would take the fields in an array as well.
+    // serde would also take a struct's fields from an array.
     if bytes.trim_ascii_start().starts_with(b"[") {
         well_formed(bytes)?;
         return Err(Problem::invalid("body", "must be an object"));
@@ -114,10 +114,10 @@ fn well_formed(bytes: &[u8]) -> Result<()> {
 
 fn malformed(error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
-    Problem::new(Code::MalformedJson, format!("The body is not JSON at line {line}, column {column}"))
+    Problem::new(Code::MalformedJson, format!("The body is not valid JSON at line {line}, column {column}"))
 }
 
-/// Says which field, also where serde names it in its message only: ``missing field `x` ``, ``unknown field `x` ``.
+/// Names the field, even where serde does so only in its message: ``missing field `x` ``, ``unknown field `x` ``.
 fn data_error(path: &str, message: &str) -> FieldError {
     let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
     let named = |prefix: &str| message.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
@@ -135,7 +135,7 @@ fn data_error(path: &str, message: &str) -> FieldError {
     }
 }
 
-/// For `#[serde(deserialize_with)]`: tells a field that is null, `Some(None)`, from one that is not there, `None`.
+/// For `#[serde(deserialize_with)]`: a field that is null is `Some(None)`, one that is missing is `None`.
 pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
@@ -158,7 +158,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The path's parameters. What has not their form names nothing: 404.
+/// The path's parameters. 404 if one does not have the right form: there can be nothing at such a path.
 pub struct Path<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {

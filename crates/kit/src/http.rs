@@ -1,13 +1,9 @@
-//! The one way in and out of a function: request id, log line, problem details, `content-length`, CORS, deadline.
+//! The HTTP side of a function: request id, log line, problem details, `content-length`, CORS, deadline.
 
 use std::{
     future::{Future, poll_fn},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicI64, Ordering},
-    },
     task::Poll,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::{
@@ -16,117 +12,67 @@ use axum::{
     extract::{MatchedPath, Request},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use spin_sdk::{http::FullBody, wasip3};
 use tower::{Service, util::MapRequestLayer};
 
 use crate::{
-    Code, Problem, Timestamp,
+    Code, Context, Problem,
+    context::REQUEST_ID,
     extract::{MAX_BODY, read},
     log,
 };
 
-/// A request that has not ended by then is answered with 503, so that a database that hangs holds up nobody for longer
-/// than the five seconds of the contract.
+/// After this time a request is answered 503, so that with a database that hangs every reply still comes within the five
+/// seconds of the contract.
 const DEADLINE_NS: u64 = 4_500_000_000;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The response that Spin sends.
+pub type SpinResponse = spin_sdk::http::Response<FullBody<Bytes>>;
 
-/// What is known of a request beside its parts; in the request's extensions.
-#[derive(Clone)]
-pub struct Context(Arc<Inner>);
-
-struct Inner {
-    request_id: String,
-    /// 0 while nobody is signed in.
-    user_id: AtomicI64,
-    route: OnceLock<MatchedPath>,
-}
-
-impl Context {
-    fn new(headers: &HeaderMap) -> Self {
-        let given = headers.get(&REQUEST_ID).and_then(|id| id.to_str().ok());
-        let request_id = match given {
-            Some(id) if is_request_id(id) => id.to_owned(),
-            _ => ulid::Ulid::generate().to_string(),
-        };
-        Context(Arc::new(Inner { request_id, user_id: AtomicI64::new(0), route: OnceLock::new() }))
-    }
-
-    pub fn request_id(&self) -> &str {
-        &self.0.request_id
-    }
-
-    /// The request's line in the log. None of its parts can hold what JSON would have to escape: a method is a token, a
-    /// route is ours, an id is checked.
-    fn log(&self, function: &str, method: &Method, status: StatusCode, took: Duration) {
-        let (ts, status, us) = (Timestamp::now(), status.as_u16(), took.as_micros());
-        let (route, id) = (self.0.route.get().map_or("", MatchedPath::as_str), self.request_id());
-        let user = match self.0.user_id.load(Ordering::Relaxed) {
-            0 => String::new(),
-            user_id => format!(r#","user_id":{user_id}"#),
-        };
-        log::line(&format!(
-            r#"{{"ts":"{ts}","level":"info","function":"{function}","method":"{method}","route":"{route}","status":{status},"ms":{}.{:03},"request_id":"{id}"{user}}}"#,
-            us / 1000,
-            us % 1000,
-        ));
-    }
-
-    pub(crate) fn signed_in(&self, user_id: i64) {
-        self.0.user_id.store(user_id, Ordering::Relaxed);
-    }
-}
-
-fn is_request_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-}
-
-/// What Spin takes for an answer.
-pub type Answer = spin_sdk::http::Response<FullBody<Bytes>>;
-
-/// Answers one request by the function's router. Called by [`crate::function!`].
-pub async fn serve(function: &str, router: Router, request: spin_sdk::http::Request) -> Answer {
+/// Responds to one request by the function's router. Called by [`crate::function!`].
+pub async fn serve(function: &str, router: Router, request: spin_sdk::http::Request) -> SpinResponse {
     let started = Instant::now();
     let context = Context::new(request.headers());
     let method = request.method().clone();
 
-    let answer = if method == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
-        preflight(&context)
+    let is_preflight =
+        method == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let (response, problem) = if is_preflight {
+        (preflight(&context), None)
     } else {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(context.clone());
-        let response = match within_deadline(call(router, request)).await {
+        let response = match within_deadline(context.scope(call(router, request))).await {
             Some(response) => response,
-            None => Problem::unavailable().into_response(),
+            None => Problem::unavailable().because("the deadline has passed").into_response(),
         };
         finish(response, &method, &context).await
     };
 
-    context.log(function, &method, answer.status(), started.elapsed());
-    answer
+    log::request(function, &method, response.status(), problem.as_ref(), started.elapsed(), &context);
+    response
 }
 
-/// A function's routes with what is the same for all of them.
-pub fn complete(router: Router) -> Router {
+/// Adds to a function's routes what all functions have in common.
+pub fn with_defaults(router: Router) -> Router {
     router
         .route_layer(MapRequestLayer::new(|request: Request| {
             let extensions = request.extensions();
             if let (Some(context), Some(route)) = (extensions.get::<Context>(), extensions.get::<MatchedPath>()) {
-                // Set before only if a route were matched twice.
-                let _ = context.0.route.set(route.clone());
+                context.matched(route);
             }
             request
         }))
         .fallback(async || Problem::new(Code::NotFound, "There is nothing at this path"))
         .method_not_allowed_fallback(async || {
-            Problem::new(Code::MethodNotAllowed, "The methods that this path takes stand in Allow")
+            Problem::new(Code::MethodNotAllowed, "The Allow header lists the methods of this path")
         })
 }
 
 async fn call(mut router: Router, request: Request) -> Response {
-    // Also where no body is wanted.
+    // Also where no body is expected.
     if request.body().size_hint().upper().is_some_and(|length| length > MAX_BODY as u64) {
         return read(request.into_body()).await.map(drop).into_response();
     }
@@ -136,10 +82,10 @@ async fn call(mut router: Router, request: Request) -> Response {
     }
 }
 
-/// The future's value, unless the deadline passes first. No timer is set for what is ready at once.
+/// The future's value, unless the deadline passes first. No timer is set for a future that is ready at once.
 ///
-/// What is late is left to run to its end, unheard. It must not be dropped: to give up a host call that is under way,
-/// such as the opening of a connection, can block the instance for good.
+/// A future that is late runs to its end in the background. It must not be dropped: abandoning a host call that is under
+/// way, such as opening a connection, can block the instance for good.
 async fn within_deadline<T: 'static>(future: impl Future<Output = T> + 'static) -> Option<T> {
     let mut future = Box::pin(future);
     let mut timer = None;
@@ -157,24 +103,25 @@ async fn within_deadline<T: 'static>(future: impl Future<Output = T> + 'static) 
     value
 }
 
-/// Writes problems out, and sees to the headers that every answer has.
-async fn finish(mut response: Response, method: &Method, context: &Context) -> Answer {
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        write_problem(&mut response, &problem, context.request_id());
+/// Writes the problem, if the response is one, and the headers that every response has.
+async fn finish(mut response: Response, method: &Method, context: &Context) -> (SpinResponse, Option<Problem>) {
+    let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(problem) = &problem {
+        write_problem(&mut response, problem, context.request_id());
     }
     let (mut parts, body) = response.into_parts();
     let size = body.size_hint().exact();
     let mut bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let headers = &mut parts.headers;
-    // A HEAD has the length of what a GET would send. An answer that must not have a body must not have a length.
+    // A HEAD has the length of what a GET would send. A response that must not have a body must not have a length.
     if !headers.contains_key(header::CONTENT_LENGTH) && has_body(parts.status) && size.is_some() {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     }
     if method == Method::HEAD {
         bytes.clear();
     }
-    everywhere(headers, context);
-    http::Response::from_parts(parts, Full::new(bytes))
+    common_headers(headers, context);
+    (http::Response::from_parts(parts, Full::new(bytes)), problem)
 }
 
 fn has_body(status: StatusCode) -> bool {
@@ -195,9 +142,9 @@ fn write_problem(response: &mut Response, problem: &Problem, request_id: &str) {
     *response.body_mut() = Body::from(json);
 }
 
-/// The headers of every answer. Any page may call the shop: what it may do hangs on the token that it sends, never on a
-/// cookie.
-fn everywhere(headers: &mut HeaderMap, context: &Context) {
+/// The headers of every response. Pages of any origin may call the shop: what they may do depends on the token that they
+/// send, never on a cookie.
+fn common_headers(headers: &mut HeaderMap, context: &Context) {
     if let Ok(id) = HeaderValue::from_str(context.request_id()) {
         headers.insert(REQUEST_ID, id);
     }
@@ -208,20 +155,20 @@ fn everywhere(headers: &mut HeaderMap, context: &Context) {
     );
 }
 
-fn preflight(context: &Context) -> Answer {
-    let mut answer = http::Response::new(Full::default());
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    let headers = answer.headers_mut();
-    everywhere(headers, context);
+fn preflight(context: &Context) -> SpinResponse {
+    let mut response = http::Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    common_headers(headers, context);
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, DELETE"),
         (
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-Id",
+            "Authorization, Content-Type, Idempotency-Key, If-None-Match, Traceparent, X-Request-Id",
         ),
         (header::ACCESS_CONTROL_MAX_AGE, "86400"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    answer
+    response
 }

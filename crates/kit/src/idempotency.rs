@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: the same request sent twice has one effect and one reply.
 //!
-//! A key is a row, and the transaction that does the work begins by inserting it and ends by writing the reply into it:
-//! there is no moment in which the one is there without the other, and a request that dies leaves neither. Who comes with
-//! the same key in the meantime finds the row locked. A refusal undoes its transaction, and is kept by another.
+//! A key is a row. The transaction that does the work first inserts the key and last writes the reply to it, so that
+//! neither exists without the other, and a request that dies leaves neither. Another request with the same key meanwhile
+//! finds the row locked. A refusal rolls its transaction back and is stored by a second one.
 
 use axum::{
     extract::{FromRequest, Request},
@@ -14,7 +14,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Code, Context, Problem, Result, Timestamp, User, extract, log,
+    Code, Context, Problem, Result, Timestamp, UserId,
+    auth::User,
+    extract, log,
     mysql::{self, Transaction},
     params, row,
 };
@@ -22,13 +24,13 @@ use crate::{
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// What the column for method and path holds, and more than any path of ours has.
+/// The size of the column for method and path; no path of ours is longer.
 const MAX_PATH: usize = 190;
-const KEPT_SECONDS: i64 = 24 * 60 * 60;
-/// One key in so many also clears old ones away.
-const SWEEP_EVERY: i64 = 100;
+const TTL_SECONDS: i64 = 24 * 60 * 60;
+/// One request with a key in this many also deletes expired keys.
+const DELETE_EXPIRED_EVERY: i64 = 100;
 
-/// A reply that can be kept: status and JSON.
+/// A reply that can be stored: status and JSON.
 #[derive(Debug, Clone)]
 pub struct Reply {
     status: StatusCode,
@@ -43,16 +45,11 @@ enum Body {
 
 impl Reply {
     pub fn new(status: StatusCode, body: &impl Serialize) -> Result<Self> {
-        match serde_json::to_vec(body) {
-            Ok(json) => Ok(Reply { status, body: Body::Json(json) }),
-            Err(error) => {
-                log::error(None, "a reply is not JSON", &error);
-                Err(Problem::internal())
-            }
-        }
+        let json = serde_json::to_vec(body).map_err(|error| Problem::internal().because(error))?;
+        Ok(Reply { status, body: Body::Json(json) })
     }
 
-    /// A refusal whose transaction is committed all the same.
+    /// A refusal whose transaction is committed nevertheless.
     pub fn refusal(problem: Problem) -> Self {
         Reply { status: problem.code.meaning().0, body: Body::Problem(problem) }
     }
@@ -78,7 +75,7 @@ fn json_response(status: StatusCode, json: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response()
 }
 
-/// The JSON body of a POST that may carry an `Idempotency-Key`. A body that is empty counts as one without fields.
+/// The JSON body of a POST that may carry an `Idempotency-Key`. An empty body counts as an empty object.
 pub struct Idempotent<T> {
     pub body: T,
     key: Option<Key>,
@@ -130,9 +127,14 @@ fn key_text(value: &HeaderValue) -> Result<String> {
     }
 }
 
+/// Whether a response is a repeated one: then nothing was done now.
+pub fn is_replay(response: &Response) -> bool {
+    response.headers().contains_key(REPLAYED)
+}
+
 impl<T> Idempotent<T> {
-    /// Runs `work` in a transaction, as [`mysql::transaction`] does, at most once for a key: who comes again gets the
-    /// first reply. What `work` refuses with 402, 404 or 409 is a reply too; any other error frees the key.
+    /// Runs `work` in a transaction, as [`mysql::transaction`] does, at most once for each key: a repeated request gets the
+    /// first reply. A refusal by 402, 404 or 409 is a reply, too; any other error frees the key.
     pub fn once(
         &self,
         user: &User,
@@ -143,7 +145,7 @@ impl<T> Idempotent<T> {
 
     async fn run_once(
         &self,
-        user_id: i64,
+        user_id: UserId,
         work: impl AsyncFn(&T, &mut Transaction) -> Result<Reply>,
     ) -> Result<Response> {
         let Some(key) = &self.key else {
@@ -151,47 +153,47 @@ impl<T> Idempotent<T> {
             return Ok(reply.into_response());
         };
         let result = mysql::transaction(async |tx| match claim(tx, user_id, key).await? {
-            Claimed::Before(kept) => kept.replay(key),
+            Claimed::Before(stored) => stored.replay(key),
             Claimed::Now => {
                 let reply = work(&self.body, tx).await?;
-                keep(tx, user_id, key, &reply, &self.request_id).await?;
+                store(tx, user_id, key, &reply, &self.request_id).await?;
                 Ok(json_reply(&reply, &self.request_id))
             }
         })
         .await;
         let result = match result {
-            Err(problem) if is_remembered(&problem) => self.refused(user_id, key, problem).await,
+            Err(problem) if is_remembered(&problem) => self.store_refusal(user_id, key, problem).await,
             result => result,
         };
-        if Timestamp::now().0 % SWEEP_EVERY == 0 {
-            sweep().await;
+        if Timestamp::now().0 % DELETE_EXPIRED_EVERY == 0 {
+            delete_expired().await;
         }
         result
     }
 
-    /// Keeps a refusal, whose transaction was undone. Should another request have had the key since, its reply counts:
-    /// the one that it has had, or will have.
-    async fn refused(&self, user_id: i64, key: &Key, problem: Problem) -> Result<Response> {
+    /// Stores a refusal, whose transaction was rolled back. If another request has taken the key since, that one's reply
+    /// counts.
+    async fn store_refusal(&self, user_id: UserId, key: &Key, problem: Problem) -> Result<Response> {
         let reply = Reply::refusal(problem.clone());
-        let settled = mysql::transaction(async |tx| match claim(tx, user_id, key).await? {
-            Claimed::Before(kept) => kept.replay(key).map(Some),
-            Claimed::Now => keep(tx, user_id, key, &reply, &self.request_id).await.map(|()| None),
+        let stored = mysql::transaction(async |tx| match claim(tx, user_id, key).await? {
+            Claimed::Before(stored) => stored.replay(key).map(Some),
+            Claimed::Now => store(tx, user_id, key, &reply, &self.request_id).await.map(|()| None),
         })
         .await;
-        match settled {
+        match stored {
             Ok(Some(response)) => Ok(response),
             Ok(None) => Err(problem),
             Err(error) if error.code == Code::IdempotencyInProgress => Err(error),
-            // The answer is the refusal all the same.
+            // The refusal is the reply nevertheless.
             Err(error) => {
-                log::error(Some(&self.request_id), "a reply could not be kept for its idempotency key", &error.detail);
+                log::warn("a refusal could not be stored for its idempotency key", &error);
                 Err(problem)
             }
         }
     }
 }
 
-/// Whether a refusal is the operation's own, and so the reply to who comes again.
+/// Whether a refusal is the operation's own, and so the reply to a repeated request.
 fn is_remembered(problem: &Problem) -> bool {
     let status = problem.code.meaning().0;
     matches!(status, StatusCode::PAYMENT_REQUIRED | StatusCode::NOT_FOUND | StatusCode::CONFLICT)
@@ -212,18 +214,18 @@ fn problem_response(status: StatusCode, json: Vec<u8>) -> Response {
 }
 
 enum Claimed {
-    /// The key is this request's.
+    /// The key is now this request's.
     Now,
-    /// It has a reply.
-    Before(Kept),
+    /// The key has a reply.
+    Before(StoredReply),
 }
 
 row! {
-    struct Kept { body_hash: Vec<u8>, claimed_at: i64, status: i64, reply: Vec<u8> }
+    struct StoredReply { body_hash: Vec<u8>, claimed_at: i64, status: i64, reply: Vec<u8> }
 }
 
-/// 409 if another request has the key and still runs.
-async fn claim(tx: &mut Transaction, user_id: i64, key: &Key) -> Result<Claimed> {
+/// 409 if another request with the key is still running.
+async fn claim(tx: &mut Transaction, user_id: UserId, key: &Key) -> Result<Claimed> {
     const FIND: &str = "
         SELECT body_hash, claimed_at, status, reply FROM idempotency_keys
         WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
@@ -234,22 +236,22 @@ async fn claim(tx: &mut Transaction, user_id: i64, key: &Key) -> Result<Claimed>
         WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
     let (body_hash, now) = (key.body_hash.as_slice(), Timestamp::now());
     let name = || params![user_id, &key.scope, &key.text];
-    let counts = |kept: &Kept| now.0.saturating_sub(kept.claimed_at) / 1000 < KEPT_SECONDS;
+    let is_valid = |stored: &StoredReply| now.0.saturating_sub(stored.claimed_at) / 1000 < TTL_SECONDS;
     let claim = match tx.query_one(&format!("{FIND} FOR UPDATE NOWAIT"), name()).await {
-        Ok(Some(kept)) if counts(&kept) => return Ok(Claimed::Before(kept)),
+        Ok(Some(stored)) if is_valid(&stored) => return Ok(Claimed::Before(stored)),
         Ok(Some(_)) => TAKE_OVER,
         Ok(None) => CLAIM,
-        // Locked, by the first request or by others that are sent its reply. If it was the connection instead, the
-        // ROLLBACK that follows says so.
+        // Locked by the first request, or by another one that is being sent its reply. If the connection broke instead,
+        // the ROLLBACK that follows shows it.
         Err(mysql::Error::Conflict(_)) => {
-            let kept = tx.query_one(FIND, name()).await?.filter(counts);
-            return kept.map(Claimed::Before).ok_or_else(in_progress);
+            let stored = tx.query_one(FIND, name()).await?.filter(is_valid);
+            return stored.map(Claimed::Before).ok_or_else(in_progress);
         }
         Err(error) => return Err(error.into()),
     };
     match tx.execute(claim, params![body_hash, now, user_id, &key.scope, &key.text]).await {
         Ok(()) => Ok(Claimed::Now),
-        // Another one was a moment earlier: what has come of it?
+        // Another request was a moment earlier: start over and look at its outcome.
         Err(mysql::Error::Duplicate { .. }) => Err(Problem::conflict()),
         Err(mysql::Error::Conflict(_)) => Err(in_progress()),
         Err(error) => Err(error.into()),
@@ -257,17 +259,17 @@ async fn claim(tx: &mut Transaction, user_id: i64, key: &Key) -> Result<Claimed>
 }
 
 fn in_progress() -> Problem {
-    Problem::new(Code::IdempotencyInProgress, "The first request with this key still runs").with_retry_after(1)
+    Problem::new(Code::IdempotencyInProgress, "The first request with this key is still running").with_retry_after(1)
 }
 
-impl Kept {
-    /// The reply once more; 422 for a request with another body.
+impl StoredReply {
+    /// The reply again; 422 for a request with another body.
     fn replay(self, key: &Key) -> Result<Response> {
         if self.body_hash != key.body_hash {
-            return Err(Problem::new(Code::IdempotencyMismatch, "This key came with another body before"));
+            return Err(Problem::new(Code::IdempotencyMismatch, "This key was used with another request body"));
         }
         let status = u16::try_from(self.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-        let status = status.ok_or_else(Problem::internal)?;
+        let status = status.ok_or_else(|| Problem::internal().because("the stored status is no HTTP status"))?;
         let mut response =
             if status.is_success() { json_response(status, self.reply) } else { problem_response(status, self.reply) };
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -276,20 +278,18 @@ impl Kept {
 }
 
 /// Writes the reply to the key.
-async fn keep(tx: &mut Transaction, user_id: i64, key: &Key, reply: &Reply, request_id: &str) -> Result<()> {
-    const KEEP: &str = "
+async fn store(tx: &mut Transaction, user_id: UserId, key: &Key, reply: &Reply, request_id: &str) -> Result<()> {
+    const STORE: &str = "
         UPDATE idempotency_keys SET status = ?, reply = ?
         WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
     let (status, json) = (i64::from(reply.status.as_u16()), reply.json(request_id));
-    Ok(tx.execute(KEEP, params![status, json.as_slice(), user_id, &key.scope, &key.text]).await?)
+    Ok(tx.execute(STORE, params![status, json.as_slice(), user_id, &key.scope, &key.text]).await?)
 }
 
-/// Deletes some of the keys that count no more. The request does not depend on it; another one tries again.
-async fn sweep() {
-    const SWEEP: &str = "DELETE FROM idempotency_keys WHERE claimed_at < ? LIMIT 500";
-    let old = Timestamp::now().plus_seconds(-KEPT_SECONDS);
-    if let Ok(mut db) = mysql::connection().await {
-        // The log has the reason.
-        let _ = db.execute(SWEEP, params![old]).await;
-    }
+/// Deletes some expired keys. The request does not depend on it; a later one tries again.
+async fn delete_expired() {
+    const DELETE: &str = "DELETE FROM idempotency_keys WHERE claimed_at < ? LIMIT 500";
+    let old = Timestamp::now().plus_seconds(-TTL_SECONDS);
+    let delete = async { Ok(mysql::connection().await?.execute(DELETE, params![old]).await?) };
+    log::warn_if_failed("expired idempotency keys could not be deleted", delete.await);
 }

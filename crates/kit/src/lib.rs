@@ -1,30 +1,42 @@
-//! What every function stands on: HTTP replies and errors, sign-in, MySQL and Redis as Spin lends them, idempotency,
-//! rate limits, configuration, logs.
+//! What every function stands on: HTTP replies and errors, authentication, MySQL, Redis, jobs, idempotency, rate limits,
+//! configuration, logs.
 
+pub mod audit;
 pub mod auth;
-pub mod check;
+pub mod base64url;
 pub mod config;
+mod context;
 pub mod extract;
 mod http;
 pub mod idempotency;
+mod ids;
 pub mod jobs;
 pub mod log;
+mod money;
 pub mod mysql;
-pub mod opaque;
-pub mod page;
+pub mod pagination;
 pub mod password;
+pub mod permissions;
 mod problem;
-pub mod rate;
+pub mod random;
+pub mod rate_limit;
 pub mod redis;
 pub mod staff;
 mod time;
+pub mod validate;
 
 pub use auth::User;
-pub use http::{Answer, Context, complete, serve};
+pub use context::Context;
+pub use http::{SpinResponse, serve, with_defaults};
+pub use ids::{
+    ActivityId, AddressId, CategoryId, CouponId, NotAnId, NotAnOrderNo, OrderNo, ProductId, PromotionId, SessionId,
+    UserId,
+};
+pub use money::Cents;
 pub use problem::{Code, FieldError, Problem, ProblemBody};
 pub use time::Timestamp;
 
-/// What a handler answers.
+/// What a handler returns.
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// Turns a `fn router() -> axum::Router` into the function that Spin calls. The router is built once per instance.
@@ -35,8 +47,12 @@ macro_rules! function {
         #[spin_sdk::http_service]
         async fn handle(request: spin_sdk::http::Request) -> impl spin_sdk::http::IntoResponse {
             static ROUTER: std::sync::OnceLock<axum::Router> = std::sync::OnceLock::new();
-            $crate::serve(env!("CARGO_PKG_NAME"), ROUTER.get_or_init(|| $crate::complete($router())).clone(), request)
-                .await
+            $crate::serve(
+                env!("CARGO_PKG_NAME"),
+                ROUTER.get_or_init(|| $crate::with_defaults($router())).clone(),
+                request,
+            )
+            .await
         }
     };
 }

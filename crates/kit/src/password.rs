@@ -6,14 +6,14 @@ use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 
-use crate::{Problem, Result, log};
+use crate::{Problem, Result};
 
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
 /// The hash of no password, so that an unknown name costs as much time as a known one.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJzZW50LXVzZXItc2FsdA$\
+const UNKNOWN_USER: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJzZW50LXVzZXItc2FsdA$\
                       Zm9yLWFuLXVua25vd24tdXNlci1uby1wYXNzd29yZC4";
 
 /// A PHC string with a random salt. Takes tens of milliseconds, during which the instance does nothing else.
@@ -26,14 +26,13 @@ pub fn hash(password: &str) -> Result<String> {
 /// Whether the password is the one that was hashed, with the parameters that the hash names.
 /// `None` stands for a user who does not exist, and takes the same time to refuse.
 pub fn verify(password: &str, hash: Option<&str>) -> Result<bool> {
-    let parsed = PasswordHash::new(hash.unwrap_or(NOBODY)).map_err(failed)?;
+    let parsed = PasswordHash::new(hash.unwrap_or(UNKNOWN_USER)).map_err(failed)?;
     let matches = Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok();
     Ok(matches && hash.is_some())
 }
 
 fn failed(error: impl std::fmt::Display) -> Problem {
-    log::error(None, "password hash", &error);
-    Problem::internal()
+    Problem::internal().because(format!("password hashing: {error}"))
 }
 
 #[cfg(test)]
@@ -52,6 +51,6 @@ mod tests {
     #[test]
     fn refuses_the_unknown_after_real_work() {
         assert!(!verify("anything", None).unwrap());
-        assert!(PasswordHash::new(NOBODY).is_ok());
+        assert!(PasswordHash::new(UNKNOWN_USER).is_ok());
     }
 }

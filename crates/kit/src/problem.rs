@@ -1,13 +1,17 @@
-//! Errors as clients see them: RFC 9457 problem details with a stable `code`.
+//! Errors as clients see them: RFC 9457 problem details with a stable `code`. The cause is for the log alone.
+
+use std::fmt;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
+use strum::IntoStaticStr;
 use utoipa::ToSchema;
 
 /// What went wrong, in one word that clients may rely on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Code {
     BodyTooLarge,
     CategoryInUse,
@@ -41,35 +45,7 @@ pub enum Code {
 impl Code {
     /// As clients see it.
     pub fn name(self) -> &'static str {
-        match self {
-            Code::BodyTooLarge => "body_too_large",
-            Code::CategoryInUse => "category_in_use",
-            Code::CouponInvalid => "coupon_invalid",
-            Code::Forbidden => "forbidden",
-            Code::IdempotencyInProgress => "idempotency_in_progress",
-            Code::IdempotencyMismatch => "idempotency_mismatch",
-            Code::IdentityTaken => "identity_taken",
-            Code::Internal => "internal",
-            Code::Invalid => "invalid",
-            Code::InvalidCredentials => "invalid_credentials",
-            Code::InvalidToken => "invalid_token",
-            Code::MalformedJson => "malformed_json",
-            Code::MethodNotAllowed => "method_not_allowed",
-            Code::NotFound => "not_found",
-            Code::OrderState => "order_state",
-            Code::OutOfStock => "out_of_stock",
-            Code::PaymentDeclined => "payment_declined",
-            Code::RateLimited => "rate_limited",
-            Code::SeckillEnded => "seckill_ended",
-            Code::SeckillLimit => "seckill_limit",
-            Code::SeckillNotStarted => "seckill_not_started",
-            Code::SeckillSoldOut => "seckill_sold_out",
-            Code::TokenExpired => "token_expired",
-            Code::Unauthenticated => "unauthenticated",
-            Code::Unavailable => "unavailable",
-            Code::UnsupportedMediaType => "unsupported_media_type",
-            Code::UsernameTaken => "username_taken",
-        }
+        self.into()
     }
 
     /// The HTTP status and the title that go with it.
@@ -79,30 +55,30 @@ impl Code {
             Code::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "The request body is too large"),
             Code::CategoryInUse => (S::CONFLICT, "The category has products or children"),
             Code::CouponInvalid => (S::CONFLICT, "The coupon does not apply"),
-            Code::Forbidden => (S::FORBIDDEN, "Not allowed"),
-            Code::IdempotencyInProgress => (S::CONFLICT, "The first request with this key still runs"),
+            Code::Forbidden => (S::FORBIDDEN, "Forbidden"),
+            Code::IdempotencyInProgress => (S::CONFLICT, "The first request with this key is still running"),
             Code::IdempotencyMismatch => (S::UNPROCESSABLE_ENTITY, "The key was used with another body"),
             Code::IdentityTaken => (S::CONFLICT, "The identity belongs to another account"),
-            Code::Internal => (S::INTERNAL_SERVER_ERROR, "Something went wrong here"),
+            Code::Internal => (S::INTERNAL_SERVER_ERROR, "Internal error"),
             Code::Invalid => (S::UNPROCESSABLE_ENTITY, "The request is not valid"),
-            Code::InvalidCredentials => (S::UNAUTHORIZED, "Wrong user name or password"),
-            Code::InvalidToken => (S::UNAUTHORIZED, "The refresh token is not valid"),
-            Code::MalformedJson => (S::BAD_REQUEST, "The body is not JSON"),
+            Code::InvalidCredentials => (S::UNAUTHORIZED, "Wrong username or password"),
+            Code::InvalidToken => (S::UNAUTHORIZED, "The token is not valid"),
+            Code::MalformedJson => (S::BAD_REQUEST, "The body is not valid JSON"),
             Code::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "Method not allowed"),
             Code::NotFound => (S::NOT_FOUND, "Not found"),
-            Code::OrderState => (S::CONFLICT, "The order's state does not allow it"),
+            Code::OrderState => (S::CONFLICT, "The order's status does not allow this"),
             Code::OutOfStock => (S::CONFLICT, "Not enough in stock"),
             Code::PaymentDeclined => (S::PAYMENT_REQUIRED, "The payment was declined"),
             Code::RateLimited => (S::TOO_MANY_REQUESTS, "Too many requests"),
             Code::SeckillEnded => (S::CONFLICT, "The sale has ended"),
-            Code::SeckillLimit => (S::CONFLICT, "The sale allows one user no more"),
+            Code::SeckillLimit => (S::CONFLICT, "The limit per customer has been reached"),
             Code::SeckillNotStarted => (S::CONFLICT, "The sale has not started"),
             Code::SeckillSoldOut => (S::CONFLICT, "The sale is sold out"),
             Code::TokenExpired => (S::UNAUTHORIZED, "The access token has expired"),
-            Code::Unauthenticated => (S::UNAUTHORIZED, "Sign in first"),
-            Code::Unavailable => (S::SERVICE_UNAVAILABLE, "Not available at the moment"),
+            Code::Unauthenticated => (S::UNAUTHORIZED, "Authentication required"),
+            Code::Unavailable => (S::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
             Code::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json"),
-            Code::UsernameTaken => (S::CONFLICT, "The user name is taken"),
+            Code::UsernameTaken => (S::CONFLICT, "The username is taken"),
         }
     }
 }
@@ -119,18 +95,20 @@ pub struct FieldError {
 #[derive(Debug, Clone)]
 pub struct Problem {
     pub code: Code,
-    /// One sentence for a person. Never what the database or the host said.
+    /// One sentence for a person. Never what the database or the host said: that is the cause.
     pub detail: String,
     pub errors: Vec<FieldError>,
     /// Seconds, for `Retry-After`.
     pub retry_after: Option<u64>,
-    /// The transaction met another one and was undone: running it again may well work.
+    /// The transaction conflicted with another one and was rolled back: running it again may well work.
     pub(crate) transient: bool,
+    /// For the log alone.
+    cause: Option<Box<str>>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Problem { code, detail: detail.into(), errors: Vec::new(), retry_after: None, transient: false }
+        Problem { code, detail: detail.into(), errors: Vec::new(), retry_after: None, transient: false, cause: None }
     }
 
     /// 422 for one field.
@@ -147,24 +125,35 @@ impl Problem {
         Self::new(Code::Invalid, detail).with_errors(errors)
     }
 
-    /// 404 for a thing that does not exist, or is none of the caller's business.
+    /// 404 for what does not exist, or does not exist for the caller.
     pub fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("There is no such {what}"))
     }
 
-    /// 503. The cause goes to the log, not to the client.
+    /// 503. Say why with [`Problem::because`].
     pub fn unavailable() -> Self {
-        Self::new(Code::Unavailable, "A part of the shop does not answer; try again shortly").with_retry_after(1)
+        Self::new(Code::Unavailable, "The shop is temporarily unavailable; try again shortly").with_retry_after(1)
     }
 
-    /// What another transaction changed meanwhile: [`crate::mysql::transaction`] starts over, a bounded number of times.
+    /// Another transaction has changed what this one depends on: [`crate::mysql::transaction`] starts over, a bounded
+    /// number of times.
     pub fn conflict() -> Self {
         Problem { transient: true, ..Problem::unavailable() }
     }
 
-    /// 500. The cause goes to the log, not to the client.
+    /// 500. Say why with [`Problem::because`].
     pub fn internal() -> Self {
         Self::new(Code::Internal, "The request could not be handled")
+    }
+
+    /// The cause, for the request's line in the log. Clients never see it.
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = Some(cause.to_string().into());
+        self
+    }
+
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
@@ -187,6 +176,17 @@ impl Problem {
             code: self.code,
             request_id: request_id.to_owned(),
             errors: (!self.errors.is_empty()).then(|| self.errors.clone()),
+        }
+    }
+}
+
+/// For the log.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.name(), self.detail)?;
+        match &self.cause {
+            Some(cause) => write!(f, " ({cause})"),
+            None => Ok(()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Redis as Spin lends it: one connection for the whole instance, scripts by their digest.
+//! Redis through Spin's interface: one connection for the whole instance, scripts by their digest.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,7 +6,7 @@ use sha1::{Digest, Sha1};
 use spin_sdk::redis::{self, Error};
 pub use spin_sdk::redis::{RedisParameter, RedisResult};
 
-use crate::{Problem, Result, config, log};
+use crate::{Problem, Result, config};
 
 /// Shared by all requests of the instance: the host sends commands of several requests over it at once.
 static SHARED: tokio::sync::Mutex<Option<Arc<redis::Connection>>> = tokio::sync::Mutex::const_new(None);
@@ -16,7 +16,7 @@ pub async fn command(name: &str, arguments: Vec<RedisParameter>) -> Result<Vec<R
     let connection = shared().await?;
     match connection.execute(name, arguments).await {
         Ok(reply) => Ok(reply),
-        Err(error) => Err(refused(&connection, error).await),
+        Err(error) => Err(failed(&connection, error).await),
     }
 }
 
@@ -30,7 +30,7 @@ pub fn int(value: i64) -> RedisParameter {
     RedisParameter::Int64(value)
 }
 
-/// A script, run by the digest of its text; the text itself is sent only to a server that does not know it.
+/// A script, run by the digest of its text; the text itself is sent only if the server does not have it.
 pub struct Script {
     text: &'static str,
     digest: OnceLock<String>,
@@ -55,7 +55,7 @@ impl Script {
             Err(Error::Other(text)) if text.contains("NoScript") || text.contains("NOSCRIPT") => {
                 command("EVAL", with(self.text)).await
             }
-            Err(error) => Err(refused(&connection, error).await),
+            Err(error) => Err(failed(&connection, error).await),
         }
     }
 }
@@ -65,23 +65,21 @@ async fn shared() -> Result<Arc<redis::Connection>> {
     if let Some(connection) = &*shared {
         return Ok(connection.clone());
     }
-    let (host, auth) = (config::text("redis_host").await?, config::text("redis_auth").await?);
-    let opened = redis::Connection::open(format!("redis://{auth}{host}/0")).await.map_err(|error| {
-        log::error(None, "Redis does not answer", &describe(&error));
-        Problem::unavailable()
-    })?;
+    let address = format!("{}/0", config::text("redis").await?);
+    let opened = redis::Connection::open(address)
+        .await
+        .map_err(|error| Problem::unavailable().because(format!("Redis is not available: {}", describe(&error))))?;
     Ok(shared.insert(Arc::new(opened)).clone())
 }
 
-/// Whatever the error is, the next request opens anew: an error of the server is a rare thing, and a connection that
-/// broke can't be told from it for certain.
-async fn refused(connection: &Arc<redis::Connection>, error: Error) -> Problem {
-    log::error(None, "Redis", &describe(&error));
+/// Whatever the error is, the next command opens a new connection: errors of the server are rare, and can't be told
+/// for certain from a broken connection.
+async fn failed(connection: &Arc<redis::Connection>, error: Error) -> Problem {
     let mut shared = SHARED.lock().await;
     if shared.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
         *shared = None;
     }
-    Problem::unavailable()
+    Problem::unavailable().because(format!("Redis: {}", describe(&error)))
 }
 
 fn describe(error: &Error) -> String {
@@ -91,7 +89,7 @@ fn describe(error: &Error) -> String {
     }
 }
 
-/// What a reply has at a place, if that is a text, which need not be UTF-8.
+/// The text at a position of a reply, which need not be UTF-8.
 pub fn bytes(reply: Vec<RedisResult>, at: usize) -> Option<Vec<u8>> {
     match reply.into_iter().nth(at)? {
         RedisResult::Binary(bytes) => Some(bytes),
@@ -101,9 +99,9 @@ pub fn bytes(reply: Vec<RedisResult>, at: usize) -> Option<Vec<u8>> {
 
 /// Reads replies.
 pub trait Reply {
-    /// The number at a place; `None` where there is none.
+    /// The number at a position; `None` where there is none.
     fn int(&self, at: usize) -> Option<i64>;
-    /// The text at a place; `None` where there is none.
+    /// The text at a position; `None` where there is none.
     fn text(&self, at: usize) -> Option<&str>;
 }
 

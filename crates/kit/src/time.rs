@@ -1,4 +1,4 @@
-//! Points in time, as the API writes them and as the database keeps them.
+//! Points in time, as the API writes them and the database stores them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ impl Timestamp {
 }
 
 impl std::fmt::Display for Timestamp {
-    /// What lies before 1970 or after 9999 is written as the nearer of the two.
+    /// A time before 1970 or after 9999 is written as the nearer of the two.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const END_OF_9999: u64 = 253_402_300_799_999;
         let millis = u64::try_from(self.0).unwrap_or_default().min(END_OF_9999);
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for Timestamp {
         let text = String::deserialize(deserializer)?;
         let time = humantime::parse_rfc3339(&text)
             .map_err(|_| de::Error::custom("must be a time in UTC, such as 2026-11-21T04:36:00.123Z"))?;
-        let since = time.duration_since(UNIX_EPOCH).map_err(|_| de::Error::custom("must not lie before 1970"))?;
+        let since = time.duration_since(UNIX_EPOCH).map_err(|_| de::Error::custom("must not be before 1970"))?;
         i64::try_from(since.as_millis()).map(Timestamp).map_err(de::Error::custom)
     }
 }

@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-pub const SCRIPT: &str = include_str!("../../ordering/src/sale/buy.lua");
+pub const SCRIPT: &str = include_str!("../../flash-sale/src/buy.lua");
 
 /// Above the session ids that the shop assigns.
 const FIRST_SESSION: i64 = 10_000_000;

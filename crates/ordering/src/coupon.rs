@@ -1,250 +1,311 @@
-//! Coupons: claimed, used by an order, given back when it ends unpaid.
+//! Coupons: set up by the staff, claimed by users, redeemed by an order, released when it ends unpaid.
 //!
-//! Each one that a user has is a row, which counts towards the coupon's limits from when it was claimed. Who names a code
-//! without having claimed it claims it by the order, for as long as the order stands. All is decided under the coupon's
-//! lock, which is taken after the order's and before its products'.
+//! Each coupon that a user has is a row of `user_coupons`, which counts towards the coupon's limits from the moment it was
+//! claimed. An order that names a code which its user has not claimed claims it, for as long as the order stands. All of
+//! this is decided under the coupon's lock, which is taken after the order's and before the products'.
 
+use accounts::{locale, requested_locale};
+use i18n::CouponRefusal;
 use kit::{
-    Code, Problem, Result, Timestamp,
-    mysql::{Connection, Transaction},
-    page::{Page, PageQuery},
+    Code, CouponId, OrderNo, Problem, Result, Timestamp, UserId,
+    mysql::{Connection, Transaction, on_duplicate},
+    pagination::{Page, PageQuery},
     params, row,
+    validate::Validator,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Rule, pricing::wit};
+use crate::{
+    engine,
+    rule::{Rule, check_offer, check_scope},
+};
+
+const MAX_TOTAL: i64 = 1_000_000_000;
+const MAX_PER_USER: i64 = 1000;
 
 row! {
-    #[derive(Debug)]
+    #[derive(Debug, Serialize, ToSchema)]
     pub struct Coupon {
-        id: i64, code: String, name: String, rule: Rule, total_limit: Option<i64>, per_user_limit: i64, taken: i64,
-        starts_at: Option<Timestamp>, ends_at: Option<Timestamp>,
+        pub coupon_id: CouponId as "id",
+        #[schema(example = "WELCOME10")]
+        pub code: String,
+        #[schema(example = "Welcome")]
+        pub name: String,
+        pub rule: Rule,
+        /// Null: no limit.
+        #[schema(required, minimum = 1)]
+        pub total_limit: Option<i64>,
+        #[schema(minimum = 1)]
+        pub per_user_limit: i64,
+        /// How many have been claimed or redeemed, and not released.
+        #[schema(minimum = 0)]
+        pub taken: i64,
+        #[schema(required)]
+        pub starts_at: Option<Timestamp>,
+        #[schema(required)]
+        pub ends_at: Option<Timestamp>,
+        pub created_at: Timestamp,
+        pub updated_at: Timestamp,
     }
 }
 
-row! {
-    struct Held { id: i64, order_no: Option<String> }
+/// A whole coupon. An omitted field has its default.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCoupon {
+    /// ASCII letters, digits, `-` and `_`, in any case; stored in capitals.
+    #[schema(min_length = 1, max_length = 32, example = "WELCOME10")]
+    code: String,
+    /// Shown to shoppers.
+    #[schema(min_length = 1, max_length = 64, example = "Welcome")]
+    name: String,
+    rule: Rule,
+    /// How many there are. Default: no limit.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    total_limit: Option<i64>,
+    /// How many one user may have.
+    #[serde(default = "one")]
+    #[schema(minimum = 1, maximum = 1000)]
+    per_user_limit: i64,
+    /// Default: at once.
+    starts_at: Option<Timestamp>,
+    /// Default: never.
+    ends_at: Option<Timestamp>,
 }
 
-/// A coupon that a user has, or may have.
-#[derive(Debug)]
-pub struct Usable {
-    coupon: Coupon,
-    /// The row of one that is claimed and not used.
-    unused: Option<i64>,
+fn one() -> i64 {
+    1
 }
 
-impl Usable {
-    pub(crate) fn to_wit(&self) -> wit::Coupon {
-        let Coupon { code, name, rule, starts_at, ends_at, .. } = &self.coupon;
-        wit::Coupon { code: code.clone(), rule: rule.to_wit(name, *starts_at, *ends_at) }
+impl NewCoupon {
+    /// 422 for what is out of bounds.
+    pub fn check(&self) -> Result<()> {
+        let mut validator = Validator::new();
+        validator.require(
+            normalize(&self.code).is_some(),
+            "code",
+            "must have 1 to 32 ASCII letters, digits, hyphens and underscores",
+        );
+        check_offer(&mut validator, &self.name, &self.rule, self.starts_at, self.ends_at);
+        validator.number("total_limit", self.total_limit.unwrap_or(1), 1, MAX_TOTAL);
+        validator.number("per_user_limit", self.per_user_limit, 1, MAX_PER_USER).finish()
     }
 
-    /// Whether an order that was made of one can be made of the other.
-    fn takes_off_as(&self, other: &Usable) -> bool {
-        let rule = |usable: &Usable| {
-            let Coupon { id, starts_at, ends_at, .. } = usable.coupon;
-            (id, starts_at, ends_at)
-        };
-        (rule(self), &self.coupon.name, &self.coupon.rule) == (rule(other), &other.coupon.name, &other.coupon.rule)
+    /// The values of the columns that [`insert`] and [`update`] write.
+    fn values(&self) -> Result<Vec<kit::mysql::ParameterValue>> {
+        let code = normalize(&self.code);
+        let (rule, now) = (self.rule.to_json()?, Timestamp::now());
+        Ok(params![code, &self.name, rule, self.total_limit, self.per_user_limit, self.starts_at, self.ends_at, now])
     }
 }
 
-/// 409 for a coupon that does not apply.
-pub(crate) fn refused(why: &str) -> Problem {
-    Problem::new(Code::CouponInvalid, why)
+fn code_taken() -> Problem {
+    Problem::invalid("code", "is already used by another coupon")
 }
 
-/// A code as it is kept; none if it can't be one.
-pub fn normal(code: &str) -> Option<String> {
+/// A code as it is stored; none if it can't be one.
+fn normalize(code: &str) -> Option<String> {
     let plausible =
         (1..=32).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     plausible.then(|| code.to_ascii_uppercase())
 }
 
-const FIND: &str = "
-    SELECT id, code, name, rule, total_limit, per_user_limit, taken, starts_at, ends_at FROM coupons WHERE code = ?";
-const LOCKED: &str = " FOR UPDATE";
-
-async fn find(db: &mut Connection, code: &str, lock: &str) -> Result<Option<Coupon>> {
-    let Some(code) = normal(code) else { return Ok(None) };
-    Ok(db.query_one(&format!("{FIND}{lock}"), params![code]).await?)
+/// A coupon that has not been withdrawn; 404 otherwise.
+pub async fn find(db: &mut Connection, coupon_id: CouponId) -> Result<Coupon> {
+    find_by_id(db, coupon_id, "").await
 }
 
-/// The coupon, if the user has it unused or may take one; 409 `coupon_invalid` otherwise. Whether it is for what is bought
-/// the pricing component says.
-pub async fn usable(db: &mut Connection, user_id: i64, code: &str) -> Result<Usable> {
-    usable_under(db, user_id, code, "").await
+async fn find_by_id(db: &mut Connection, coupon_id: CouponId, lock: &str) -> Result<Coupon> {
+    let sql = format!("SELECT {} FROM coupons WHERE id = ? AND code IS NOT NULL {lock}", Coupon::COLUMNS);
+    db.query_one(&sql, params![coupon_id]).await?.ok_or_else(|| Problem::not_found("coupon"))
 }
 
-async fn usable_under(db: &mut Connection, user_id: i64, code: &str, lock: &str) -> Result<Usable> {
-    let coupon = find(db, code, lock).await?.ok_or_else(|| refused("There is no such coupon"))?;
-    let held = held(db, &coupon, user_id).await?;
-    let unused = held.iter().find(|held| held.order_no.is_none()).map(|held| held.id);
-    if unused.is_none() {
-        check_limits(&coupon, held.len())?;
+async fn find_by_code(db: &mut Connection, code: &str, lock: &str) -> Result<Option<Coupon>> {
+    let Some(code) = normalize(code) else { return Ok(None) };
+    let sql = format!("SELECT {} FROM coupons WHERE code = ? {lock}", Coupon::COLUMNS);
+    Ok(db.query_one(&sql, params![code]).await?)
+}
+
+/// A page of all coupons that have not been withdrawn, newest first.
+pub async fn list(db: &mut Connection, page: &PageQuery) -> Result<Page<Coupon>> {
+    let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
+    let sql =
+        format!("SELECT {} FROM coupons WHERE code IS NOT NULL AND id < ? ORDER BY id DESC LIMIT ?", Coupon::COLUMNS);
+    let rows = db.query(&sql, params![before, i64::from(limit).saturating_add(1)]).await?;
+    Ok(Page::new(rows, limit, |coupon: &Coupon| coupon.coupon_id))
+}
+
+/// Sets up a coupon.
+pub async fn insert(tx: &mut Transaction, new: &NewCoupon) -> Result<Coupon> {
+    const INSERT: &str = "
+        INSERT INTO coupons (code, name, rule, total_limit, per_user_limit, starts_at, ends_at, updated_at, created_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    check_scope(tx, &new.rule).await?;
+    let values = [new.values()?, params![Timestamp::now()]].concat();
+    tx.execute(INSERT, values).await.map_err(on_duplicate("uq_coupons_code", code_taken))?;
+    let coupon_id = tx.last_insert_id().await?;
+    find(tx, coupon_id).await
+}
+
+/// Replaces a coupon; it before and after.
+pub async fn update(tx: &mut Transaction, coupon_id: CouponId, new: &NewCoupon) -> Result<(Coupon, Coupon)> {
+    const UPDATE: &str = "
+        UPDATE coupons SET code = ?, name = ?, rule = ?, total_limit = ?, per_user_limit = ?, starts_at = ?, ends_at = ?,
+                           updated_at = ?
+        WHERE id = ?";
+    let before = find_by_id(tx, coupon_id, "FOR UPDATE").await?;
+    check_scope(tx, &new.rule).await?;
+    let values = [new.values()?, params![coupon_id]].concat();
+    tx.execute(UPDATE, values).await.map_err(on_duplicate("uq_coupons_code", code_taken))?;
+    Ok((before, find(tx, coupon_id).await?))
+}
+
+/// Withdraws a coupon: its code is free again, and nobody can redeem it any more.
+pub async fn withdraw(tx: &mut Transaction, coupon_id: CouponId) -> Result<Coupon> {
+    const WITHDRAW: &str = "UPDATE coupons SET code = NULL, updated_at = ? WHERE id = ?";
+    let before = find_by_id(tx, coupon_id, "FOR UPDATE").await?;
+    tx.execute(WITHDRAW, params![Timestamp::now(), coupon_id]).await?;
+    Ok(before)
+}
+
+/// 409 for a coupon that does not apply, in the user's language.
+pub(crate) async fn refused(db: &mut Connection, user_id: UserId, refusal: CouponRefusal) -> Problem {
+    // If it can't be read, the language of the request is good enough.
+    let locale = locale(db, user_id).await.ok().flatten().or_else(requested_locale).unwrap_or_default();
+    Problem::new(Code::CouponInvalid, refusal.render(locale))
+}
+
+/// A coupon that a user can redeem.
+#[derive(Debug)]
+pub struct Redeemable {
+    coupon: Coupon,
+    /// The row of one that the user has claimed and not used.
+    claimed: Option<i64>,
+}
+
+impl Redeemable {
+    pub(crate) fn to_engine(&self) -> engine::Coupon {
+        let Coupon { code, name, rule, starts_at, ends_at, .. } = &self.coupon;
+        engine::Coupon { code: code.clone(), rule: rule.to_engine(name, *starts_at, *ends_at) }
     }
-    Ok(Usable { coupon, unused })
+
+    /// Whether an order priced with one would be priced the same with the other.
+    fn is_same_offer(&self, other: &Redeemable) -> bool {
+        let offer = |redeemable: &Redeemable| {
+            let Coupon { coupon_id, starts_at, ends_at, .. } = redeemable.coupon;
+            (coupon_id, starts_at, ends_at)
+        };
+        (offer(self), &self.coupon.name, &self.coupon.rule) == (offer(other), &other.coupon.name, &other.coupon.rule)
+    }
 }
 
-async fn held(db: &mut Connection, coupon: &Coupon, user_id: i64) -> Result<Vec<Held>> {
-    const HELD: &str = "SELECT id, order_no FROM user_coupons WHERE coupon_id = ? AND user_id = ? ORDER BY id";
-    Ok(db.query(HELD, params![coupon.id, user_id]).await?)
+/// The coupon, if the user has claimed it or may claim it; 409 `coupon_invalid` otherwise. Whether it applies to what is
+/// bought, the pricing component decides.
+pub async fn redeemable(db: &mut Connection, user_id: UserId, code: &str) -> Result<Redeemable> {
+    find_redeemable(db, user_id, code, "").await
 }
 
-/// Whether a user who has so many may have one more.
-fn check_limits(coupon: &Coupon, held: usize) -> Result<()> {
-    if i64::try_from(held).is_ok_and(|held| held >= coupon.per_user_limit) {
-        return Err(refused("You have had the coupon as often as one may"));
+row! {
+    struct UserCouponRow { id: i64, order_no: Option<OrderNo> }
+}
+
+async fn find_redeemable(db: &mut Connection, user_id: UserId, code: &str, lock: &str) -> Result<Redeemable> {
+    let Some(coupon) = find_by_code(db, code, lock).await? else {
+        return Err(refused(db, user_id, CouponRefusal::Unknown).await);
+    };
+    let owned = owned_by(db, &coupon, user_id).await?;
+    let claimed = owned.iter().find(|owned| owned.order_no.is_none()).map(|owned| owned.id);
+    if claimed.is_none()
+        && let Err(refusal) = check_limits(&coupon, owned.len())
+    {
+        return Err(refused(db, user_id, refusal).await);
+    }
+    Ok(Redeemable { coupon, claimed })
+}
+
+async fn owned_by(db: &mut Connection, coupon: &Coupon, user_id: UserId) -> Result<Vec<UserCouponRow>> {
+    let sql =
+        format!("SELECT {} FROM user_coupons WHERE coupon_id = ? AND user_id = ? ORDER BY id", UserCouponRow::COLUMNS);
+    Ok(db.query(&sql, params![coupon.coupon_id, user_id]).await?)
+}
+
+/// Whether a user who has `owned` of them may have one more.
+fn check_limits(coupon: &Coupon, owned: usize) -> std::result::Result<(), CouponRefusal> {
+    if i64::try_from(owned).is_ok_and(|owned| owned >= coupon.per_user_limit) {
+        return Err(CouponRefusal::UserLimitReached);
     }
     if coupon.total_limit.is_some_and(|limit| coupon.taken >= limit) {
-        return Err(refused("The coupon is used up"));
+        return Err(CouponRefusal::FullyClaimed);
     }
     Ok(())
 }
 
-const TAKEN: &str = "UPDATE coupons SET taken = taken + 1 WHERE id = ?";
+const TAKE_ONE: &str = "UPDATE coupons SET taken = taken + 1 WHERE id = ?";
 
-/// Has the order use the coupon that it was made with, if that is still so; its products are yet to be locked.
-pub(crate) async fn take(tx: &mut Transaction, user_id: i64, seen: &Usable, order_no: &str) -> Result<()> {
+/// Redeems the coupon that the order was priced with. A conflict if it has changed since. The order's products are not
+/// locked yet.
+pub(crate) async fn redeem(
+    tx: &mut Transaction,
+    user_id: UserId,
+    priced_with: &Redeemable,
+    order_no: &OrderNo,
+) -> Result<()> {
     const USE: &str = "UPDATE user_coupons SET order_no = ?, used_at = ? WHERE id = ?";
     const INSERT: &str = "INSERT INTO user_coupons (coupon_id, user_id, order_no, used_at) VALUES (?, ?, ?, ?)";
-    let usable = usable_under(tx, user_id, &seen.coupon.code, LOCKED).await?;
-    if !usable.takes_off_as(seen) {
-        return Err(Problem::conflict());
+    let now_locked = find_redeemable(tx, user_id, &priced_with.coupon.code, "FOR UPDATE").await?;
+    if !now_locked.is_same_offer(priced_with) {
+        return Err(Problem::conflict().because("the coupon has changed"));
     }
     let now = Timestamp::now();
-    match usable.unused {
+    match now_locked.claimed {
         Some(id) => tx.execute(USE, params![order_no, now, id]).await?,
         None => {
-            tx.execute(INSERT, params![usable.coupon.id, user_id, order_no, now]).await?;
-            tx.execute(TAKEN, params![usable.coupon.id]).await?;
+            tx.execute(INSERT, params![now_locked.coupon.coupon_id, user_id, order_no, now]).await?;
+            tx.execute(TAKE_ONE, params![now_locked.coupon.coupon_id]).await?;
         }
     }
     Ok(())
 }
 
 row! {
-    struct Use { id: i64, coupon_id: i64, claimed_at: Option<Timestamp> }
+    struct RedeemedRow { id: i64, coupon_id: CouponId, claimed_at: Option<Timestamp> }
 }
 
-/// Makes it as if the locked order had never used a coupon: what was claimed is the user's to use again, what was not is
-/// anybody's.
-pub(crate) async fn give_back(tx: &mut Transaction, order_no: &str) -> Result<()> {
-    const USED: &str = "SELECT id, coupon_id, claimed_at FROM user_coupons WHERE order_no = ?";
+/// Releases the coupon of a locked order, if it has one: a claimed coupon is the user's to redeem again, any other is free
+/// for everybody.
+pub(crate) async fn release(tx: &mut Transaction, order_no: &OrderNo) -> Result<()> {
     const LOCK: &str = "SELECT id FROM coupons WHERE id = ? FOR UPDATE";
     const UNUSED: &str = "UPDATE user_coupons SET order_no = NULL, used_at = NULL WHERE id = ?";
-    const GONE: &str = "DELETE FROM user_coupons WHERE id = ?";
-    const LEFT: &str = "UPDATE coupons SET taken = taken - 1 WHERE id = ?";
-    // Nobody else touches it while the order is locked.
-    let Some(used) = tx.query_one::<Use>(USED, params![order_no]).await? else { return Ok(()) };
-    tx.query_one::<(i64,)>(LOCK, params![used.coupon_id]).await?;
-    if used.claimed_at.is_some() {
-        return Ok(tx.execute(UNUSED, params![used.id]).await?);
+    const DELETE: &str = "DELETE FROM user_coupons WHERE id = ?";
+    const RETURN_ONE: &str = "UPDATE coupons SET taken = taken - 1 WHERE id = ?";
+    let redeemed = format!("SELECT {} FROM user_coupons WHERE order_no = ?", RedeemedRow::COLUMNS);
+    // While the order is locked, no other transaction touches the row.
+    let Some(redeemed) = tx.query_one::<RedeemedRow>(&redeemed, params![order_no]).await? else { return Ok(()) };
+    tx.query_one::<(CouponId,)>(LOCK, params![redeemed.coupon_id]).await?;
+    if redeemed.claimed_at.is_some() {
+        return Ok(tx.execute(UNUSED, params![redeemed.id]).await?);
     }
-    tx.execute(GONE, params![used.id]).await?;
-    Ok(tx.execute(LEFT, params![used.coupon_id]).await?)
+    tx.execute(DELETE, params![redeemed.id]).await?;
+    Ok(tx.execute(RETURN_ONE, params![redeemed.coupon_id]).await?)
 }
 
-/// Puts one into the user's wallet; its id there. 404 if there is no such coupon, 409 `coupon_invalid` if it is over or
-/// the limits are reached.
-pub async fn claim(tx: &mut Transaction, user_id: i64, code: &str) -> Result<i64> {
+/// Claims a coupon; its id in the user's wallet. 404 if there is no such coupon, 409 `coupon_invalid` if it has ended or a
+/// limit is reached.
+pub async fn claim(tx: &mut Transaction, user_id: UserId, code: &str) -> Result<i64> {
     const INSERT: &str = "INSERT INTO user_coupons (coupon_id, user_id, claimed_at) VALUES (?, ?, ?)";
-    let coupon = find(tx, code, LOCKED).await?.ok_or_else(|| Problem::not_found("coupon"))?;
+    let coupon = find_by_code(tx, code, "FOR UPDATE").await?.ok_or_else(|| Problem::not_found("coupon"))?;
     let now = Timestamp::now();
-    if coupon.ends_at.is_some_and(|end| now >= end) {
-        return Err(refused("The coupon is over"));
+    let owned = owned_by(tx, &coupon, user_id).await?.len();
+    let ended = coupon.ends_at.is_some_and(|end| now >= end);
+    let allowed = if ended { Err(CouponRefusal::Ended) } else { check_limits(&coupon, owned) };
+    if let Err(refusal) = allowed {
+        return Err(refused(tx, user_id, refusal).await);
     }
-    check_limits(&coupon, held(tx, &coupon, user_id).await?.len())?;
-    tx.execute(INSERT, params![coupon.id, user_id, now]).await?;
+    tx.execute(INSERT, params![coupon.coupon_id, user_id, now]).await?;
     let id = tx.last_insert_id().await?;
-    tx.execute(TAKEN, params![coupon.id]).await?;
+    tx.execute(TAKE_ONE, params![coupon.coupon_id]).await?;
     Ok(id)
-}
-
-/// What can be done with a coupon that one has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CouponState {
-    Unused,
-    Used,
-    Expired,
-}
-
-/// A coupon that a user has.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct UserCoupon {
-    pub user_coupon_id: i64,
-    /// Null if the shop has withdrawn the coupon.
-    #[schema(required)]
-    pub code: Option<String>,
-    pub name: String,
-    pub rule: Rule,
-    pub state: CouponState,
-    /// The order that it is used by.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub order_no: Option<String>,
-    #[schema(required)]
-    pub starts_at: Option<Timestamp>,
-    #[schema(required)]
-    pub ends_at: Option<Timestamp>,
-    /// Null if it was claimed by the order that uses it.
-    #[schema(required)]
-    pub claimed_at: Option<Timestamp>,
-    #[schema(required)]
-    pub used_at: Option<Timestamp>,
-}
-
-row! {
-    struct WalletRow {
-        id: i64, code: Option<String>, name: String, rule: Rule, order_no: Option<String>,
-        starts_at: Option<Timestamp>, ends_at: Option<Timestamp>, claimed_at: Option<Timestamp>,
-        used_at: Option<Timestamp>,
-    }
-}
-
-impl From<WalletRow> for UserCoupon {
-    fn from(row: WalletRow) -> Self {
-        let over = row.code.is_none() || row.ends_at.is_some_and(|end| Timestamp::now() >= end);
-        let state = match row.order_no {
-            Some(_) => CouponState::Used,
-            None if over => CouponState::Expired,
-            None => CouponState::Unused,
-        };
-        UserCoupon {
-            user_coupon_id: row.id,
-            code: row.code,
-            name: row.name,
-            rule: row.rule,
-            state,
-            order_no: row.order_no,
-            starts_at: row.starts_at,
-            ends_at: row.ends_at,
-            claimed_at: row.claimed_at,
-            used_at: row.used_at,
-        }
-    }
-}
-
-const WALLET: &str = "
-    SELECT u.id, c.code, c.name, c.rule, u.order_no, c.starts_at, c.ends_at, u.claimed_at, u.used_at
-    FROM user_coupons u JOIN coupons c ON c.id = u.coupon_id";
-
-/// A page of what a user has, newest first.
-pub async fn wallet(db: &mut Connection, user_id: i64, page: &PageQuery) -> Result<Page<UserCoupon>> {
-    let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
-    let sql = format!("{WALLET} WHERE u.user_id = ? AND u.id < ? ORDER BY u.id DESC LIMIT ?");
-    let rows = db.query::<WalletRow>(&sql, params![user_id, before, i64::from(limit).saturating_add(1)]).await?;
-    Ok(Page::new(rows.into_iter().map(UserCoupon::from).collect(), limit, |coupon: &UserCoupon| coupon.user_coupon_id))
-}
-
-/// One that a user has.
-pub async fn owned(db: &mut Connection, user_id: i64, user_coupon_id: i64) -> Result<UserCoupon> {
-    let sql = format!("{WALLET} WHERE u.user_id = ? AND u.id = ?");
-    let row = db.query_one::<WalletRow>(&sql, params![user_id, user_coupon_id]).await?;
-    row.map(UserCoupon::from).ok_or_else(Problem::internal)
 }
 
 #[cfg(test)]
@@ -253,9 +314,9 @@ mod tests {
 
     #[test]
     fn a_code_is_the_same_in_any_case_and_plain() {
-        assert_eq!(normal("Save-10_x").as_deref(), Some("SAVE-10_X"));
+        assert_eq!(normalize("Save-10_x").as_deref(), Some("SAVE-10_X"));
         for bad in ["", "a b", "é", "🧨", "' OR 1=1", &"x".repeat(33), "a\0"] {
-            assert_eq!(normal(bad), None, "{bad:?}");
+            assert_eq!(normalize(bad), None, "{bad:?}");
         }
     }
 }

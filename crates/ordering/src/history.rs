@@ -1,27 +1,30 @@
-//! How an order came to its state: every change is kept.
+//! An order's log: every change of its state.
 
 use kit::{
-    Problem, Result, Timestamp,
+    OrderNo, Problem, Result, Timestamp, UserId,
     mysql::{Connection, Transaction},
-    page::{Page, PageQuery},
+    pagination::{Page, PageQuery},
     params, row,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Event, OrderState, stock::Locked};
+use crate::{
+    locked::LockedOrder,
+    state::{Event, OrderState},
+};
 
 /// Who changed an order.
 #[derive(Debug, Clone, Copy)]
 pub enum Actor {
-    User(i64),
-    Admin(i64),
-    /// A worker, by itself.
+    User(UserId),
+    Admin(UserId),
+    /// A worker.
     Shop,
 }
 
 impl Actor {
-    fn columns(self) -> (&'static str, Option<i64>) {
+    fn columns(self) -> (&'static str, Option<UserId>) {
         match self {
             Actor::User(id) => ("user", Some(id)),
             Actor::Admin(id) => ("admin", Some(id)),
@@ -36,24 +39,24 @@ row! {
     pub struct Change {
         #[serde(skip)]
         pub id: i64,
-        /// Null for the order's beginning.
+        /// Null for the first entry.
         #[schema(required)]
-        pub from: Option<OrderState>,
-        pub to: OrderState,
+        pub from: Option<OrderState> as "from_status",
+        pub to: OrderState as "to_status",
         /// `placed`, `paid`, `cancelled`, `expired`, `shipped`, `confirmed`, `refund_requested`, `refund_rejected` or
         /// `refunded`.
         pub cause: String,
-        /// What somebody said of it.
+        /// The reason that was given.
         #[schema(required)]
         pub reason: Option<String>,
         /// `user`, `admin` or `shop`.
         pub actor: String,
-        pub at: Timestamp,
+        pub at: Timestamp as "created_at",
     }
 }
 
-/// Notes how orders began, at least one: their numbers, and who placed them.
-pub(crate) async fn begun(tx: &mut Transaction, orders: &[(&str, i64)]) -> Result<()> {
+/// Records that orders, at least one, were placed, and by whom.
+pub(crate) async fn record_placed(tx: &mut Transaction, orders: &[(&OrderNo, UserId)]) -> Result<()> {
     let entries = orders.iter().map(|(order_no, user_id)| Entry {
         order_no,
         from: None,
@@ -65,21 +68,22 @@ pub(crate) async fn begun(tx: &mut Transaction, orders: &[(&str, i64)]) -> Resul
     insert(tx, entries.collect()).await
 }
 
-/// The state that a locked order is in after the event, which is noted; 409 `order_state` if it can't happen now.
-pub(crate) async fn change(
+/// Records an event of a locked order and returns the state that follows; 409 `order_state` if it can't happen now. The
+/// caller writes the state to the order.
+pub(crate) async fn transition(
     tx: &mut Transaction,
-    order: &Locked,
+    order: &LockedOrder,
     event: Event,
     reason: Option<&str>,
     actor: Actor,
 ) -> Result<OrderState> {
-    change_all(tx, std::slice::from_ref(order), event, reason, actor).await
+    transition_all(tx, std::slice::from_ref(order), event, reason, actor).await
 }
 
-/// The same for some orders, at least one: an event leads all to one state.
-pub(crate) async fn change_all(
+/// The same for several orders, at least one: the event leads all of them to the same state.
+pub(crate) async fn transition_all(
     tx: &mut Transaction,
-    orders: &[Locked],
+    orders: &[LockedOrder],
     event: Event,
     reason: Option<&str>,
     actor: Actor,
@@ -97,7 +101,7 @@ pub(crate) async fn change_all(
 }
 
 struct Entry<'a> {
-    order_no: &'a str,
+    order_no: &'a OrderNo,
     from: Option<OrderState>,
     to: OrderState,
     cause: &'static str,
@@ -113,17 +117,15 @@ async fn insert(tx: &mut Transaction, entries: Vec<Entry<'_>>) -> Result<()> {
     let now = Timestamp::now();
     let values = entries.into_iter().flat_map(|Entry { order_no, from, to, cause, reason, actor }| {
         let (actor, user_id) = actor.columns();
-        params![order_no, from.map(OrderState::name), to.name(), cause, reason, actor, user_id, now]
+        params![order_no, from, to, cause, reason, actor, user_id, now]
     });
     Ok(tx.execute(&sql, values.collect()).await?)
 }
 
-/// A page of an order's changes, the first one first.
-pub async fn list(db: &mut Connection, order_no: &str, page: &PageQuery) -> Result<Page<Change>> {
-    const LIST: &str = "
-        SELECT id, from_status AS `from`, to_status AS `to`, cause, reason, actor, created_at AS at
-        FROM order_log WHERE order_no = ? AND id > ? ORDER BY id LIMIT ?";
+/// A page of an order's changes, oldest first.
+pub async fn list(db: &mut Connection, order_no: &OrderNo, page: &PageQuery) -> Result<Page<Change>> {
+    let sql = format!("SELECT {} FROM order_log WHERE order_no = ? AND id > ? ORDER BY id LIMIT ?", Change::COLUMNS);
     let (limit, after) = (page.limit()?, page.cursor::<i64>()?.unwrap_or_default());
-    let changes = db.query::<Change>(LIST, params![order_no, after, i64::from(limit).saturating_add(1)]).await?;
+    let changes = db.query::<Change>(&sql, params![order_no, after, i64::from(limit).saturating_add(1)]).await?;
     Ok(Page::new(changes, limit, |change: &Change| change.id))
 }

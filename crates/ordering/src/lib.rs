@@ -1,39 +1,40 @@
-//! The cart and the order: what they come to, what they do to the stock, and which state follows which.
+//! Cart and order: what they cost, what they do to the stock, and which state follows which.
 // Money and stock are counted here.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod cart;
-mod categories;
 pub mod coupon;
-pub mod facts;
-pub mod fulfil;
+mod ending;
+mod engine;
+pub mod fulfilment;
 pub mod history;
-mod money;
-pub mod notice;
+mod hot;
+mod insert;
+mod locked;
+pub mod notification;
 mod order;
-mod pay;
+mod payment;
 mod place;
 mod pricing;
-mod promotion;
+pub mod promotion;
 pub mod refund;
-pub mod related;
 mod rule;
-pub mod sale;
 mod state;
-mod stock;
+pub mod wallet;
 
-pub use cart::CartView;
+pub use ending::{cancel, expire};
 pub use history::Actor;
-pub use money::Cents;
-pub use order::{Address, Order, OrderItem, find, find_any, list, list_all, parse_order_no};
-pub use pay::{Payment, PaymentStatus, Provider, pay};
-pub use place::{Line, OffShelf, Purchase, place};
+pub use hot::hot_products;
+pub use insert::{Expiry, PlacedOrder, insert};
+pub use locked::order_lines;
+pub use order::{Address, Order, OrderItem, count_by_status, find, find_any, list, list_all};
+pub use payment::{Payment, PaymentStatus, Provider, pay};
+pub use place::{OffShelf, PlaceOrder, place};
 pub use pricing::{Discount, Quote};
 pub use rule::{Effect, Rule};
 pub use state::{Event, OrderState};
-pub use stock::{Expiry, cancel, expire};
 
-/// One line of a cart or order takes 1 to so many pieces.
+/// The largest quantity of a line.
 pub const MAX_QUANTITY: i64 = 999;
-/// A cart or order has at most so many lines.
+/// The most lines of a cart or order.
 pub const MAX_LINES: usize = 100;

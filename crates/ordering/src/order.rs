@@ -1,31 +1,34 @@
-//! Orders as they are read.
+//! Orders as they are shown.
 
 use std::collections::BTreeMap;
 
 use kit::{
-    Problem, Result, Timestamp,
-    mysql::{Connection, ParameterValue, marks},
-    page::{Page, PageQuery},
+    Cents, OrderNo, Problem, ProductId, Result, Timestamp, UserId,
+    mysql::{Connection, ParameterValue, param, placeholders},
+    pagination::{Page, PageQuery},
     params, row,
 };
+use products::Line;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Cents, Discount, Line, OrderState,
+    pricing::Discount,
     refund::{Refund, RefundStatus},
+    state::OrderState,
 };
 
 /// An order, with copies of what it was placed with.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Order {
-    pub order_no: String,
+    pub order_no: OrderNo,
     pub status: OrderState,
     pub items: Vec<OrderItem>,
     pub subtotal_cents: Cents,
     pub discount_cents: Cents,
     pub total_cents: Cents,
     /// ISO 4217.
+    #[schema(example = "CNY")]
     pub currency: String,
     pub discounts: Vec<Discount>,
     #[schema(required)]
@@ -33,7 +36,7 @@ pub struct Order {
     #[schema(required)]
     pub note: Option<String>,
     pub created_at: Timestamp,
-    /// Unpaid by then, it is cancelled.
+    /// If it is not paid by then, it is cancelled.
     pub expires_at: Timestamp,
     #[schema(required)]
     pub paid_at: Option<Timestamp>,
@@ -54,7 +57,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// How many of which product it holds.
+    /// How many of which product.
     pub fn lines(&self) -> impl Iterator<Item = Line> {
         self.items.iter().map(|item| Line { product_id: item.product_id, quantity: item.quantity })
     }
@@ -63,19 +66,22 @@ impl Order {
 /// One product of an order, as it was when the order was placed.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct OrderItem {
-    pub product_id: i64,
+    pub product_id: ProductId,
+    #[schema(example = "Wireless headphones")]
     pub name: String,
     #[schema(required)]
     pub image_url: Option<String>,
     pub price_cents: Cents,
+    #[schema(minimum = 1, maximum = 999)]
     pub quantity: i64,
     pub amount_cents: Cents,
-    /// Its part of the order's discounts.
+    /// Its share of the order's discounts.
     pub discount_cents: Cents,
 }
 
 /// Where an order goes, as it was when the order was placed.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = OrderAddress)]
 pub struct Address {
     pub receiver: String,
     pub phone: String,
@@ -85,51 +91,54 @@ pub struct Address {
 
 row! {
     struct OrderRow {
-        order_no: String, status: OrderState,
-        subtotal_cents: Cents, discount_cents: Cents, total_cents: Cents, currency: String,
-        discounts: String, address: Option<String>, note: Option<String>,
-        created_at: Timestamp, expires_at: Timestamp, paid_at: Option<Timestamp>, shipped_at: Option<Timestamp>,
-        completed_at: Option<Timestamp>, cancelled_at: Option<Timestamp>, cancel_reason: Option<String>,
-        carrier: Option<String>, tracking_no: Option<String>,
-        refund_no: Option<String>, refund_status: Option<RefundStatus>, refund_cents: Option<Cents>,
-        refund_reason: Option<String>, reject_reason: Option<String>,
+        order_no: OrderNo as "o.order_no",
+        status: OrderState as "o.status",
+        subtotal_cents: Cents,
+        discount_cents: Cents,
+        total_cents: Cents,
+        currency: String,
+        discounts: String,
+        address: Option<String>,
+        note: Option<String>,
+        created_at: Timestamp as "o.created_at",
+        expires_at: Timestamp,
+        paid_at: Option<Timestamp>,
+        shipped_at: Option<Timestamp>,
+        completed_at: Option<Timestamp>,
+        cancelled_at: Option<Timestamp>,
+        cancel_reason: Option<String>,
+        carrier: Option<String>,
+        tracking_no: Option<String>,
+        refund_no: Option<String> as "r.refund_no",
+        refund_status: Option<RefundStatus> as "r.status",
+        refund_cents: Option<Cents> as "r.amount_cents",
+        refund_reason: Option<String> as "r.reason",
+        reject_reason: Option<String>,
     }
 }
 
 row! {
     struct ItemRow {
-        order_no: String, product_id: i64, name: String, image_url: Option<String>,
+        order_no: OrderNo, product_id: ProductId, name: String, image_url: Option<String>,
         price_cents: Cents, quantity: i64, amount_cents: Cents, discount_cents: Cents,
     }
 }
 
-const SELECT: &str = "
-    SELECT o.order_no, o.status, subtotal_cents, discount_cents, total_cents, currency, discounts, address, note,
-           o.created_at, expires_at, paid_at, shipped_at, completed_at, cancelled_at, cancel_reason, carrier,
-           tracking_no, o.refund_no, r.status AS refund_status, r.amount_cents AS refund_cents,
-           r.reason AS refund_reason, r.reject_reason
-    FROM orders o LEFT JOIN refunds r ON r.refund_no = o.refund_no";
-
-/// An order number as it came in a path; what can't be one is 404.
-pub fn parse_order_no(text: &str) -> Result<&str> {
-    let plausible = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-    if plausible { Ok(text) } else { Err(Problem::not_found("order")) }
-}
+const TABLES: &str = "orders o LEFT JOIN refunds r ON r.refund_no = o.refund_no";
 
 /// A user's order; 404 if it is somebody else's.
-pub async fn find(db: &mut Connection, user_id: i64, order_no: &str) -> Result<Order> {
-    let sql = format!("{SELECT} WHERE o.order_no = ? AND o.user_id = ?");
-    one(db, &sql, params![order_no, user_id]).await
+pub async fn find(db: &mut Connection, user_id: UserId, order_no: &OrderNo) -> Result<Order> {
+    one(db, "o.order_no = ? AND o.user_id = ?", params![order_no, user_id]).await
 }
 
-/// An order, whoever's it is.
-pub async fn find_any(db: &mut Connection, order_no: &str) -> Result<Order> {
-    let sql = format!("{SELECT} WHERE o.order_no = ?");
-    one(db, &sql, params![order_no]).await
+/// An order of any user.
+pub async fn find_any(db: &mut Connection, order_no: &OrderNo) -> Result<Order> {
+    one(db, "o.order_no = ?", params![order_no]).await
 }
 
-async fn one(db: &mut Connection, sql: &str, values: Vec<ParameterValue>) -> Result<Order> {
-    let row = db.query_one::<OrderRow>(sql, values).await?;
+async fn one(db: &mut Connection, condition: &str, values: Vec<ParameterValue>) -> Result<Order> {
+    let sql = format!("SELECT {} FROM {TABLES} WHERE {condition}", OrderRow::COLUMNS);
+    let row = db.query_one::<OrderRow>(&sql, values).await?;
     let row = row.ok_or_else(|| Problem::not_found("order"))?;
     with_items(db, vec![row]).await?.pop().ok_or_else(Problem::internal)
 }
@@ -137,7 +146,7 @@ async fn one(db: &mut Connection, sql: &str, values: Vec<ParameterValue>) -> Res
 /// A page of a user's orders, newest first.
 pub async fn list(
     db: &mut Connection,
-    user_id: i64,
+    user_id: UserId,
     status: Option<OrderState>,
     page: &PageQuery,
 ) -> Result<Page<Order>> {
@@ -151,14 +160,11 @@ pub async fn list_all(db: &mut Connection, status: Option<OrderState>, page: &Pa
 
 async fn list_where(
     db: &mut Connection,
-    user_id: Option<i64>,
+    user_id: Option<UserId>,
     status: Option<OrderState>,
     page: &PageQuery,
 ) -> Result<Page<Order>> {
-    let (limit, before) = (page.limit()?, page.cursor::<String>()?);
-    if before.as_deref().is_some_and(|order_no| parse_order_no(order_no).is_err()) {
-        return Err(Problem::invalid("cursor", "is not one that this list gave out"));
-    }
+    let (limit, before) = (page.limit()?, page.cursor::<OrderNo>()?);
     let (mut conditions, mut values) = (vec!["1 = 1"], vec![]);
     if let Some(user_id) = user_id {
         conditions.push("o.user_id = ?");
@@ -166,15 +172,15 @@ async fn list_where(
     }
     if let Some(status) = status {
         conditions.push("o.status = ?");
-        values.extend(params![status.name()]);
+        values.extend(params![status]);
     }
     if let Some(before) = before {
         conditions.push("o.order_no < ?");
-        values.extend(params![before]);
+        values.extend(params![&before]);
     }
     values.extend(params![i64::from(limit).saturating_add(1)]);
     let conditions = conditions.join(" AND ");
-    let sql = format!("{SELECT} WHERE {conditions} ORDER BY o.order_no DESC LIMIT ?");
+    let sql = format!("SELECT {} FROM {TABLES} WHERE {conditions} ORDER BY o.order_no DESC LIMIT ?", OrderRow::COLUMNS);
     let rows = db.query::<OrderRow>(&sql, values).await?;
     Ok(Page::new(with_items(db, rows).await?, limit, |order| order.order_no.clone()))
 }
@@ -184,12 +190,12 @@ async fn with_items(db: &mut Connection, rows: Vec<OrderRow>) -> Result<Vec<Orde
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT order_no, product_id, name, image_url, price_cents, quantity, amount_cents, discount_cents
-         FROM order_items WHERE order_no IN ({}) ORDER BY order_no, line",
-        marks(rows.len())
+        "SELECT {} FROM order_items WHERE order_no IN ({}) ORDER BY order_no, line",
+        ItemRow::COLUMNS,
+        placeholders(rows.len())
     );
-    let numbers = rows.iter().map(|row| kit::mysql::param(&row.order_no)).collect();
-    let mut items = BTreeMap::<String, Vec<OrderItem>>::new();
+    let numbers = rows.iter().map(|row| param(&row.order_no)).collect();
+    let mut items = BTreeMap::<OrderNo, Vec<OrderItem>>::new();
     for row in db.query::<ItemRow>(&sql, numbers).await? {
         items.entry(row.order_no).or_default().push(OrderItem {
             product_id: row.product_id,
@@ -204,10 +210,10 @@ async fn with_items(db: &mut Connection, rows: Vec<OrderRow>) -> Result<Vec<Orde
     Ok(rows.into_iter().map(|row| assemble(&mut items, row)).collect())
 }
 
-fn assemble(items: &mut BTreeMap<String, Vec<OrderItem>>, row: OrderRow) -> Order {
+fn assemble(items: &mut BTreeMap<OrderNo, Vec<OrderItem>>, row: OrderRow) -> Order {
     Order {
         items: items.remove(&row.order_no).unwrap_or_default(),
-        // Written by us as JSON in the same columns.
+        // We wrote this JSON.
         discounts: serde_json::from_str(&row.discounts).unwrap_or_default(),
         address: row.address.and_then(|json| serde_json::from_str(&json).ok()),
         order_no: row.order_no,
@@ -238,4 +244,15 @@ fn refund(
     reject_reason: Option<String>,
 ) -> Option<Refund> {
     Some(Refund { refund_no: refund_no?, status: status?, amount_cents: amount_cents?, reason: reason?, reject_reason })
+}
+
+row! {
+    /// How many orders have a status.
+    pub struct StatusCount { pub status: OrderState, pub count: i64 as "COUNT(*)" }
+}
+
+/// The number of orders by status.
+pub async fn count_by_status(db: &mut Connection) -> Result<Vec<StatusCount>> {
+    let sql = format!("SELECT {} FROM orders GROUP BY status ORDER BY status", StatusCount::COLUMNS);
+    Ok(db.query(&sql, vec![]).await?)
 }

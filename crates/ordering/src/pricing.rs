@@ -1,19 +1,12 @@
-//! Totals, asked of the component that is composed in under `mall:pricing/engine`.
+//! Prices, by the component that is composed in as `mall:pricing/engine`.
 
-use kit::{Problem, Result, Timestamp, log};
+use i18n::CouponRefusal;
+use kit::{Cents, Problem, ProductId, PromotionId, Timestamp, UserId};
+use products::CategoryPath;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{
-    Cents,
-    categories::Categories,
-    coupon::{Usable, refused},
-};
-
-pub(crate) mod wit {
-    wit_bindgen::generate!({ world: "priced", path: "../../wit" });
-    pub use mall::pricing::engine::*;
-}
+use crate::{coupon::Redeemable, engine};
 
 /// What a promotion or coupon took off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -23,14 +16,14 @@ pub struct Discount {
     /// The promotion that gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub promotion_id: Option<i64>,
+    pub promotion_id: Option<PromotionId>,
     /// The coupon that gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub coupon_code: Option<String>,
 }
 
-/// What the selected items come to.
+/// What the selected items cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Quote {
     pub discounts: Vec<Discount>,
@@ -41,34 +34,40 @@ pub struct Quote {
     pub currency: String,
 }
 
-/// A product, its price and how many.
+/// A product to be priced.
 pub(crate) struct PricedLine {
-    pub product_id: i64,
-    pub categories: Categories,
+    pub product_id: ProductId,
+    pub categories: CategoryPath,
     pub price_cents: Cents,
     pub quantity: i64,
 }
 
-/// What prices depend on beside the lines.
+/// What the price depends on besides the lines.
 pub(crate) struct Terms<'a> {
-    pub user_id: i64,
-    pub promotions: &'a [wit::Promotion],
-    pub coupon: Option<&'a Usable>,
+    pub user_id: UserId,
+    pub promotions: &'a [engine::Promotion],
+    pub coupon: Option<&'a Redeemable>,
     pub currency: &'a str,
 }
 
-/// What a line comes to, and its part of the discounts.
+/// What a line costs, and its share of the discounts.
 pub(crate) struct LinePrice {
     pub amount_cents: Cents,
     pub discount_cents: Cents,
 }
 
-/// The quote, and each line's part in the lines' order; 409 `coupon_invalid` if there is a coupon that does not apply.
-pub(crate) fn price(lines: Vec<PricedLine>, terms: &Terms<'_>) -> Result<(Quote, Vec<LinePrice>)> {
-    let asked = lines.into_iter().map(line).collect::<Result<Vec<_>>>()?;
-    let customer = u64::try_from(terms.user_id).map_err(|_| broken("a user id below zero"))?;
-    let coupon = terms.coupon.map(Usable::to_wit);
-    let quote = wit::price(customer, &asked, terms.promotions, coupon.as_ref(), Timestamp::now().0)
+/// Why there is no price.
+pub(crate) enum Error {
+    /// The coupon does not apply.
+    Coupon(CouponRefusal),
+    Other(Problem),
+}
+
+/// The quote, and each line's price in the order of the lines.
+pub(crate) fn price(lines: Vec<PricedLine>, terms: &Terms<'_>) -> Result<(Quote, Vec<LinePrice>), Error> {
+    let asked = lines.into_iter().map(line).collect::<Result<Vec<_>, _>>()?;
+    let coupon = terms.coupon.map(Redeemable::to_engine);
+    let quote = engine::price(terms.user_id.into(), &asked, terms.promotions, coupon.as_ref(), Timestamp::now().0)
         .map_err(|error| not_priced(&error))?;
     if !adds_up(&asked, &quote) {
         return Err(broken("its sums don't add up"));
@@ -83,10 +82,10 @@ pub(crate) fn price(lines: Vec<PricedLine>, terms: &Terms<'_>) -> Result<(Quote,
         name: discount.name,
         amount_cents: Cents(discount.amount),
         promotion_id: match discount.source {
-            wit::Source::Promotion(id) => i64::try_from(id).ok(),
-            wit::Source::Coupon | wit::Source::Engine => None,
+            engine::Source::Promotion(id) => i64::try_from(id).ok().and_then(|id| id.try_into().ok()),
+            engine::Source::Coupon | engine::Source::Engine => None,
         },
-        coupon_code: code.clone().filter(|_| matches!(discount.source, wit::Source::Coupon)),
+        coupon_code: code.clone().filter(|_| matches!(discount.source, engine::Source::Coupon)),
     });
     let quote = Quote {
         discounts: discounts.collect(),
@@ -98,16 +97,20 @@ pub(crate) fn price(lines: Vec<PricedLine>, terms: &Terms<'_>) -> Result<(Quote,
     Ok((quote, prices))
 }
 
-fn line(line: PricedLine) -> Result<wit::Line> {
-    let product_id = u64::try_from(line.product_id).map_err(|_| broken("a product id below zero"))?;
-    let quantity = u32::try_from(line.quantity).map_err(|_| broken("a quantity that is no quantity"))?;
-    Ok(wit::Line { product_id, categories: line.categories.0, unit_price: line.price_cents.0, quantity })
+fn line(line: PricedLine) -> Result<engine::Line, Error> {
+    let quantity = u32::try_from(line.quantity).map_err(|_| broken("the quantity is out of range"))?;
+    Ok(engine::Line {
+        product_id: line.product_id.into(),
+        categories: line.categories.0,
+        unit_price: line.price_cents.0,
+        quantity,
+    })
 }
 
-/// A shop may have an engine of its own: what it answers is held to what the contract says of it.
-fn adds_up(asked: &[wit::Line], quote: &wit::Quote) -> bool {
-    let off = |line: &wit::PricedLine| sum(line.discounts.iter().map(|share| share.amount));
-    let line_fits = |(asked, line): (&wit::Line, &wit::PricedLine)| {
+/// A shop may replace the engine, so the totals are checked against the contract of `wit/pricing.wit`.
+fn adds_up(asked: &[engine::Line], quote: &engine::Quote) -> bool {
+    let off = |line: &engine::PricedLine| sum(line.discounts.iter().map(|share| share.amount));
+    let line_fits = |(asked, line): (&engine::Line, &engine::PricedLine)| {
         line.product_id == asked.product_id
             && asked.unit_price.checked_mul(asked.quantity.into()) == Some(line.amount)
             && off(line).is_some_and(|off| off <= line.amount)
@@ -125,21 +128,20 @@ fn sum(mut amounts: impl Iterator<Item = i64>) -> Option<i64> {
     amounts.try_fold(0_i64, |sum, amount| sum.checked_add(amount).filter(|_| amount >= 0))
 }
 
-fn not_priced(error: &wit::Error) -> Problem {
-    use wit::Refusal;
-    let wit::Error::CouponRefused(refusal) = error else { return broken(&format!("{error:?}")) };
-    refused(match refusal {
-        Refusal::NotStarted => "The coupon can't be used yet",
-        Refusal::Ended => "The coupon is over",
-        Refusal::OutOfScope => "The coupon is for nothing that is bought",
-        Refusal::BelowMinimum => "What the coupon is for comes to less than its minimum",
-        Refusal::NoEffect => "The coupon would take nothing off",
+fn not_priced(error: &engine::Error) -> Error {
+    use engine::Refusal;
+    let engine::Error::CouponRefused(refusal) = error else { return broken(&format!("{error:?}")) };
+    Error::Coupon(match refusal {
+        Refusal::NotStarted => CouponRefusal::NotStarted,
+        Refusal::Ended => CouponRefusal::Ended,
+        Refusal::OutOfScope => CouponRefusal::OutOfScope,
+        Refusal::BelowMinimum => CouponRefusal::BelowMinimum,
+        Refusal::NoEffect => CouponRefusal::NoEffect,
     })
 }
 
-fn broken(why: &str) -> Problem {
-    log::error(None, "the pricing engine", &why);
-    Problem::internal()
+fn broken(why: &str) -> Error {
+    Error::Other(Problem::internal().because(format!("the pricing engine: {why}")))
 }
 
 #[cfg(test)]
@@ -147,12 +149,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_that_can_t_count_is_not_believed() {
-        let asked = [wit::Line { product_id: 1, categories: vec![], unit_price: 100, quantity: 3 }];
-        let share = wit::Share { source: wit::Source::Engine, amount: 30 };
-        let line = wit::PricedLine { product_id: 1, amount: 300, discounts: vec![share] };
-        let discount = wit::Discount { source: wit::Source::Engine, name: "less".to_owned(), amount: 30 };
-        let right = || wit::Quote {
+    fn totals_that_do_not_add_up_are_refused() {
+        let asked = [engine::Line { product_id: 1, categories: vec![], unit_price: 100, quantity: 3 }];
+        let share = engine::Share { source: engine::Source::Engine, amount: 30 };
+        let line = engine::PricedLine { product_id: 1, amount: 300, discounts: vec![share] };
+        let discount = engine::Discount { source: engine::Source::Engine, name: "less".to_owned(), amount: 30 };
+        let right = || engine::Quote {
             lines: vec![line.clone()],
             discounts: vec![discount.clone()],
             subtotal: 300,
@@ -160,7 +162,7 @@ mod tests {
             total: 270,
         };
         assert!(adds_up(&asked, &right()));
-        let wrong: [fn(&mut wit::Quote); 8] = [
+        let wrong: [fn(&mut engine::Quote); 8] = [
             |quote| quote.total = 271,
             |quote| quote.subtotal = 299,
             |quote| quote.discount = 29,

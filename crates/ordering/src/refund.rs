@@ -1,47 +1,35 @@
-//! Giving money back. Before an order was shipped the worker does it by itself, after that an admin decides.
+//! Refunds. Before an order is shipped the worker refunds it, after that an admin decides.
 
-use kit::{Problem, Result, Timestamp, mysql::Transaction, params, row};
+use accounts::message::Kind;
+use kit::{Cents, OrderNo, Problem, Result, Timestamp, UserId, mysql::Transaction, params, row, text_column};
+use products::StockCount;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
 use crate::{
-    Actor, Cents, Event, Line, OrderState, Provider,
-    fulfil::Task,
-    history::change,
-    notice::{Kind, telling},
-    state::refused,
-    stock::{Locked, lock, lock_any, take_back},
+    ending::release_stock,
+    fulfilment::Task,
+    history::{Actor, transition},
+    locked::{LockedOrder, lock, lock_any},
+    notification::notification_job,
+    payment::Provider,
+    state::{Event, OrderState, refused},
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum RefundStatus {
-    /// Waits for an admin.
+    /// An admin has to decide.
     Requested,
-    /// The worker is about to give the money back.
+    /// The worker is about to refund it.
     Approved,
     Succeeded,
     Rejected,
 }
 
-impl RefundStatus {
-    fn name(self) -> &'static str {
-        match self {
-            RefundStatus::Requested => "requested",
-            RefundStatus::Approved => "approved",
-            RefundStatus::Succeeded => "succeeded",
-            RefundStatus::Rejected => "rejected",
-        }
-    }
-}
-
-impl kit::mysql::Column for RefundStatus {
-    fn from_value(value: spin_sdk::mysql::DbValue) -> Result<Self, String> {
-        let name = String::from_value(value)?;
-        let all = [RefundStatus::Requested, RefundStatus::Approved, RefundStatus::Succeeded, RefundStatus::Rejected];
-        all.into_iter().find(|status| status.name() == name).ok_or_else(|| "is no state of a refund".to_owned())
-    }
-}
+text_column!(RefundStatus);
 
 /// An order's last refund.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -49,23 +37,29 @@ pub struct Refund {
     pub refund_no: String,
     pub status: RefundStatus,
     pub amount_cents: Cents,
-    /// The user's.
+    /// Given by the user.
     pub reason: String,
-    /// The admin's who rejected it.
+    /// Given by the admin who rejected it.
     #[schema(required)]
     pub reject_reason: Option<String>,
 }
 
 row! {
-    struct RefundRow { refund_no: String, payment_no: String, status: RefundStatus, amount_cents: Cents, provider: String }
+    struct RefundRow {
+        refund_no: String as "r.refund_no",
+        payment_no: String as "r.payment_no",
+        status: RefundStatus as "r.status",
+        amount_cents: Cents as "r.amount_cents",
+        provider: Provider as "p.provider",
+    }
 }
 
 row! {
-    struct Paid { payment_no: String, amount_cents: Cents }
+    struct PaymentRow { payment_no: String, amount_cents: Cents }
 }
 
-/// Asks for a user's money back. 409 `order_state` unless the order is paid or shipped.
-pub async fn request(tx: &mut Transaction, user_id: i64, order_no: &str, reason: &str) -> Result<()> {
+/// Requests a refund of a user's order. 409 `order_state` unless the order is paid or shipped.
+pub async fn request(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, reason: &str) -> Result<()> {
     const PAID: &str = "
         SELECT payment_no, amount_cents FROM payments WHERE order_no = ? AND status = 'succeeded' LIMIT 1";
     const INSERT: &str = "
@@ -73,86 +67,91 @@ pub async fn request(tx: &mut Transaction, user_id: i64, order_no: &str, reason:
         VALUES (?, ?, ?, ?, ?, ?, ?)";
     const REFUNDING: &str = "UPDATE orders SET status = ?, refund_no = ? WHERE order_no = ?";
     let order = lock(tx, user_id, order_no).await?;
-    let next = change(tx, &order, Event::RequestRefund, Some(reason), Actor::User(user_id)).await?;
-    let paid = tx.query_one::<Paid>(PAID, params![order_no]).await?.ok_or_else(Problem::internal)?;
+    let next = transition(tx, &order, Event::RequestRefund, Some(reason), Actor::User(user_id)).await?;
+    let paid = tx
+        .query_one::<PaymentRow>(PAID, params![order_no])
+        .await?
+        .ok_or_else(|| Problem::internal().because("a paid order has no payment"))?;
     let status = if order.status == OrderState::Paid { RefundStatus::Approved } else { RefundStatus::Requested };
     let refund_no = ulid::Ulid::generate().to_string();
     let now = Timestamp::now();
-    let values = params![&refund_no, order_no, &paid.payment_no, status.name(), paid.amount_cents, reason, now];
+    let values = params![&refund_no, order_no, &paid.payment_no, status, paid.amount_cents, reason, now];
     tx.execute(INSERT, values).await?;
-    tx.execute(REFUNDING, params![next.name(), &refund_no, order_no]).await?;
+    tx.execute(REFUNDING, params![next, &refund_no, order_no]).await?;
     if status == RefundStatus::Approved {
-        tx.enqueue(&[Task::Refund { order_no: order_no.to_owned() }.job(now)?]).await?;
+        tx.enqueue(&[Task::Refund { order_no: order_no.clone() }.job(now)?]).await?;
     }
     Ok(())
 }
 
-/// Has the worker give the money back. 409 `order_state` unless a refund waits for an admin.
-pub async fn approve(tx: &mut Transaction, order_no: &str) -> Result<()> {
+/// Approves a refund, which the worker then does. 409 `order_state` unless one waits for a decision.
+pub async fn approve(tx: &mut Transaction, order_no: &OrderNo) -> Result<()> {
     const APPROVED: &str = "UPDATE refunds SET status = ? WHERE refund_no = ?";
-    let (_, refund) = waiting(tx, order_no).await?;
-    tx.execute(APPROVED, params![RefundStatus::Approved.name(), &refund.refund_no]).await?;
-    tx.enqueue(&[Task::Refund { order_no: order_no.to_owned() }.job(Timestamp::now())?]).await
+    let (_, refund) = lock_requested(tx, order_no).await?;
+    tx.execute(APPROVED, params![RefundStatus::Approved, &refund.refund_no]).await?;
+    tx.enqueue(&[Task::Refund { order_no: order_no.clone() }.job(Timestamp::now())?]).await
 }
 
-/// Leaves the order shipped, to complete by itself after so many seconds from then. 409 `order_state` unless a refund
-/// waits for an admin.
+/// Rejects a refund. The order is shipped again, and completes automatically `auto_confirm_seconds` after it was shipped.
+/// 409 `order_state` unless a refund waits for a decision.
 pub async fn reject(
     tx: &mut Transaction,
-    order_no: &str,
+    order_no: &OrderNo,
     reason: &str,
     auto_confirm_seconds: i64,
     actor: Actor,
 ) -> Result<()> {
     const REJECTED: &str = "UPDATE refunds SET status = ?, reject_reason = ?, settled_at = ? WHERE refund_no = ?";
     const BACK: &str = "UPDATE orders SET status = ? WHERE order_no = ?";
-    let (order, refund) = waiting(tx, order_no).await?;
-    let next = change(tx, &order, Event::RejectRefund, Some(reason), actor).await?;
+    let (order, refund) = lock_requested(tx, order_no).await?;
+    let next = transition(tx, &order, Event::RejectRefund, Some(reason), actor).await?;
     let now = Timestamp::now();
-    tx.execute(REJECTED, params![RefundStatus::Rejected.name(), reason, now, &refund.refund_no]).await?;
-    tx.execute(BACK, params![next.name(), order_no]).await?;
-    // The job that waited for this may have come while there was nothing to complete.
+    tx.execute(REJECTED, params![RefundStatus::Rejected, reason, now, &refund.refund_no]).await?;
+    tx.execute(BACK, params![next, order_no]).await?;
+    // The job that would have completed it may have run while there was nothing to complete.
     let due = order.shipped_at.unwrap_or(now).plus_seconds(auto_confirm_seconds).max(now);
-    let complete = Task::Complete { order_no: order_no.to_owned() };
-    tx.enqueue(&[complete.job(due)?, telling(&order, Kind::RefundRejected)?]).await
+    let complete = Task::Complete { order_no: order_no.clone() };
+    tx.enqueue(&[complete.job(due)?, notification_job(&order, Kind::RefundRejected)?]).await
 }
 
-/// Gives money and stock back, if that is still to be done; the products whose stock changed. The provider recognises a
-/// repeated request by the refund's number.
-pub async fn settle(tx: &mut Transaction, order_no: &str) -> Result<Vec<Line>> {
+/// Refunds an order and releases its stock, if that is still to be done; `release_unit` as for [`crate::cancel`]. The
+/// provider recognises a repeated request by the refund's number.
+pub async fn settle(
+    tx: &mut Transaction,
+    order_no: &OrderNo,
+    release_unit: impl AsyncFn(&mut Transaction, &str) -> Result<StockCount>,
+) -> Result<()> {
     const SETTLED: &str = "UPDATE refunds SET status = ?, settled_at = ? WHERE refund_no = ?";
     const REFUNDED: &str = "UPDATE orders SET status = ? WHERE order_no = ?";
     let order = lock_any(tx, order_no).await?;
     let refund = match find(tx, &order).await? {
         Some(refund) if order.status == OrderState::Refunding && refund.status == RefundStatus::Approved => refund,
-        _ => return Ok(Vec::new()),
+        _ => return Ok(()),
     };
-    let provider = Provider::from_name(&refund.provider).ok_or_else(Problem::internal)?;
-    provider.refund(&refund.payment_no, &refund.refund_no, refund.amount_cents).await?;
-    let next = change(tx, &order, Event::Refund, None, Actor::Shop).await?;
-    tx.execute(SETTLED, params![RefundStatus::Succeeded.name(), Timestamp::now(), &refund.refund_no]).await?;
-    tx.execute(REFUNDED, params![next.name(), order_no]).await?;
-    tx.enqueue(&[telling(&order, Kind::Refunded)?]).await?;
-    take_back(tx, &order).await
+    refund.provider.refund(&refund.payment_no, &refund.refund_no, refund.amount_cents).await?;
+    let next = transition(tx, &order, Event::Refund, None, Actor::Shop).await?;
+    tx.execute(SETTLED, params![RefundStatus::Succeeded, Timestamp::now(), &refund.refund_no]).await?;
+    tx.execute(REFUNDED, params![next, order_no]).await?;
+    tx.enqueue(&[notification_job(&order, Kind::OrderRefunded)?]).await?;
+    release_stock(tx, &order, StockCount::Sold, release_unit).await
 }
 
-/// The order, locked, and its refund that waits for an admin.
-async fn waiting(tx: &mut Transaction, order_no: &str) -> Result<(Locked, RefundRow)> {
+/// Locks an order whose refund waits for a decision, and reads the refund.
+async fn lock_requested(tx: &mut Transaction, order_no: &OrderNo) -> Result<(LockedOrder, RefundRow)> {
     let order = lock_any(tx, order_no).await?;
     match find(tx, &order).await? {
         Some(refund) if order.status == OrderState::Refunding && refund.status == RefundStatus::Requested => {
             Ok((order, refund))
         }
-        _ => Err(refused("No refund of the order waits for a decision".to_owned())),
+        _ => Err(refused("No refund of this order is waiting for a decision".to_owned())),
     }
 }
 
-async fn find(tx: &mut Transaction, order: &Locked) -> Result<Option<RefundRow>> {
-    const FIND: &str = "
-        SELECT r.refund_no, r.payment_no, r.status, r.amount_cents, p.provider
-        FROM refunds r JOIN payments p ON p.payment_no = r.payment_no WHERE r.refund_no = ?";
-    match &order.refund_no {
-        Some(refund_no) => Ok(tx.query_one(FIND, params![refund_no]).await?),
-        None => Ok(None),
-    }
+async fn find(tx: &mut Transaction, order: &LockedOrder) -> Result<Option<RefundRow>> {
+    let Some(refund_no) = &order.refund_no else { return Ok(None) };
+    let sql = format!(
+        "SELECT {} FROM refunds r JOIN payments p ON p.payment_no = r.payment_no WHERE r.refund_no = ?",
+        RefundRow::COLUMNS
+    );
+    Ok(tx.query_one(&sql, params![refund_no]).await?)
 }

@@ -1,10 +1,15 @@
-//! The rule of a promotion or coupon: as admins write it, as the database keeps it, as the pricing component takes it.
+//! The rule of a promotion or coupon: as admins write it, as the database stores it, as the pricing component takes it.
 
-use kit::{Result, Timestamp, check::Checks, mysql::Column};
+use kit::{
+    CategoryId, Cents, Problem, ProductId, Result, Timestamp,
+    mysql::{Column, Connection, DbValue},
+    validate::Validator,
+};
+use products::category;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Cents, pricing::wit};
+use crate::engine;
 
 const MAX_CENTS: i64 = 100_000_000_000;
 const MAX_NAMED: usize = 100;
@@ -20,10 +25,10 @@ pub struct Rule {
     /// In scope are these categories with all below them, and `product_ids`; everything, if both are empty.
     #[serde(default)]
     #[schema(max_items = 100)]
-    pub category_ids: Vec<i64>,
+    pub category_ids: Vec<CategoryId>,
     #[serde(default)]
     #[schema(max_items = 100)]
-    pub product_ids: Vec<i64>,
+    pub product_ids: Vec<ProductId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,67 +58,97 @@ pub enum Effect {
 }
 
 impl Rule {
-    /// Holds against the rule what can't be. Whether the products and categories exist is not looked up.
-    pub fn check(&self, checks: &mut Checks) {
+    /// Whether it is within its bounds. Whether its products and categories exist is not looked up.
+    fn check(&self, validator: &mut Validator) {
         let Rule { effect, minimum_cents, category_ids, product_ids } = self;
-        checks.number("rule.minimum_cents", minimum_cents.0, 0, MAX_CENTS);
+        validator.number("rule.minimum_cents", minimum_cents.0, 0, MAX_CENTS);
         match effect {
             Effect::AmountOff { amount_cents, repeating } => {
-                checks.number("rule.effect.amount_cents", amount_cents.0, 1, MAX_CENTS);
+                validator.number("rule.effect.amount_cents", amount_cents.0, 1, MAX_CENTS);
                 let counted = !repeating || minimum_cents.0 > 0;
-                checks.that(counted, "rule.minimum_cents", "must be more than 0 for what repeats");
+                validator.require(counted, "rule.minimum_cents", "must be more than 0 for what repeats");
             }
             Effect::PercentOff { percent, cap_cents } => {
-                checks.number("rule.effect.percent", *percent, 1, 100);
-                checks.number("rule.effect.cap_cents", cap_cents.map_or(1, |cap| cap.0), 1, MAX_CENTS);
+                validator.number("rule.effect.percent", *percent, 1, 100);
+                validator.number("rule.effect.cap_cents", cap_cents.map_or(1, |cap| cap.0), 1, MAX_CENTS);
             }
             Effect::NthItem { nth, percent } => {
-                checks.number("rule.effect.nth", *nth, 2, 100);
-                checks.number("rule.effect.percent", *percent, 1, 100);
+                validator.number("rule.effect.nth", *nth, 2, 100);
+                validator.number("rule.effect.percent", *percent, 1, 100);
             }
         }
-        for (field, ids) in [("rule.category_ids", category_ids), ("rule.product_ids", product_ids)] {
-            checks.that(ids.len() <= MAX_NAMED, field, format!("must be {MAX_NAMED} at most"));
-            checks.that(ids.iter().all(|id| *id > 0), field, "must be ids");
+        for (field, count) in [("rule.category_ids", category_ids.len()), ("rule.product_ids", product_ids.len())] {
+            validator.require(count <= MAX_NAMED, field, format!("must be at most {MAX_NAMED}"));
         }
     }
 
     /// As the pricing component takes it. Numbers that could not be are none that were let in.
-    pub(crate) fn to_wit(&self, name: &str, starts_at: Option<Timestamp>, ends_at: Option<Timestamp>) -> wit::Rule {
+    pub(crate) fn to_engine(
+        &self,
+        name: &str,
+        starts_at: Option<Timestamp>,
+        ends_at: Option<Timestamp>,
+    ) -> engine::Rule {
         let percent = |percent: i64| u32::try_from(percent).unwrap_or(u32::MAX);
         let effect = match &self.effect {
             Effect::AmountOff { amount_cents, repeating } => {
-                wit::Effect::AmountOff(wit::AmountOff { amount: amount_cents.0, repeating: *repeating })
+                engine::Effect::AmountOff(engine::AmountOff { amount: amount_cents.0, repeating: *repeating })
             }
-            Effect::PercentOff { percent: off, cap_cents } => {
-                wit::Effect::PercentOff(wit::PercentOff { percent: percent(*off), cap: cap_cents.map(|cap| cap.0) })
-            }
-            Effect::NthItem { nth, percent: off } => {
-                wit::Effect::NthItem(wit::NthItem { nth: u32::try_from(*nth).unwrap_or(0), percent: percent(*off) })
-            }
+            Effect::PercentOff { percent: off, cap_cents } => engine::Effect::PercentOff(engine::PercentOff {
+                percent: percent(*off),
+                cap: cap_cents.map(|cap| cap.0),
+            }),
+            Effect::NthItem { nth, percent: off } => engine::Effect::NthItem(engine::NthItem {
+                nth: u32::try_from(*nth).unwrap_or(0),
+                percent: percent(*off),
+            }),
         };
-        let ids = |ids: &[i64]| ids.iter().filter_map(|id| u64::try_from(*id).ok()).collect();
-        wit::Rule {
+        engine::Rule {
             name: name.to_owned(),
             effect,
             minimum: self.minimum_cents.0,
-            categories: ids(&self.category_ids),
-            products: ids(&self.product_ids),
+            categories: self.category_ids.iter().copied().map(u64::from).collect(),
+            products: self.product_ids.iter().copied().map(u64::from).collect(),
             starts_at: starts_at.map(|at| at.0),
             ends_at: ends_at.map(|at| at.0),
         }
     }
 
-    /// As the database keeps it.
+    /// As the database stores it.
     pub fn to_json(&self) -> Result<String> {
-        serde_json::to_string(self).map_err(|_| kit::Problem::internal())
+        serde_json::to_string(self).map_err(|error| Problem::internal().because(error))
     }
 }
 
 impl Column for Rule {
-    fn from_value(value: spin_sdk::mysql::DbValue) -> Result<Self, String> {
+    fn from_value(value: DbValue) -> Result<Self, String> {
         serde_json::from_str(&String::from_value(value)?).map_err(|error| error.to_string())
     }
+}
+
+/// What promotions and coupons have in common.
+pub(crate) fn check_offer(
+    validator: &mut Validator,
+    name: &str,
+    rule: &Rule,
+    starts_at: Option<Timestamp>,
+    ends_at: Option<Timestamp>,
+) {
+    validator.text("name", name, 1, 64);
+    rule.check(validator);
+    let in_order = starts_at.is_none_or(|start| ends_at.is_none_or(|end| start < end));
+    validator.require(in_order, "ends_at", "must be after starts_at");
+}
+
+/// 422 unless all categories and products that a rule names exist.
+pub(crate) async fn check_scope(db: &mut Connection, rule: &Rule) -> Result<()> {
+    if let Some(missing) = category::first_missing(db, &rule.category_ids).await? {
+        return Err(Problem::invalid("rule.category_ids", format!("there is no category {missing}")));
+    }
+    if let Some(missing) = products::first_missing(db, &rule.product_ids).await? {
+        return Err(Problem::invalid("rule.product_ids", format!("there is no product {missing}")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -121,9 +156,9 @@ mod tests {
     use super::*;
 
     fn refused(json: &str) -> Vec<String> {
-        let mut checks = Checks::new();
-        serde_json::from_str::<Rule>(json).unwrap().check(&mut checks);
-        let errors = checks.done().map_or_else(|problem| problem.errors, |()| vec![]);
+        let mut validator = Validator::new();
+        serde_json::from_str::<Rule>(json).unwrap().check(&mut validator);
+        let errors = validator.finish().map_or_else(|problem| problem.errors, |()| vec![]);
         errors.into_iter().map(|error| error.field).collect()
     }
 
@@ -134,8 +169,8 @@ mod tests {
         assert_eq!(refused(repeating), ["rule.effect.amount_cents", "rule.minimum_cents"]);
         let percent = r#"{"effect":{"kind":"percent_off","percent":101,"cap_cents":0},"minimum_cents":-1}"#;
         assert_eq!(refused(percent), ["rule.minimum_cents", "rule.effect.percent", "rule.effect.cap_cents"]);
-        let nth = r#"{"effect":{"kind":"nth_item","nth":1,"percent":0},"product_ids":[0]}"#;
-        assert_eq!(refused(nth), ["rule.effect.nth", "rule.effect.percent", "rule.product_ids"]);
+        let nth = r#"{"effect":{"kind":"nth_item","nth":1,"percent":0}}"#;
+        assert_eq!(refused(nth), ["rule.effect.nth", "rule.effect.percent"]);
     }
 
     #[test]
@@ -144,6 +179,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Rule>(json).unwrap().to_json().unwrap(), json);
         for bad in [
             r#"{}"#,
+            r#"{"effect":{"kind":"nth_item","nth":2,"percent":50},"product_ids":[0]}"#,
             r#"{"effect":{"kind":"gift"}}"#,
             r#"{"effect":{"kind":"nth_item","nth":2,"percent":50,"more":1}}"#,
             r#"{"effect":{"kind":"nth_item","nth":2,"percent":50},"more":1}"#,

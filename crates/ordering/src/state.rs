@@ -1,11 +1,15 @@
-//! The order's states, and the only place that says which follows which.
+//! The order's state machine.
 
-use kit::{Code, Problem, Result};
+use kit::{Code, Problem, Result, text_column};
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use utoipa::ToSchema;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum OrderState {
     /// Placed, its stock reserved, not paid.
     Pending,
@@ -17,37 +21,36 @@ pub enum OrderState {
     Refunded,
 }
 
-/// What happens to an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What happens to an order; as text, the cause in its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 pub enum Event {
+    #[strum(serialize = "paid")]
     Pay,
     /// By the user.
+    #[strum(serialize = "cancelled")]
     Cancel,
     /// Not paid in time.
+    #[strum(serialize = "expired")]
     Expire,
+    #[strum(serialize = "shipped")]
     Ship,
-    /// By the user, or by itself after a while.
+    /// By the user, or automatically after a while.
+    #[strum(serialize = "confirmed")]
     Confirm,
+    #[strum(serialize = "refund_requested")]
     RequestRefund,
-    /// After which the order is what it was before the request.
+    /// The order is then what it was before the request.
+    #[strum(serialize = "refund_rejected")]
     RejectRefund,
-    /// The money is back.
+    /// The money has been returned.
+    #[strum(serialize = "refunded")]
     Refund,
 }
 
 impl Event {
     /// As the order's log writes it.
     pub fn cause(self) -> &'static str {
-        match self {
-            Event::Pay => "paid",
-            Event::Cancel => "cancelled",
-            Event::Expire => "expired",
-            Event::Ship => "shipped",
-            Event::Confirm => "confirmed",
-            Event::RequestRefund => "refund_requested",
-            Event::RejectRefund => "refund_rejected",
-            Event::Refund => "refunded",
-        }
+        self.into()
     }
 
     /// What can't be done in another state.
@@ -63,32 +66,12 @@ impl Event {
     }
 }
 
-impl OrderState {
-    pub const ALL: [OrderState; 7] = [
-        OrderState::Pending,
-        OrderState::Paid,
-        OrderState::Shipped,
-        OrderState::Completed,
-        OrderState::Cancelled,
-        OrderState::Refunding,
-        OrderState::Refunded,
-    ];
+text_column!(OrderState);
 
+impl OrderState {
     /// As the API and the database write it.
     pub fn name(self) -> &'static str {
-        match self {
-            OrderState::Pending => "pending",
-            OrderState::Paid => "paid",
-            OrderState::Shipped => "shipped",
-            OrderState::Completed => "completed",
-            OrderState::Cancelled => "cancelled",
-            OrderState::Refunding => "refunding",
-            OrderState::Refunded => "refunded",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
+        self.into()
     }
 
     /// The state after the event; 409 `order_state` if the event can't happen now.
@@ -112,13 +95,6 @@ pub(crate) fn refused(detail: String) -> Problem {
     Problem::new(Code::OrderState, detail)
 }
 
-impl kit::mysql::Column for OrderState {
-    fn from_value(value: spin_sdk::mysql::DbValue) -> Result<Self, String> {
-        let name = String::from_value(value)?;
-        OrderState::from_name(&name).ok_or_else(|| "is no state of an order".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,7 +115,7 @@ mod tests {
             (Refunding, RejectRefund, Shipped),
             (Refunding, Refund, Refunded),
         ];
-        for state in OrderState::ALL {
+        for &state in OrderState::VARIANTS {
             for event in [Pay, Cancel, Expire, Ship, Confirm, RequestRefund, RejectRefund, Refund] {
                 let expected = allowed.iter().find(|(from, by, _)| (*from, *by) == (state, event)).map(|(.., to)| *to);
                 assert_eq!(state.after(event).ok(), expected, "{state:?} {event:?}");
@@ -149,9 +125,9 @@ mod tests {
 
     #[test]
     fn names_are_the_ones_of_the_api() {
-        for state in OrderState::ALL {
+        for &state in OrderState::VARIANTS {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
-            assert_eq!(OrderState::from_name(state.name()), Some(state));
+            assert_eq!(state.name().parse(), Ok(state));
         }
     }
 }

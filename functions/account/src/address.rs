@@ -1,31 +1,21 @@
-//! `/api/user/address`: where parcels go. One of them may be the default.
+//! `/api/user/address`
 
-use accounts::lock;
+use accounts::{
+    account,
+    address::{self, Address, AddressText},
+};
 use axum::Json as Reply;
 use http::StatusCode;
 use kit::{
-    Problem, Result, User,
-    check::Checks,
+    AddressId, Result, User,
     extract::{Json, Path},
-    mysql::{self, Transaction},
-    params, row,
+    mysql,
+    validate::Validator,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-const MOST: i64 = 100;
-
-row! {
-    #[derive(Serialize, ToSchema)]
-    pub struct Address {
-        address_id: i64,
-        receiver: String,
-        phone: String,
-        region: String,
-        detail: String,
-        is_default: bool,
-    }
-}
+const MAX_ADDRESSES: i64 = 100;
 
 #[derive(Serialize, ToSchema)]
 pub struct Addresses {
@@ -38,54 +28,45 @@ pub struct NewAddress {
     #[schema(min_length = 1, max_length = 200)]
     receiver: String,
     /// Digits, `+`, `-` and spaces.
-    #[schema(min_length = 5, max_length = 20)]
+    #[schema(min_length = 5, max_length = 20, example = "+86 10 1234 5678")]
     phone: String,
     #[schema(min_length = 1, max_length = 200)]
     region: String,
     #[schema(min_length = 1, max_length = 200)]
     detail: String,
-    /// The default before it is none any more. Unless said, true for one's first address.
+    /// Whether it becomes the default address, in place of the current one. A user's first address does unless this is
+    /// false; any other only if this is true.
     is_default: Option<bool>,
 }
 
 impl NewAddress {
-    fn check(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         let phone = &self.phone;
-        let fits = (5..=20).contains(&phone.len())
+        let is_phone = (5..=20).contains(&phone.len())
             && phone.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b' '))
             && phone.bytes().any(|b| b.is_ascii_digit());
-        let mut checks = Checks::new();
-        checks.text("receiver", &self.receiver, 1, 200);
-        checks.that(fits, "phone", "must have 5 to 20 digits, +, - and spaces");
-        checks.text("region", &self.region, 1, 200);
-        checks.text("detail", &self.detail, 1, 200).done()
+        Validator::new()
+            .text("receiver", &self.receiver, 1, 200)
+            .require(is_phone, "phone", "must have 5 to 20 digits, +, - and spaces")
+            .text("region", &self.region, 1, 200)
+            .text("detail", &self.detail, 1, 200)
+            .finish()
+    }
+
+    fn text(&self) -> AddressText<'_> {
+        AddressText { receiver: &self.receiver, phone: &self.phone, region: &self.region, detail: &self.detail }
     }
 }
 
-const ONE: &str = "
-    SELECT id AS address_id, receiver, phone, region, detail, is_default FROM addresses WHERE id = ? AND user_id = ?";
-
-/// A user's own; 404 for anybody else's.
-async fn find(tx: &mut Transaction, user_id: i64, address_id: i64) -> Result<Address> {
-    tx.query_one(ONE, params![address_id, user_id]).await?.ok_or_else(|| Problem::not_found("address"))
-}
-
-/// There is one default at most.
-async fn no_default(tx: &mut Transaction, user_id: i64) -> Result<()> {
-    const CLEAR: &str = "UPDATE addresses SET is_default = 0 WHERE user_id = ? AND is_default = 1";
-    Ok(tx.execute(CLEAR, params![user_id]).await?)
-}
-
-/// One's addresses, the default first
+/// List my addresses
+///
+/// The default address comes first.
 #[utoipa::path(
     get, operation_id = "addresses", path = "/api/user/address", tag = "accounts", security(("bearer" = [])),
     responses((status = 200, body = Addresses))
 )]
 pub async fn list(user: User) -> Result<Reply<Addresses>> {
-    const ALL: &str = "
-        SELECT id AS address_id, receiver, phone, region, detail, is_default FROM addresses
-        WHERE user_id = ? ORDER BY is_default DESC, id DESC";
-    let items = mysql::connection().await?.query(ALL, params![user.id]).await?;
+    let items = address::list(&mut mysql::connection().await?, user.id).await?;
     Ok(Reply(Addresses { items }))
 }
 
@@ -96,21 +77,15 @@ pub async fn list(user: User) -> Result<Reply<Addresses>> {
     responses((status = 201, body = Address))
 )]
 pub async fn create(user: User, Json(new): Json<NewAddress>) -> Result<(StatusCode, Reply<Address>)> {
-    const COUNT: &str = "SELECT COUNT(*) AS n FROM addresses WHERE user_id = ?";
-    const INSERT: &str = "
-        INSERT INTO addresses (user_id, receiver, phone, region, detail, is_default) VALUES (?, ?, ?, ?, ?, ?)";
-    new.check()?;
+    new.validate()?;
     let address = mysql::transaction(async |tx| {
-        lock(tx, user.id).await?;
-        let (count,) = tx.query_one::<(i64,)>(COUNT, params![user.id]).await?.unwrap_or_default();
-        Checks::new().that(count < MOST, "body", format!("{MOST} addresses are all that one may have")).done()?;
+        account::lock(tx, user.id).await?;
+        let count = address::count(tx, user.id).await?;
+        let limit_reached = format!("You have reached the limit of {MAX_ADDRESSES} addresses");
+        Validator::new().require(count < MAX_ADDRESSES, "body", limit_reached).finish()?;
         let is_default = new.is_default.unwrap_or(count == 0);
-        if is_default {
-            no_default(tx, user.id).await?;
-        }
-        tx.execute(INSERT, params![user.id, &new.receiver, &new.phone, &new.region, &new.detail, is_default]).await?;
-        let address_id = tx.last_insert_id().await?;
-        find(tx, user.id, address_id).await
+        let address_id = address::insert(tx, user.id, new.text(), is_default).await?;
+        address::get(tx, user.id, address_id).await
     })
     .await?;
     Ok((StatusCode::CREATED, Reply(address)))
@@ -118,44 +93,40 @@ pub async fn create(user: User, Json(new): Json<NewAddress>) -> Result<(StatusCo
 
 /// Replace an address
 ///
-/// Orders keep the copy that they were placed with.
+/// Orders keep their copy of the previous one.
 #[utoipa::path(
     put, operation_id = "replace_address", path = "/api/user/address/{address_id}", tag = "accounts",
     security(("bearer" = [])),
-    params(("address_id" = i64, Path)),
+    params(("address_id" = AddressId, Path)),
     request_body = NewAddress,
     responses((status = 200, body = Address), (status = 404, description = "`not_found`"))
 )]
-pub async fn replace(user: User, Path(address_id): Path<i64>, Json(new): Json<NewAddress>) -> Result<Reply<Address>> {
-    const REPLACE: &str = "
-        UPDATE addresses SET receiver = ?, phone = ?, region = ?, detail = ?, is_default = ? WHERE id = ?";
-    new.check()?;
+pub async fn replace(
+    user: User,
+    Path(address_id): Path<AddressId>,
+    Json(new): Json<NewAddress>,
+) -> Result<Reply<Address>> {
+    new.validate()?;
     let address = mysql::transaction(async |tx| {
-        lock(tx, user.id).await?;
-        find(tx, user.id, address_id).await?;
-        let is_default = new.is_default.unwrap_or(false);
-        if is_default {
-            no_default(tx, user.id).await?;
-        }
-        let values = params![&new.receiver, &new.phone, &new.region, &new.detail, is_default, address_id];
-        tx.execute(REPLACE, values).await?;
-        find(tx, user.id, address_id).await
+        account::lock(tx, user.id).await?;
+        address::get(tx, user.id, address_id).await?;
+        address::replace(tx, user.id, address_id, new.text(), new.is_default.unwrap_or(false)).await?;
+        address::get(tx, user.id, address_id).await
     });
     address.await.map(Reply)
 }
 
-/// Remove an address
+/// Delete an address
 #[utoipa::path(
     delete, operation_id = "remove_address", path = "/api/user/address/{address_id}", tag = "accounts",
     security(("bearer" = [])),
-    params(("address_id" = i64, Path)),
+    params(("address_id" = AddressId, Path)),
     responses((status = 204), (status = 404, description = "`not_found`"))
 )]
-pub async fn remove(user: User, Path(address_id): Path<i64>) -> Result<StatusCode> {
-    const DELETE: &str = "DELETE FROM addresses WHERE id = ?";
+pub async fn delete(user: User, Path(address_id): Path<AddressId>) -> Result<StatusCode> {
     mysql::transaction(async |tx| {
-        find(tx, user.id, address_id).await?;
-        Ok(tx.execute(DELETE, params![address_id]).await?)
+        address::get(tx, user.id, address_id).await?;
+        address::delete(tx, user.id, address_id).await
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)

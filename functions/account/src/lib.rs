@@ -1,4 +1,4 @@
-//! What users do with their accounts: profile, password, addresses, sessions, messages.
+//! A user's own account: profile, password, addresses, sessions, messages.
 
 mod address;
 mod message;
@@ -21,7 +21,7 @@ pub fn router() -> Router {
         .route("/api/user/password/forgot", post(password::forgot))
         .route("/api/user/password/reset", post(password::reset))
         .route("/api/user/address", get(address::list).post(address::create))
-        .route("/api/user/address/{address_id}", put(address::replace).delete(address::remove))
+        .route("/api/user/address/{address_id}", put(address::replace).delete(address::delete))
         .route("/api/user/session", get(session::list).delete(session::end_others))
         .route("/api/user/session/{session_id}", delete(session::end))
         .route("/api/user/message", get(message::list))
@@ -37,7 +37,7 @@ pub fn router() -> Router {
     address::list,
     address::create,
     address::replace,
-    address::remove,
+    address::delete,
     session::list,
     session::end,
     session::end_others,

@@ -1,67 +1,97 @@
 //! `/api/user/profile`
 
-use accounts::{Profile, Reset, lock};
+use accounts::{
+    Profile,
+    profile::{self, ProfileChange},
+    requested_locale,
+};
 use axum::Json as Reply;
+use i18n::Locale;
 use kit::{
     Result, User,
-    check::Checks,
     extract::{Json, nullable},
-    mysql, params,
+    mysql,
+    validate::Validator,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// What is to change; what is not named stays.
+/// What is to change. A missing field stays as it is.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct ProfileChange {
-    /// Null takes it away.
+#[schema(as = ProfileChange)]
+pub struct Change {
+    /// Null removes it.
     #[serde(deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>, max_length = 254)]
+    #[schema(value_type = Option<String>, format = "email", max_length = 254)]
     email: Option<Option<String>>,
-    /// Null takes it away.
+    /// Null removes it.
     #[serde(deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64)]
     nickname: Option<Option<String>>,
+    /// The language of messages and refusals. Null removes the choice: refusals then follow `Accept-Language`, and
+    /// messages are in English.
+    #[serde(deserialize_with = "nullable")]
+    #[schema(value_type = Option<Locale>)]
+    locale: Option<Option<Locale>>,
 }
 
-/// Who one is here
+impl Change {
+    fn validate(&self) -> Result<()> {
+        let mut validator = Validator::new();
+        if let Some(Some(email)) = &self.email {
+            validator.email("email", email);
+        }
+        if let Some(Some(nickname)) = &self.nickname {
+            validator.text("nickname", nickname, 1, 64);
+        }
+        validator.finish()
+    }
+}
+
+/// Show my profile
 #[utoipa::path(
     get, operation_id = "profile", path = "/api/user/profile", tag = "accounts", security(("bearer" = [])),
     responses((status = 200, body = Profile))
 )]
 pub async fn show(user: User) -> Result<Reply<Profile>> {
-    Profile::read(&mut mysql::connection().await?, user.id).await.map(Reply)
+    let default_locale = requested_locale().unwrap_or_default();
+    profile::get(&mut mysql::connection().await?, user.id, default_locale).await.map(Reply)
 }
 
-/// Change one's profile
+/// Change my profile
+///
+/// A new e-mail address ends password resets that were sent to the old one.
 #[utoipa::path(
     put, operation_id = "change_profile", path = "/api/user/profile", tag = "accounts", security(("bearer" = [])),
-    request_body = ProfileChange,
+    request_body = Change,
     responses((status = 200, body = Profile))
 )]
-pub async fn update(user: User, Json(change): Json<ProfileChange>) -> Result<Reply<Profile>> {
-    const UPDATE: &str = "
-        UPDATE users SET email = IF(?, ?, email), nickname = IF(?, ?, nickname) WHERE id = ?";
-    let (email, nickname) =
-        (change.email.as_ref().and_then(Option::as_deref), change.nickname.as_ref().and_then(Option::as_deref));
-    let mut checks = Checks::new();
-    if let Some(email) = email {
-        checks.email("email", email);
-    }
-    if let Some(nickname) = nickname {
-        checks.text("nickname", nickname, 1, 64);
-    }
-    checks.done()?;
+pub async fn update(user: User, Json(change): Json<Change>) -> Result<Reply<Profile>> {
+    change.validate()?;
+    let default_locale = requested_locale().unwrap_or_default();
     let profile = mysql::transaction(async |tx| {
-        if change.email.is_some() {
-            // What was mailed to the old address sets no password any more.
-            lock(tx, user.id).await?;
-            Reset::forget(tx, user.id).await?;
-        }
-        let values = params![change.email.is_some(), email, change.nickname.is_some(), nickname, user.id];
-        tx.execute(UPDATE, values).await?;
-        Profile::read(tx, user.id).await
+        let change = ProfileChange {
+            email: change.email.as_ref().map(Option::as_deref),
+            nickname: change.nickname.as_ref().map(Option::as_deref),
+            locale: change.locale,
+        };
+        profile::update(tx, user.id, change).await?;
+        profile::get(tx, user.id, default_locale).await
     });
     profile.await.map(Reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_missing_is_not_one_that_is_null() {
+        let read = |json| serde_json::from_str::<Change>(json).unwrap().locale;
+        assert_eq!(read("{}"), None);
+        assert_eq!(read(r#"{"locale":null}"#), Some(None));
+        assert_eq!(read(r#"{"locale":"zh-CN"}"#), Some(Some(Locale::ZhCn)));
+        assert!(serde_json::from_str::<Change>(r#"{"locale":"fr"}"#).is_err());
+    }
 }

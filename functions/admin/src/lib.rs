@@ -1,4 +1,4 @@
-//! Users as the staff sees them, what they may do, and what the staff did.
+//! Users as the staff see them, their roles and permissions, and the audit log.
 
 mod audit;
 mod user;

@@ -7,12 +7,14 @@ use axum::{
     routing::{delete, get},
 };
 use kit::{
-    Result, User,
-    check::Checks,
-    config,
+    ProductId, Result, User, config,
     extract::{Json, Query},
+    validate::Validator,
 };
-use ordering::{CartView, MAX_QUANTITY, cart::Cart};
+use ordering::{
+    MAX_QUANTITY,
+    cart::{Cart, CartView},
+};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -33,12 +35,12 @@ async fn view(user: User, cart: Cart) -> Result<Reply<CartView>> {
 }
 
 fn check_quantity(quantity: i64) -> Result<()> {
-    Checks::new().number("quantity", quantity, 1, MAX_QUANTITY).done()
+    Validator::new().number("quantity", quantity, 1, MAX_QUANTITY).finish()
 }
 
-/// Look into the cart
+/// Get the cart
 ///
-/// Totals count what is selected, at today's price, promotions applied.
+/// Totals count the selected items at today's prices, with promotions applied.
 #[utoipa::path(
     get, path = "/api/cart", tag = "cart", security(("bearer" = [])), responses((status = 200, body = CartView))
 )]
@@ -48,53 +50,53 @@ async fn show(user: User) -> Result<Reply<CartView>> {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Addition {
-    product_id: i64,
-    #[schema(minimum = 1, maximum = 999)]
+struct NewItem {
+    product_id: ProductId,
+    #[schema(minimum = 1, maximum = 999, example = 2)]
     quantity: i64,
 }
 
-/// Add to the cart
+/// Add a product to the cart
 ///
-/// What is added is selected.
+/// It is selected.
 #[utoipa::path(
     post, path = "/api/cart", tag = "cart", security(("bearer" = [])),
-    request_body = Addition, responses((status = 200, body = CartView))
+    request_body = NewItem, responses((status = 200, body = CartView))
 )]
-async fn add(user: User, Json(addition): Json<Addition>) -> Result<Reply<CartView>> {
-    check_quantity(addition.quantity)?;
-    view(user, Cart::add(user.id, addition.product_id, addition.quantity).await?).await
+async fn add(user: User, Json(item): Json<NewItem>) -> Result<Reply<CartView>> {
+    check_quantity(item.quantity)?;
+    view(user, Cart::add(user.id, item.product_id, item.quantity).await?).await
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Setting {
-    product_id: i64,
+struct ItemChange {
+    product_id: ProductId,
     #[schema(minimum = 1, maximum = 999)]
     quantity: Option<i64>,
     selected: Option<bool>,
 }
 
-/// Set quantity or selection of what is in the cart
+/// Change the quantity or selection of a product in the cart
 #[utoipa::path(
     put, path = "/api/cart", tag = "cart", security(("bearer" = [])),
-    request_body = Setting,
+    request_body = ItemChange,
     responses((status = 200, body = CartView), (status = 404, description = "`not_found`"))
 )]
-async fn set(user: User, Json(setting): Json<Setting>) -> Result<Reply<CartView>> {
-    if let Some(quantity) = setting.quantity {
+async fn set(user: User, Json(change): Json<ItemChange>) -> Result<Reply<CartView>> {
+    if let Some(quantity) = change.quantity {
         check_quantity(quantity)?;
     }
-    view(user, Cart::set(user.id, setting.product_id, setting.quantity, setting.selected).await?).await
+    view(user, Cart::set(user.id, change.product_id, change.quantity, change.selected).await?).await
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Removal {
-    product_id: i64,
+    product_id: ProductId,
 }
 
-/// Take a product out of the cart
+/// Remove a product from the cart
 #[utoipa::path(
     delete, path = "/api/cart", tag = "cart", security(("bearer" = [])), params(Removal),
     responses((status = 200, body = CartView), (status = 422, description = "`invalid`"))

@@ -1,16 +1,12 @@
-//! Products and categories, for shoppers and for admins.
+//! Products and categories, for shoppers and admins.
 // Money and stock are counted here.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod category;
 mod detail;
-mod fresh;
-mod index;
 mod list;
 mod manage;
-mod product;
 mod related;
-mod window;
 
 use axum::{
     Router,

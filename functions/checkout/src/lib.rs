@@ -2,19 +2,16 @@
 // Money and stock are counted here.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-use std::sync::Mutex;
-
 use axum::{Json as Reply, Router, response::Response, routing::post};
 use http::StatusCode;
 use kit::{
-    Result, User,
-    check::Checks,
-    config,
+    AddressId, Result, User, config,
     extract::OptionalJson,
-    idempotency::{self, Idempotent},
+    idempotency::{self, Idempotent, is_replay},
     mysql,
+    validate::Validator,
 };
-use ordering::{OffShelf, Order, Purchase, Quote, cart::Cart, coupon, facts, place};
+use ordering::{OffShelf, Order, PlaceOrder, Quote, cart::Cart, coupon, place};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
@@ -31,13 +28,13 @@ pub struct Api;
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct QuoteRequest {
-    #[schema(min_length = 1, max_length = 32)]
+    #[schema(min_length = 1, max_length = 32, example = "WELCOME10")]
     coupon_code: Option<String>,
 }
 
-/// What the selected items of the cart come to
+/// Quote the selected items of the cart
 ///
-/// With the coupon, which is not used by that.
+/// The coupon, if there is one, is applied but not redeemed.
 #[utoipa::path(
     post, path = "/api/checkout/quote", tag = "orders", security(("bearer" = [])),
     request_body = Option<QuoteRequest>,
@@ -46,8 +43,8 @@ struct QuoteRequest {
 async fn quote(user: User, OptionalJson(request): OptionalJson<QuoteRequest>) -> Result<Reply<Quote>> {
     let coupon = match request.coupon_code {
         Some(code) => {
-            Checks::new().text("coupon_code", &code, 1, 32).done()?;
-            Some(coupon::usable(&mut mysql::connection().await?, user.id, &code).await?)
+            Validator::new().text("coupon_code", &code, 1, 32).finish()?;
+            Some(coupon::redeemable(&mut mysql::connection().await?, user.id, &code).await?)
         }
         None => None,
     };
@@ -58,18 +55,18 @@ async fn quote(user: User, OptionalJson(request): OptionalJson<QuoteRequest>) ->
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Checkout {
-    /// One of the user's own.
-    address_id: Option<i64>,
-    #[schema(min_length = 1, max_length = 32)]
+    /// One of the user's addresses.
+    address_id: Option<AddressId>,
+    #[schema(min_length = 1, max_length = 32, example = "WELCOME10")]
     coupon_code: Option<String>,
     #[schema(max_length = 500)]
     note: Option<String>,
 }
 
-/// Order what is selected in the cart
+/// Order the selected items of the cart
 ///
-/// The items bought leave the cart. `out_of_stock` names each product that there is too little of. A cart has one checkout
-/// at a time: `idempotency_in_progress` says that another is under way.
+/// The ordered items leave the cart. `out_of_stock` names each product of which there is too little. A cart has one
+/// checkout at a time: `idempotency_in_progress` means that another one is in progress.
 #[utoipa::path(
     post, path = "/api/checkout", tag = "orders", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)),
@@ -82,12 +79,11 @@ struct Checkout {
 async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response> {
     let currency = config::currency().await?;
     let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
-    let bought = Mutex::new(Vec::new());
     Cart::begin_checkout(user.id).await?;
     let result = request
         .once(&user, async |checkout, tx| {
             let lines = Cart::load(user.id).await?.selected();
-            let purchase = Purchase {
+            let request = PlaceOrder {
                 user_id: user.id,
                 lines: &lines,
                 off_shelf: OffShelf::Skip,
@@ -97,20 +93,15 @@ async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response
                 currency: &currency,
                 ttl_seconds,
             };
-            let order = place(tx, &purchase).await?;
-            if let Ok(mut bought) = bought.lock() {
-                *bought = order.lines().collect();
-            }
+            let order = place(tx, &request).await?;
+            Cart::complete_checkout(tx, user.id, order.lines());
             idempotency::Reply::new(StatusCode::CREATED, &order)
         })
         .await;
-    // A reply that is repeated bought nothing now.
-    let is_order = result.as_ref().is_ok_and(|response| response.status() == StatusCode::CREATED);
-    let bought = bought.into_inner().ok().filter(|_| is_order).unwrap_or_default();
-    // The order stands whether or not the cart can be told; the log has the reason.
-    let _ = Cart::end_checkout(user.id, &bought).await;
-    if !bought.is_empty() {
-        facts::forget(bought.iter().map(|line| line.product_id)).await;
+    let has_bought =
+        result.as_ref().is_ok_and(|response| response.status() == StatusCode::CREATED && !is_replay(response));
+    if !has_bought {
+        Cart::abandon_checkout(user.id).await;
     }
     result
 }

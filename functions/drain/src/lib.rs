@@ -1,71 +1,66 @@
-//! Makes orders of the tickets that flash sales have given out, opens and closes sales, puts units on sale again.
+//! Turns the tickets of flash sales into orders, opens and closes sales, returns units to sales.
 
 use std::time::{Duration, Instant};
 
-use kit::{
-    Problem, Result, Timestamp,
-    jobs::{self, Job, Queue},
-    log, mysql, opaque,
+use flash_sale::{
+    Task, active_tickets, admission,
+    booking::{self, Terms},
 };
-use ordering::{
-    facts,
-    sale::{
-        self, Task,
-        book::{self, Terms},
-        gate,
-    },
+use kit::{
+    ActivityId, Problem, Result, Timestamp,
+    jobs::{self, Job, Queue},
+    log, mysql, random,
 };
 
 kit::worker!(work);
 
-/// After that long it rings for itself instead of going on.
+/// After this time the worker wakes itself again instead of going on.
 const TIME_BOX: Duration = Duration::from_secs(1);
-/// Between two looks at a sale for which nobody rang.
+/// How often a sale is looked at without being woken.
 const WATCH_MS: i64 = 5000;
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
     let terms = Terms::configured().await?;
-    let consumer = opaque::to_base64(&opaque::random::<8>()?);
-    let begun = Instant::now();
-    let open = sale::open_ids(&mut mysql::connection().await?).await?;
+    let consumer = random::token::<8>()?;
+    let started = Instant::now();
+    let open = flash_sale::open_ids(&mut mysql::connection().await?).await?;
     for activity_id in open {
-        match drain(activity_id, &consumer, &terms, begun).await {
-            Ok(true) => jobs::ring_now(Queue::Drain).await?,
+        match drain(activity_id, &consumer, &terms, started).await {
+            Ok(true) => jobs::wake_queue(Queue::Drain).await?,
             Ok(false) => {}
-            // Its watch comes again. Others are not to wait for it.
-            Err(problem) => log::error(None, &format!("the tickets of sale {activity_id} wait"), &problem.detail),
+            // Its next watch job tries again; other sales must not wait for it.
+            Err(problem) => log::error(&format!("the tickets of sale {activity_id} are not booked"), &problem),
         }
     }
-    jobs::work(Queue::Drain, async |job, task| attend(job, task, &consumer, &terms).await).await
+    jobs::work(Queue::Drain, async |job, task| do_task(job, task, &consumer, &terms).await).await
 }
 
-/// Books what waits, for a while; whether there is more, for which to ring. A sale that Redis has lost is written anew.
-async fn drain(activity_id: i64, consumer: &str, terms: &Terms, begun: Instant) -> Result<bool> {
-    gate::hush(activity_id).await?;
-    if !gate::is_open(activity_id).await? {
-        write(activity_id, false).await?;
+/// Books the tickets that wait, for about a second; whether there are more. A sale that Redis has lost is rebuilt.
+async fn drain(activity_id: ActivityId, consumer: &str, terms: &Terms, started: Instant) -> Result<bool> {
+    admission::clear_wake(activity_id).await?;
+    if !admission::is_open(activity_id).await? {
+        write_to_redis(activity_id, false).await?;
     }
     loop {
-        let count = book::batch(activity_id, consumer, terms).await?;
+        let count = booking::book_batch(activity_id, consumer, terms).await?;
         if count == 0 {
             return Ok(false);
         }
-        if begun.elapsed() >= TIME_BOX {
+        if started.elapsed() >= TIME_BOX {
             return Ok(true);
         }
     }
 }
 
-/// Writes the sale in Redis as MySQL has it. Its lock keeps orders from coming and going meanwhile.
-async fn write(activity_id: i64, replace: bool) -> Result<()> {
+/// Writes the sale to Redis as it is in MySQL. Its lock keeps orders from being made or cancelled meanwhile.
+async fn write_to_redis(activity_id: ActivityId, replace: bool) -> Result<()> {
     mysql::transaction(async |tx| {
-        let activity = sale::lock(tx, activity_id).await?;
-        let standing = sale::standing(tx, activity_id).await?;
-        if gate::open(&activity, &standing, replace).await? && (replace || Timestamp::now() > activity.starts_at) {
-            let left = activity.stock.saturating_sub(activity.booked);
+        let activity = flash_sale::lock(tx, activity_id).await?;
+        let active = active_tickets(tx, activity_id).await?;
+        if admission::open(&activity, &active, replace).await? && (replace || Timestamp::now() > activity.starts_at) {
             log::warn(
-                "a sale was written anew in Redis; tickets that were not booked are lost",
-                &format!("{activity_id}, {left} left"),
+                "a sale was rebuilt in Redis; tickets that were not booked are lost",
+                &format!("sale {activity_id}, {} units left", activity.unsold()),
             );
         }
         Ok(())
@@ -73,27 +68,27 @@ async fn write(activity_id: i64, replace: bool) -> Result<()> {
     .await
 }
 
-async fn attend(job: &Job, task: Task, consumer: &str, terms: &Terms) -> Result<()> {
+async fn do_task(job: &Job, task: Task, consumer: &str, terms: &Terms) -> Result<()> {
     match task {
         Task::Watch { activity_id } => watch(job, activity_id).await,
         Task::Close { activity_id } => close(job, activity_id, consumer, terms).await,
         Task::GiveBack { activity_id, ticket } => {
-            gate::give_back(activity_id, &ticket).await?;
+            admission::return_unit(activity_id, &ticket).await?;
             mysql::transaction(async |tx| job.finish(tx).await).await
         }
         Task::Rebuild { activity_id } => {
             drain(activity_id, consumer, terms, Instant::now()).await?;
-            write(activity_id, true).await?;
+            write_to_redis(activity_id, true).await?;
             mysql::transaction(async |tx| job.finish(tx).await).await
         }
     }
 }
 
-/// That this runs is enough: whatever waits has been booked before. It comes again until the sale has closed.
-async fn watch(job: &Job, activity_id: i64) -> Result<()> {
+/// Waking the worker was its purpose: the tickets have been booked before. It repeats until the sale has closed.
+async fn watch(job: &Job, activity_id: ActivityId) -> Result<()> {
     mysql::transaction(async |tx| {
         job.finish(tx).await?;
-        let activity = sale::find(tx, activity_id).await?;
+        let activity = flash_sale::find(tx, activity_id).await?;
         match activity.closed_at {
             Some(_) => Ok(()),
             None => {
@@ -105,19 +100,17 @@ async fn watch(job: &Job, activity_id: i64) -> Result<()> {
     .await
 }
 
-/// Nobody gets in any more, who is in gets an order, and what is left goes back to the product.
-async fn close(job: &Job, activity_id: i64, consumer: &str, terms: &Terms) -> Result<()> {
-    gate::close(activity_id).await?;
-    while book::batch(activity_id, consumer, terms).await? > 0 {}
-    if gate::backlog(activity_id).await? > 0 {
+/// Admits nobody any more, books the tickets that wait, and returns the units that are left to the product.
+async fn close(job: &Job, activity_id: ActivityId, consumer: &str, terms: &Terms) -> Result<()> {
+    admission::close(activity_id).await?;
+    while booking::book_batch(activity_id, consumer, terms).await? > 0 {}
+    if admission::backlog(activity_id).await? > 0 {
         // Another worker has them, or had.
-        return Err(Problem::unavailable());
+        return Err(Problem::unavailable().because("tickets are still being booked"));
     }
-    let product_id = mysql::transaction(async |tx| {
+    mysql::transaction(async |tx| {
         job.finish(tx).await?;
-        sale::close(tx, activity_id).await
+        flash_sale::close(tx, activity_id).await
     })
-    .await?;
-    facts::forget([product_id]).await;
-    Ok(())
+    .await
 }

@@ -1,61 +1,48 @@
-//! Ships what was paid, completes what was shipped, gives money back, counts what is bought together.
+//! Ships paid orders, completes shipped ones, refunds, and counts what is bought together.
 
+use flash_sale::release_unit;
 use kit::{
-    Problem, Result, config,
+    Result, config,
     jobs::{self, Job, Queue},
     mysql,
 };
 use ordering::{
-    facts,
-    fulfil::{Task, complete_by_itself, ship_by_themselves},
-    refund, related,
+    fulfilment::{Task, auto_complete, auto_ship, count_bought_together},
+    refund,
 };
 
 kit::worker!(work);
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
-    let auto_ship = config::flag("auto_ship").await?;
+    let ships = config::flag("auto_ship").await?;
     let auto_confirm_seconds = config::auto_confirm_seconds().await?;
     let ship = async |tasks: &[(Job, Task)]| {
         let (jobs, order_nos): (Vec<_>, _) = tasks.iter().map(|(job, task)| (*job, task.order_no())).unzip();
         mysql::transaction(async |tx| {
             Job::finish_all(&jobs, tx).await?;
-            match auto_ship {
-                true => ship_by_themselves(tx, &order_nos, auto_confirm_seconds).await,
+            match ships {
+                true => auto_ship(tx, &order_nos, auto_confirm_seconds).await,
                 // An admin ships.
                 false => Ok(()),
             }
         })
         .await
     };
-    let to_ship = |task: &Task| matches!(task, Task::Ship { .. });
-    jobs::work_together(Queue::Fulfil, to_ship, ship, async |job, task| match task {
+    let can_batch = |task: &Task| matches!(task, Task::Ship { .. });
+    jobs::work_batched(Queue::Fulfil, can_batch, ship, async |job, task| match task {
         Task::Ship { .. } => ship(&[(*job, task)]).await,
-        Task::Complete { order_no } => {
-            let work = async |tx: &mut mysql::Transaction| {
-                job.finish(tx).await?;
-                complete_by_itself(tx, &order_no).await
-            };
-            mysql::transaction(work).await
-        }
-        Task::Refund { order_no } => give_back(job, &order_no).await,
-        Task::Relate { order_no } => {
-            let work = async |tx: &mut mysql::Transaction| {
-                job.finish(tx).await?;
-                related::count(tx, &order_no).await
-            };
-            mysql::transaction(work).await
-        }
+        other => mysql::transaction(async |tx| do_task(job, &other, tx).await).await,
     })
     .await
 }
 
-async fn give_back(job: &Job, order_no: &str) -> Result<(), Problem> {
-    let lines = mysql::transaction(async |tx| {
-        job.finish(tx).await?;
-        refund::settle(tx, order_no).await
-    })
-    .await?;
-    facts::forget(lines.iter().map(|line| line.product_id)).await;
-    Ok(())
+async fn do_task(job: &Job, task: &Task, tx: &mut mysql::Transaction) -> Result<()> {
+    job.finish(tx).await?;
+    match task {
+        // Done in batches.
+        Task::Ship { .. } => Ok(()),
+        Task::Complete { order_no } => auto_complete(tx, order_no).await,
+        Task::Refund { order_no } => refund::settle(tx, order_no, release_unit).await,
+        Task::Relate { order_no } => count_bought_together(tx, order_no).await,
+    }
 }

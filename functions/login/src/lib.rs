@@ -1,9 +1,12 @@
 //! Login, refresh, logout.
 
-use accounts::{Account, LOCKOUT, Tokens, client_address, session};
+use accounts::{
+    Tokens, account, client, password, session,
+    sign_in::{self, sign_in},
+};
 use axum::{Json as Reply, Router, routing::post};
 use http::{HeaderMap, StatusCode};
-use kit::{Code, Problem, Result, User, auth, config, extract::Json, mysql, params, password, rate};
+use kit::{Code, Problem, Result, User, auth, extract::Json, mysql, password::verify};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
@@ -24,6 +27,7 @@ pub struct Api;
 #[serde(deny_unknown_fields)]
 struct Credentials {
     username: String,
+    #[schema(format = "password")]
     password: String,
 }
 
@@ -33,9 +37,10 @@ struct Refresh {
     refresh_token: String,
 }
 
-/// Sign in
+/// Log in
 ///
-/// A wrong password and an unknown name are answered alike. Ten failures in 15 minutes lock the name for 15 minutes.
+/// A wrong password and an unknown username get the same answer. Ten failures in 15 minutes lock the username for
+/// 15 minutes.
 #[utoipa::path(
     post, path = "/api/user/login", tag = "accounts",
     request_body = Credentials,
@@ -46,54 +51,41 @@ struct Refresh {
     )
 )]
 async fn login(headers: HeaderMap, Json(given): Json<Credentials>) -> Result<Reply<Tokens>> {
-    const USER: &str = "SELECT id, username, password_hash, role, permissions FROM users WHERE username = ?";
-    let (rate, burst) =
-        (config::number("login_rate", 1, 1_000_000).await?, config::number("login_burst", 1, 1_000_000).await?);
-    rate::limit(&format!("login:{}", client_address(&headers)), rate, burst).await?;
-    // MySQL finds a name by other spellings too, with accents or a blank at its end: each would have a lock of its own.
-    let name = auth::is_username(&given.username).then(|| given.username.to_ascii_lowercase());
-    if let Some(name) = &name {
-        LOCKOUT.check(name).await?;
+    client::limit_rate("login", &headers).await?;
+    let wrong = || Problem::new(Code::InvalidCredentials, "The username or the password is wrong");
+    // MySQL finds a user by other spellings, too, with accents or a space at the end. Each would have its own lockout.
+    if !auth::is_username(&given.username) {
+        // Takes as long as for a real user.
+        verify(&given.password, None)?;
+        return Err(wrong());
     }
-    let user = match &name {
-        Some(name) => mysql::connection().await?.query_one::<Account>(USER, params![name]).await?,
-        None => None,
-    };
-    // Who has none signs in elsewhere.
-    let hash = user.as_ref().map(|user| user.password_hash.as_str()).filter(|hash| !hash.is_empty());
-    let matches = password::verify(&given.password, hash)?;
-    let Some(user) = user.filter(|_| matches) else {
-        if let Some(name) = &name {
-            LOCKOUT.failed(name).await?;
-        }
-        return Err(Problem::new(Code::InvalidCredentials, "The user name or the password is wrong"));
-    };
-    if let Some(name) = &name {
-        LOCKOUT.succeeded(name).await?;
-    }
-    session::start(user, &headers).await.map(Reply)
+    password::check_lockout(&given.username).await?;
+    let account = account::find_by_username(&mut mysql::connection().await?, &given.username).await?;
+    let is_right = password::verify(&given.username, account.as_ref(), &given.password).await?;
+    let account = account.filter(|_| is_right).ok_or_else(wrong)?;
+    sign_in(account, &headers).await.map(Reply)
 }
 
-/// Trade a refresh token for new tokens
+/// Refresh the access token
 ///
-/// A refresh token works once. One that comes a second time ends the whole session.
+/// A refresh token works once: the reply has the next one. Using it again ends the session.
 #[utoipa::path(
     post, path = "/api/user/refresh", tag = "accounts",
     request_body = Refresh,
     responses((status = 200, body = Tokens), (status = 401, description = "`invalid_token`"))
 )]
 async fn refresh(Json(given): Json<Refresh>) -> Result<Reply<Tokens>> {
-    session::refresh(&given.refresh_token).await.map(Reply)
+    sign_in::refresh(&given.refresh_token).await.map(Reply)
 }
 
-/// Sign out
+/// Log out
 ///
-/// The session's refresh token is dead at once; its access token can't change anything any more.
+/// From then on the session's refresh token is refused, and its access token is refused for writes.
 #[utoipa::path(
     post, path = "/api/user/logout", tag = "accounts", security(("bearer" = [])),
     responses((status = 204))
 )]
 async fn logout(user: User) -> Result<StatusCode> {
-    session::end(user).await?;
+    session::sign_out(&user).await?;
     Ok(StatusCode::NO_CONTENT)
 }

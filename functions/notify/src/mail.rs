@@ -1,9 +1,9 @@
 //! E-mail through an HTTP API: `POST {mail_url}/emails` as Resend defines it
-//! (<https://resend.com/docs/api-reference/emails/send-email>), which others offer too.
+//! (<https://resend.com/docs/api-reference/emails/send-email>), which others offer, too.
 
 use bytes::Bytes;
 use http::{Request, header};
-use kit::{Problem, Result, config, log};
+use kit::{Problem, Result, config};
 use serde::Serialize;
 use spin_sdk::http::FullBody;
 
@@ -23,7 +23,7 @@ struct Email<'a> {
 }
 
 impl Service {
-    /// None without `mail_key`: messages are kept, not sent.
+    /// None without `mail_key`: messages are then stored, not sent.
     pub async fn configured() -> Result<Option<Self>> {
         let key = config::text("mail_key").await?;
         if key.is_empty() {
@@ -36,24 +36,20 @@ impl Service {
     /// Sends an e-mail; the service drops a second one with the same `idempotency_key`.
     pub async fn send(&self, idempotency_key: &str, to: &str, subject: &str, text: &str) -> Result<()> {
         let email = Email { from: &self.from, to: [to], subject, text };
-        let json = serde_json::to_vec(&email).map_err(|_| Problem::internal())?;
+        let json = serde_json::to_vec(&email).map_err(|error| Problem::internal().because(error))?;
         let request = Request::post(format!("{}/emails", self.url))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONTENT_LENGTH, json.len())
             .header("idempotency-key", idempotency_key)
             .body(FullBody::new(Bytes::from(json)))
-            .map_err(|_| config::bad("mail_url", &"or mail_key can't be sent"))?;
-        let response = spin_sdk::http::send(request).await.map_err(|error| {
-            log::error(None, "the e-mail service does not answer", &error);
-            Problem::unavailable()
-        })?;
+            .map_err(|_| config::invalid("mail_url", "it or mail_key can't be sent"))?;
+        let failed =
+            |cause: &dyn std::fmt::Display| Problem::unavailable().because(format!("the e-mail service: {cause}"));
+        let response = spin_sdk::http::send(request).await.map_err(|error| failed(&error))?;
         match response.status().is_success() {
             true => Ok(()),
-            false => {
-                log::error(None, "the e-mail service refused", &response.status());
-                Err(Problem::unavailable())
-            }
+            false => Err(failed(&response.status())),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Sign-in by an identity from elsewhere: OpenID Connect, the authorization code flow with PKCE
+//! Sign-in through an identity provider: OpenID Connect, the authorization code flow with PKCE
 //! (<https://openid.net/specs/openid-connect-core-1_0.html>, RFC 7636).
 
 mod identity;
+mod pending;
 mod provider;
 
-use accounts::{Tokens, client_address, session};
+use accounts::{Tokens, client, sign_in::sign_in};
 use axum::{
     Json as Reply, Router,
     response::{IntoResponse, Response},
@@ -12,12 +13,11 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kit::{
-    Code, Problem, Result, User, config,
+    Problem, Result, User,
     extract::{Path, Query},
-    opaque, rate,
-    redis::{self, Reply as _, arg, int},
 };
-use provider::Provider;
+use pending::PendingSignIn;
+use provider::{Provider, refused};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -33,44 +33,28 @@ pub fn router() -> Router {
 #[openapi(paths(begin, callback))]
 pub struct Api;
 
-/// How long somebody may take to sign in at the provider.
-const PATIENCE_SECONDS: i64 = 600;
-
-/// What is kept of a sign-in under way, under its `state`.
-#[derive(Serialize, Deserialize)]
-struct Attempt {
-    provider: String,
-    /// What the ID token has to repeat.
-    nonce: String,
-    /// What proves to the token endpoint that it was we who began (PKCE).
-    verifier: String,
-    /// What the browser that began has in a cookie: a `state` from anywhere else is worth nothing.
-    browser: String,
-    /// Who was signed in and wants the identity linked, and their session.
-    user: Option<(i64, i64)>,
-}
-
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Beginning {
-    /// `false`: 200 with the address in the body, for a script that can't see a redirect.
+struct BeginQuery {
+    /// With `false` the address comes in the body of a 200, for scripts, which can't see where a redirect leads.
     redirect: Option<bool>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct Address {
+struct Authorization {
+    #[schema(format = "uri")]
     authorization_url: String,
 }
 
-/// Sign in elsewhere
+/// Sign in through an identity provider
 ///
-/// Leads to the provider, which leads back. With an access token, the identity is linked to that account if the provider
-/// has verified the account's e-mail address.
+/// Redirects to the provider, which redirects back to the callback. With an access token, the identity is linked to that
+/// user's account, provided that the provider has verified the account's e-mail address.
 #[utoipa::path(
     get, path = "/api/user/oidc/{provider}", tag = "accounts", security((), ("bearer" = [])),
-    params(("provider" = String, Path), Beginning),
+    params(("provider" = String, Path), BeginQuery),
     responses(
-        (status = 200, body = Address, description = "With `redirect=false`"),
+        (status = 200, body = Authorization, description = "With `redirect=false`"),
         (status = 302, headers(("Location" = String)), description = "To the provider"),
         (status = 404, description = "`not_found`: the shop has no such provider"),
         (status = 429, description = "`rate_limited`"),
@@ -79,57 +63,44 @@ struct Address {
 async fn begin(
     user: Option<User>,
     Path(name): Path<String>,
-    Query(how): Query<Beginning>,
+    Query(query): Query<BeginQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let provider = Provider::configured(&name).await?;
-    let (rate, burst) =
-        (config::number("login_rate", 1, 1_000_000).await?, config::number("login_burst", 1, 1_000_000).await?);
-    rate::limit(&format!("oidc:{}", client_address(&headers)), rate, burst).await?;
-    let random = || opaque::random::<32>().map(|bytes| opaque::to_base64(&bytes));
-    let (state, attempt) = (
-        random()?,
-        Attempt {
-            provider: name,
-            nonce: random()?,
-            verifier: random()?,
-            browser: random()?,
-            user: user.map(|user| (user.id, user.session_id)),
-        },
-    );
-    let json = serde_json::to_string(&attempt).map_err(|_| Problem::internal())?;
-    redis::command("SET", vec![arg(key(&state)), arg(json), arg("EX"), int(PATIENCE_SECONDS)]).await?;
-    let authorization_url = provider.authorization_url(&state, &attempt.nonce, &attempt.verifier);
-    let cookie = cookie(&attempt.browser, PATIENCE_SECONDS, provider.is_secure());
+    client::limit_rate("oidc", &headers).await?;
+    let (state, pending) = PendingSignIn::store(name, user).await?;
+    let authorization_url = provider.authorization_url(&state, &pending.nonce, &pending.verifier);
+    let cookie = cookie(&pending.browser, pending::TTL_SECONDS, provider.is_secure());
     let headers = [(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    if how.redirect == Some(false) {
-        return Ok((headers, Reply(Address { authorization_url })).into_response());
+    if query.redirect == Some(false) {
+        return Ok((headers, Reply(Authorization { authorization_url })).into_response());
     }
-    let location = HeaderValue::try_from(authorization_url).map_err(|_| Problem::internal())?;
+    let location = HeaderValue::try_from(authorization_url).map_err(|error| Problem::internal().because(error))?;
     Ok((StatusCode::FOUND, headers, [(header::LOCATION, location)]).into_response())
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct Answer {
+struct CallbackQuery {
     state: String,
     code: Option<String>,
-    /// Why the provider did not sign anybody in.
+    /// Why the provider did not sign the user in.
     error: Option<String>,
 }
 
-/// Come back from there
+/// Complete a sign-in through an identity provider
 ///
-/// Whom the shop does not know yet gets an account; it is never linked to one that only has the same e-mail address.
+/// The provider redirects here. An identity that is linked to no account gets a new one. It is never linked to an
+/// existing account just because the e-mail address is the same.
 #[utoipa::path(
     get, path = "/api/user/oidc/{provider}/callback", tag = "accounts",
-    params(("provider" = String, Path), Answer),
+    params(("provider" = String, Path), CallbackQuery),
     responses(
         (status = 200, body = Tokens),
         (
             status = 401,
-            description = "`invalid_credentials`: the provider signed nobody in; \
-                           `unauthenticated`: the session that is to be linked has ended"
+            description = "`invalid_credentials`: the provider did not sign the user in; \
+                           `unauthenticated`: the session that asked to link the identity has ended"
         ),
         (status = 403, description = "`forbidden`: the provider has not verified the account's e-mail address"),
         (status = 404, description = "`not_found`"),
@@ -137,19 +108,22 @@ struct Answer {
         (status = 422, description = "`invalid`"),
     )
 )]
-async fn callback(Path(name): Path<String>, Query(answer): Query<Answer>, headers: HeaderMap) -> Result<Response> {
+async fn callback(
+    Path(name): Path<String>,
+    Query(query): Query<CallbackQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let provider = Provider::configured(&name).await?;
-    let attempt = attempt(&name, &answer.state, &headers).await?;
-    let code = match (answer.code, answer.error) {
-        (Some(code), None) => code,
-        _ => return Err(Problem::new(Code::InvalidCredentials, "The provider did not sign you in")),
-    };
-    let claims = provider.claims(&code, &attempt.verifier, &attempt.nonce).await?;
-    let account = match attempt.user {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let browser = cookies.flat_map(|cookies| cookies.split("; ")).filter_map(|pair| pair.strip_prefix("oidc="));
+    let pending = PendingSignIn::take(&query.state, &name, &browser.collect::<Vec<_>>()).await?;
+    let (Some(code), None) = (query.code, query.error) else { return Err(refused()) };
+    let claims = provider.claims(&code, &pending.verifier, &pending.nonce).await?;
+    let account = match pending.user {
         Some((user_id, session_id)) => identity::link(&name, &claims, user_id, session_id).await?,
         None => identity::sign_in(&name, &claims).await?,
     };
-    let tokens = session::start(account, &headers).await?;
+    let tokens = sign_in(account, &headers).await?;
     let headers = [
         (header::SET_COOKIE, cookie("", 0, provider.is_secure())),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -157,25 +131,7 @@ async fn callback(Path(name): Path<String>, Query(answer): Query<Answer>, header
     Ok((headers, Reply(tokens)).into_response())
 }
 
-/// The attempt that the browser began, once; 422 otherwise.
-async fn attempt(name: &str, state: &str, headers: &HeaderMap) -> Result<Attempt> {
-    let begun = match redis::command("GETDEL", vec![arg(key(state))]).await?.text(0) {
-        Some(json) => serde_json::from_str::<Attempt>(json).ok(),
-        None => None,
-    };
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|cookies| cookies.split("; "));
-    begun
-        .filter(|attempt| attempt.provider == name)
-        .filter(|attempt| pairs.any(|pair| pair.strip_prefix("oidc=") == Some(attempt.browser.as_str())))
-        .ok_or_else(|| Problem::invalid("state", "belongs to no sign-in that this browser began: begin again"))
-}
-
-fn key(state: &str) -> String {
-    format!("oidc:{state}")
-}
-
-/// Lax: it has to come along when the provider leads back.
+/// `SameSite=Lax`, so that browsers send it when the provider redirects back.
 fn cookie(value: &str, seconds: i64, secure: bool) -> HeaderValue {
     let secure = if secure { "; Secure" } else { "" };
     let text = format!("oidc={value}; Path=/api/user/oidc; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");

@@ -1,17 +1,20 @@
-//! The provider, as the shop is set up for it.
+//! The identity provider, as it is configured.
 
+use std::fmt::Display;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use form_urlencoded::{Serializer, byte_serialize};
 use http::{Request, header};
-use http_body_util::BodyExt;
-use kit::{Code, Problem, Result, Timestamp, config, log, opaque};
+use http_body_util::{BodyExt, Limited};
+use kit::{Code, Problem, Result, Timestamp, base64url, config};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use spin_sdk::http::FullBody;
 
 const SCOPE: &str = "openid profile email";
-/// No provider's answer is longer, in bytes.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// The longest answer of the provider that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
 
 pub struct Provider {
     issuer: String,
@@ -19,11 +22,11 @@ pub struct Provider {
     token_url: String,
     client_id: String,
     client_secret: String,
-    /// Where the provider leads back to.
+    /// Where the provider sends the browser back to.
     redirect_uri: String,
 }
 
-/// What the provider says of who has signed in.
+/// What the provider says about the user who signed in.
 #[derive(Debug, Deserialize)]
 pub struct Claims {
     iss: String,
@@ -31,7 +34,7 @@ pub struct Claims {
     /// Seconds since 1970.
     exp: i64,
     nonce: Option<String>,
-    /// Who it is, in the provider's own words.
+    /// The provider's id for the user.
     pub sub: String,
     pub email: Option<String>,
     #[serde(default)]
@@ -52,7 +55,7 @@ struct Answer {
 }
 
 impl Provider {
-    /// The one that the variables name; 404 for any other.
+    /// The provider that the variables name; 404 for any other.
     pub async fn configured(name: &str) -> Result<Self> {
         let known = config::text("oidc_provider").await?;
         if name.is_empty() || name != known {
@@ -70,13 +73,13 @@ impl Provider {
         })
     }
 
-    /// Whether the shop is reached by TLS.
+    /// Whether the shop is reached over TLS.
     pub fn is_secure(&self) -> bool {
         self.redirect_uri.starts_with("https://")
     }
 
     pub fn authorization_url(&self, state: &str, nonce: &str, verifier: &str) -> String {
-        let challenge = opaque::to_base64(&Sha256::digest(verifier));
+        let challenge = base64url::encode(&Sha256::digest(verifier));
         let query = Serializer::new(String::new())
             .append_pair("response_type", "code")
             .append_pair("client_id", &self.client_id)
@@ -91,7 +94,7 @@ impl Provider {
         format!("{}{separator}{query}", self.authorize_url)
     }
 
-    /// Trades the code for the ID token, and takes its claims if they are meant for this sign-in.
+    /// Exchanges the code for the ID token, and returns its claims if they are for this sign-in.
     pub async fn claims(&self, code: &str, verifier: &str, nonce: &str) -> Result<Claims> {
         let form = Serializer::new(String::new())
             .append_pair("grant_type", "authorization_code")
@@ -100,52 +103,54 @@ impl Provider {
             .append_pair("code_verifier", verifier)
             .finish();
         let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-        let basic = opaque::to_standard_base64(
-            format!("{}:{}", encode(&self.client_id), encode(&self.client_secret)).as_bytes(),
-        );
+        let credentials = format!("{}:{}", encode(&self.client_id), encode(&self.client_secret));
         let request = Request::post(&self.token_url)
-            .header(header::AUTHORIZATION, format!("Basic {basic}"))
+            .header(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(credentials)))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::CONTENT_LENGTH, form.len())
             .header(header::ACCEPT, "application/json")
             .body(FullBody::new(Bytes::from(form)))
-            .map_err(|_| config::bad("oidc_token_host", &"or oidc_token_path makes no URL"))?;
-        let silent = |error: &dyn std::fmt::Display| {
-            log::error(None, "the identity provider does not answer", error);
-            Problem::unavailable()
-        };
-        let response = spin_sdk::http::send(request).await.map_err(|error| silent(&error))?;
+            .map_err(|error| {
+                config::invalid("oidc_token_host", format!("with oidc_token_path it is not a URL: {error}"))
+            })?;
+        let response = spin_sdk::http::send(request).await.map_err(unavailable)?;
         let status = response.status();
-        let body = http_body_util::Limited::new(response.into_body(), LONGEST_ANSWER);
-        let body = body.collect().await.map_err(|error| silent(&error))?.to_bytes();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(unavailable)?.to_bytes();
         if !status.is_success() {
-            log::warn("the identity provider refused a code", &status);
-            return Err(refused());
+            return Err(refused().because(format!("the identity provider refused the code: {status}")));
         }
-        let answer: Answer = serde_json::from_slice(&body).map_err(|_| refused())?;
-        self.check(&answer.id_token, nonce)
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|error| refused().because(format!("the identity provider's answer: {error}")))?;
+        self.verify(&answer.id_token, nonce)
     }
 
-    /// OpenID Connect Core 1.0, 3.1.3.7. The token comes from the provider itself, over TLS: that stands for its
-    /// signature (step 6).
-    fn check(&self, id_token: &str, nonce: &str) -> Result<Claims> {
-        let payload = id_token.split('.').nth(1).and_then(opaque::from_base64).ok_or_else(refused)?;
-        let claims: Claims = serde_json::from_slice(&payload).map_err(|_| refused())?;
+    /// OpenID Connect Core 1.0, 3.1.3.7. The signature need not be verified (step 6), since the token comes directly from
+    /// the provider over TLS.
+    fn verify(&self, id_token: &str, nonce: &str) -> Result<Claims> {
+        let payload = id_token.split('.').nth(1).and_then(base64url::decode);
+        let payload = payload.ok_or_else(|| refused().because("the ID token is not a JWT"))?;
+        let claims: Claims =
+            serde_json::from_slice(&payload).map_err(|error| refused().because(format!("the ID token: {error}")))?;
         let is_for_us = match &claims.aud {
             Audience::One(aud) => *aud == self.client_id,
             Audience::Many(all) => all.as_slice() == [self.client_id.as_str()],
         };
-        let is_good = claims.iss == self.issuer
+        let is_valid = claims.iss == self.issuer
             && is_for_us
             && claims.exp.saturating_mul(1000) > Timestamp::now().0
             && claims.nonce.as_deref() == Some(nonce)
             && (1..=255).contains(&claims.sub.chars().count());
-        if is_good { Ok(claims) } else { Err(refused()) }
+        if is_valid { Ok(claims) } else { Err(refused().because("the ID token is not for this sign-in")) }
     }
 }
 
-fn refused() -> Problem {
-    Problem::new(Code::InvalidCredentials, "The provider did not sign you in")
+/// 401
+pub fn refused() -> Problem {
+    Problem::new(Code::InvalidCredentials, "The identity provider did not sign you in")
+}
+
+fn unavailable(error: impl Display) -> Problem {
+    Problem::unavailable().because(format!("the identity provider: {error}"))
 }
 
 #[cfg(test)]
@@ -164,7 +169,7 @@ mod tests {
     }
 
     fn token(claims: &str) -> String {
-        format!("e30.{}.c2ln", opaque::to_base64(claims.as_bytes()))
+        format!("e30.{}.c2ln", base64url::encode(claims.as_bytes()))
     }
 
     #[test]
@@ -176,12 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn takes_tokens_that_are_meant_for_this_sign_in_alone() {
+    fn takes_only_tokens_that_are_for_this_sign_in() {
         let claims = |iss: &str, aud: &str, exp: i64, nonce: &str| {
             token(&format!(r#"{{"iss":"{iss}","aud":{aud},"exp":{exp},"nonce":"{nonce}","sub":"7"}}"#))
         };
         let (far, us) = (i64::MAX / 1000, r#""shop""#);
-        let takes = |token: &str| provider().check(token, "n").is_ok();
+        let takes = |token: &str| provider().verify(token, "n").is_ok();
         assert!(takes(&claims("https://id.example", us, far, "n")));
         assert!(takes(&claims("https://id.example", r#"["shop"]"#, far, "n")));
         assert!(!takes(&claims("https://evil.example", us, far, "n")));

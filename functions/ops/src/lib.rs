@@ -1,4 +1,4 @@
-//! Health, readiness, metrics, the API's description, and the answer to every path that is no other function's.
+//! Health, readiness, metrics, the API description, and the 404 for every path that belongs to no other function.
 
 use axum::{
     Json as Reply, Router,
@@ -32,7 +32,7 @@ struct Health {
     status: &'static str,
 }
 
-/// Whether functions run
+/// Check that functions run
 #[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, body = Health)))]
 async fn health() -> Reply<Health> {
     Reply(Health { status: "ok" })
@@ -44,31 +44,33 @@ struct Ready {
     redis: &'static str,
 }
 
-/// Whether MySQL and Redis answer
+/// Check that MySQL and Redis are available
 #[utoipa::path(
     get, path = "/ready", tag = "operation",
-    responses((status = 200, body = Ready), (status = 503, description = "`unavailable`; `errors` name who does not answer"))
+    responses((status = 200, body = Ready), (status = 503, description = "`unavailable`; `errors` names what does not answer"))
 )]
 async fn ready() -> Result<Reply<Ready>> {
     let mysql =
         async { mysql::connection().await?.query_one::<(i64,)>("SELECT 1", vec![]).await.map_err(Problem::from) };
     let mut errors = Vec::new();
-    let mut note = |part: &str, answers: bool| {
-        if !answers {
+    let mut causes = Vec::new();
+    let mut note = |part: &str, result: Result<()>| {
+        if let Err(problem) = result {
             errors.push(FieldError { field: part.to_owned(), message: "does not answer".to_owned() });
+            causes.extend(problem.cause().map(str::to_owned));
         }
     };
-    note("mysql", mysql.await.is_ok());
-    // Whoever asks regularly keeps the shop's heart going, too.
-    note("redis", jobs::beat().await.is_ok());
+    note("mysql", mysql.await.map(drop));
+    // Regular requests, such as a load balancer's, also keep the heartbeat going.
+    note("redis", jobs::heartbeat().await);
     if errors.is_empty() {
         return Ok(Reply(Ready { mysql: "ok", redis: "ok" }));
     }
-    let problem = Problem::new(Code::Unavailable, "A part that the shop stands on does not answer");
-    Err(problem.with_errors(errors).with_retry_after(1))
+    let problem = Problem::new(Code::Unavailable, "A database does not answer");
+    Err(problem.with_errors(errors).with_retry_after(1).because(causes.join("; ")))
 }
 
-/// This description
+/// Get the API description
 #[utoipa::path(
     get, path = "/api/openapi.json", tag = "operation",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
@@ -77,7 +79,7 @@ async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], include_str!(concat!(env!("OUT_DIR"), "/openapi.json")))
 }
 
-/// This description, for people
+/// Read the API description as a page
 #[utoipa::path(
     get, path = "/api/docs", tag = "operation",
     responses((status = 200, description = "A page", content_type = "text/html"))

@@ -1,4 +1,4 @@
-//! Orders: placed directly, listed, looked at, cancelled, shipped, confirmed.
+//! Orders: placed without a cart, listed, shown, cancelled, shipped, confirmed.
 // Money and stock are counted here.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
@@ -7,29 +7,30 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use flash_sale::release_unit;
 use http::StatusCode;
 use kit::{
-    Result, User,
-    check::Checks,
-    config,
+    AddressId, OrderNo, ProductId, Result, User, config,
     extract::{Json, OptionalJson, Path, Query},
     idempotency::{self, Idempotent},
     mysql,
-    page::{Page, PageQuery},
-    staff::{ORDERS_REFUND, ORDERS_SHIP, Staff},
+    pagination::{Page, PageQuery},
+    permissions::{ORDERS_REFUND, ORDERS_SHIP},
+    staff::Staff,
+    validate::Validator,
 };
 use ordering::{
-    Actor, Line, OffShelf, Order, OrderState, Purchase, facts,
-    fulfil::{self, Parcel},
+    Actor, OffShelf, Order, OrderState, PlaceOrder,
+    fulfilment::{self, Shipment},
     history::{self, Change},
-    parse_order_no, sale,
 };
+use products::Line;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 kit::function!(router);
 
-/// Who may see everybody's orders.
+/// Who may see the orders of all users.
 const HANDLES_ORDERS: u8 = ORDERS_SHIP | ORDERS_REFUND;
 
 pub fn router() -> Router {
@@ -51,10 +52,10 @@ pub struct Api;
 #[serde(deny_unknown_fields)]
 struct NewOrder {
     #[schema(min_items = 1, max_items = 100)]
-    items: Vec<NewItem>,
-    /// One of the user's own.
-    address_id: Option<i64>,
-    #[schema(min_length = 1, max_length = 32)]
+    items: Vec<NewOrderItem>,
+    /// One of the user's addresses.
+    address_id: Option<AddressId>,
+    #[schema(min_length = 1, max_length = 32, example = "WELCOME10")]
     coupon_code: Option<String>,
     #[schema(max_length = 500)]
     note: Option<String>,
@@ -62,15 +63,15 @@ struct NewOrder {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewItem {
-    product_id: i64,
+struct NewOrderItem {
+    product_id: ProductId,
     #[schema(minimum = 1, maximum = 999)]
     quantity: i64,
 }
 
-/// Order without the cart
+/// Place an order without the cart
 ///
-/// `out_of_stock` names each product that there is too little of; nothing is reserved then.
+/// `out_of_stock` names each product of which there is too little; then nothing is reserved.
 #[utoipa::path(
     post, path = "/api/order", tag = "orders", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)),
@@ -83,10 +84,10 @@ struct NewItem {
 async fn create(user: User, request: Idempotent<NewOrder>) -> Result<Response> {
     let currency = config::currency().await?;
     let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
-    let response = request
+    request
         .once(&user, async |new, tx| {
-            let line = |item: &NewItem| Line { product_id: item.product_id, quantity: item.quantity };
-            let purchase = Purchase {
+            let line = |item: &NewOrderItem| Line { product_id: item.product_id, quantity: item.quantity };
+            let request = PlaceOrder {
                 user_id: user.id,
                 lines: &new.items.iter().map(line).collect::<Vec<_>>(),
                 off_shelf: OffShelf::Refuse,
@@ -96,11 +97,9 @@ async fn create(user: User, request: Idempotent<NewOrder>) -> Result<Response> {
                 currency: &currency,
                 ttl_seconds,
             };
-            idempotency::Reply::new(StatusCode::CREATED, &ordering::place(tx, &purchase).await?)
+            idempotency::Reply::new(StatusCode::CREATED, &ordering::place(tx, &request).await?)
         })
-        .await?;
-    facts::forget(request.body.items.iter().map(|item| item.product_id)).await;
-    Ok(response)
+        .await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -110,7 +109,7 @@ struct OrderFilter {
     status: Option<OrderState>,
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -120,7 +119,9 @@ impl OrderFilter {
     }
 }
 
-/// One's own orders, newest first
+/// List my orders
+///
+/// Newest first.
 #[utoipa::path(
     get, path = "/api/order", tag = "orders", security(("bearer" = [])), params(OrderFilter),
     responses((status = 200, body = Page<Order>), (status = 422, description = "`invalid`"))
@@ -130,7 +131,9 @@ async fn list(user: User, Query(filter): Query<OrderFilter>) -> Result<Reply<Pag
     ordering::list(&mut mysql::connection().await?, user.id, status, &filter.page()).await.map(Reply)
 }
 
-/// Everybody's orders, newest first
+/// List the orders of all users
+///
+/// Newest first.
 #[utoipa::path(
     get, path = "/api/order/all", tag = "orders", security(("bearer" = [])), params(OrderFilter),
     responses(
@@ -144,37 +147,35 @@ async fn list_all(_: Staff<HANDLES_ORDERS>, Query(filter): Query<OrderFilter>) -
     ordering::list_all(&mut mysql::connection().await?, status, &filter.page()).await.map(Reply)
 }
 
-/// One of one's own orders
+/// Get an order of mine
 #[utoipa::path(
     get, path = "/api/order/{order_no}", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path)),
+    params(("order_no" = OrderNo, Path)),
     responses((status = 200, body = Order), (status = 404, description = "`not_found`"))
 )]
-async fn show(user: User, Path(order_no): Path<String>) -> Result<Reply<Order>> {
-    let order_no = parse_order_no(&order_no)?;
-    ordering::find(&mut mysql::connection().await?, user.id, order_no).await.map(Reply)
+async fn show(user: User, Path(order_no): Path<OrderNo>) -> Result<Reply<Order>> {
+    ordering::find(&mut mysql::connection().await?, user.id, &order_no).await.map(Reply)
 }
 
-/// How an order came to its state, the beginning first
+/// List the changes of an order's status
 ///
-/// For the user whose order it is, and for those who ship or refund.
+/// Oldest first. For the order's user, and for staff who ship or refund.
 #[utoipa::path(
     get, path = "/api/order/{order_no}/log", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path), PageQuery),
+    params(("order_no" = OrderNo, Path), PageQuery),
     responses(
         (status = 200, body = Page<Change>),
         (status = 404, description = "`not_found`"),
         (status = 422, description = "`invalid`"),
     )
 )]
-async fn log(user: User, Path(order_no): Path<String>, Query(page): Query<PageQuery>) -> Result<Reply<Page<Change>>> {
-    let order_no = parse_order_no(&order_no)?;
+async fn log(user: User, Path(order_no): Path<OrderNo>, Query(page): Query<PageQuery>) -> Result<Reply<Page<Change>>> {
     let mut db = mysql::connection().await?;
     match user.may(HANDLES_ORDERS) {
-        true => ordering::find_any(&mut db, order_no).await?,
-        false => ordering::find(&mut db, user.id, order_no).await?,
+        true => ordering::find_any(&mut db, &order_no).await?,
+        false => ordering::find(&mut db, user.id, &order_no).await?,
     };
-    history::list(&mut db, order_no, &page).await.map(Reply)
+    history::list(&mut db, &order_no, &page).await.map(Reply)
 }
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -184,10 +185,10 @@ struct Cancellation {
     reason: Option<String>,
 }
 
-/// Cancel an order that is not paid
+/// Cancel an unpaid order
 #[utoipa::path(
     post, path = "/api/order/{order_no}/cancel", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path)),
+    params(("order_no" = OrderNo, Path)),
     request_body = Option<Cancellation>,
     responses(
         (status = 200, body = Order),
@@ -197,38 +198,32 @@ struct Cancellation {
 )]
 async fn cancel(
     user: User,
-    Path(order_no): Path<String>,
+    Path(order_no): Path<OrderNo>,
     OptionalJson(cancellation): OptionalJson<Cancellation>,
 ) -> Result<Reply<Order>> {
-    let order_no = parse_order_no(&order_no)?;
     let reason = cancellation.reason.as_deref();
-    Checks::new().text("reason", reason.unwrap_or_default(), 0, 200).done()?;
-    let (order, ticket) = mysql::transaction(async |tx| {
-        let ticket = ordering::cancel(tx, user.id, order_no, reason).await?;
-        Ok((ordering::find(tx, user.id, order_no).await?, ticket))
-    })
-    .await?;
-    if let Some(ticket) = ticket {
-        sale::forget(&ticket).await;
-    }
-    facts::forget(order.items.iter().map(|item| item.product_id)).await;
-    Ok(Reply(order))
+    Validator::new().text("reason", reason.unwrap_or_default(), 0, 200).finish()?;
+    let order = mysql::transaction(async |tx| {
+        ordering::cancel(tx, user.id, &order_no, reason, release_unit).await?;
+        ordering::find(tx, user.id, &order_no).await
+    });
+    order.await.map(Reply)
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Shipment {
-    #[schema(min_length = 1, max_length = 200)]
+struct ShipRequest {
+    #[schema(min_length = 1, max_length = 200, example = "SF Express")]
     carrier: String,
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 200, example = "SF1234567890")]
     tracking_no: String,
 }
 
 /// Ship a paid order
 #[utoipa::path(
     post, path = "/api/order/{order_no}/ship", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path)),
-    request_body = Shipment,
+    params(("order_no" = OrderNo, Path)),
+    request_body = ShipRequest,
     responses(
         (status = 200, body = Order),
         (status = 403, description = "`forbidden`"),
@@ -238,40 +233,38 @@ struct Shipment {
 )]
 async fn ship(
     staff: Staff<ORDERS_SHIP>,
-    Path(order_no): Path<String>,
-    Json(shipment): Json<Shipment>,
+    Path(order_no): Path<OrderNo>,
+    Json(request): Json<ShipRequest>,
 ) -> Result<Reply<Order>> {
-    let order_no = parse_order_no(&order_no)?;
-    let mut checks = Checks::new();
-    checks.text("carrier", &shipment.carrier, 1, 200);
-    checks.text("tracking_no", &shipment.tracking_no, 1, 200).done()?;
+    let mut validator = Validator::new();
+    validator.text("carrier", &request.carrier, 1, 200);
+    validator.text("tracking_no", &request.tracking_no, 1, 200).finish()?;
     let auto_confirm_seconds = config::auto_confirm_seconds().await?;
-    let parcel = Parcel { carrier: &shipment.carrier, tracking_no: &shipment.tracking_no };
+    let shipment = Shipment { carrier: &request.carrier, tracking_no: &request.tracking_no };
     let order = mysql::transaction(async |tx| {
-        fulfil::ship(tx, order_no, parcel, auto_confirm_seconds, Actor::Admin(staff.user.id)).await?;
-        staff.record(tx, "order.ship", order_no, (), &shipment).await?;
-        ordering::find_any(tx, order_no).await
+        fulfilment::ship(tx, &order_no, shipment, auto_confirm_seconds, Actor::Admin(staff.user.id)).await?;
+        staff.record(tx, "order.ship", &order_no, (), &request).await?;
+        ordering::find_any(tx, &order_no).await
     });
     order.await.map(Reply)
 }
 
-/// Say that a shipped order has arrived
+/// Confirm the receipt of a shipped order
 ///
-/// It is `completed` then. Without a word it completes by itself, after 7 days unless the shop says otherwise.
+/// The order is then `completed`. Without confirmation it completes automatically, by default after 7 days.
 #[utoipa::path(
     post, path = "/api/order/{order_no}/confirm", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path)),
+    params(("order_no" = OrderNo, Path)),
     responses(
         (status = 200, body = Order),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`order_state`"),
     )
 )]
-async fn confirm(user: User, Path(order_no): Path<String>) -> Result<Reply<Order>> {
-    let order_no = parse_order_no(&order_no)?;
+async fn confirm(user: User, Path(order_no): Path<OrderNo>) -> Result<Reply<Order>> {
     let order = mysql::transaction(async |tx| {
-        fulfil::confirm(tx, user.id, order_no).await?;
-        ordering::find(tx, user.id, order_no).await
+        fulfilment::confirm(tx, user.id, &order_no).await?;
+        ordering::find(tx, user.id, &order_no).await
     });
     order.await.map(Reply)
 }

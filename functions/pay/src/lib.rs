@@ -5,11 +5,11 @@
 use axum::{Router, response::Response, routing::post};
 use http::StatusCode;
 use kit::{
-    Problem, Result, User,
+    OrderNo, Problem, Result, User,
     extract::Path,
     idempotency::{Idempotent, Reply},
 };
-use ordering::{Payment, Provider, parse_order_no};
+use ordering::{Payment, Provider};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
@@ -33,10 +33,10 @@ struct PaymentRequest {
 
 /// Pay an order
 ///
-/// A payment that is declined leaves the order `pending`: it can be paid until it expires.
+/// After a declined payment the order stays `pending` and can be paid until it expires.
 #[utoipa::path(
     post, path = "/api/order/{order_no}/pay", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("order_no" = OrderNo, Path), ("Idempotency-Key" = Option<String>, Header)),
     request_body = PaymentRequest,
     responses(
         (status = 200, body = Payment),
@@ -45,13 +45,12 @@ struct PaymentRequest {
         (status = 409, description = "`order_state`, `idempotency_in_progress`"),
     )
 )]
-async fn pay(user: User, Path(order_no): Path<String>, request: Idempotent<PaymentRequest>) -> Result<Response> {
-    let order_no = parse_order_no(&order_no)?;
-    let provider = Provider::from_name(&request.body.provider)
-        .ok_or_else(|| Problem::invalid("provider", "must be mock or mock-fail"))?;
+async fn pay(user: User, Path(order_no): Path<OrderNo>, request: Idempotent<PaymentRequest>) -> Result<Response> {
+    let provider = request.body.provider.parse::<Provider>();
+    let provider = provider.map_err(|_| Problem::invalid("provider", "must be mock or mock-fail"))?;
     request
         .once(&user, async |_, tx| {
-            let payment = ordering::pay(tx, user.id, order_no, provider).await?;
+            let payment = ordering::pay(tx, user.id, &order_no, provider).await?;
             match payment.declined() {
                 Some(problem) => Ok(Reply::refusal(problem)),
                 None => Reply::new(StatusCode::OK, &payment),

@@ -4,7 +4,6 @@
 
 mod coupon;
 mod promotion;
-mod terms;
 mod wallet;
 
 use axum::{

@@ -6,25 +6,28 @@ use kit::{
     Result, User,
     extract::{Path, Query},
     mysql,
-    page::{Page, PageQuery},
+    pagination::{Page, PageQuery},
 };
-use ordering::coupon::{self, UserCoupon};
+use ordering::{
+    coupon,
+    wallet::{self, UserCoupon},
+};
 
-/// One's own coupons, newest first
+/// List my coupons
 ///
-/// Those that were claimed, and those that orders use.
+/// Newest first: those that I have claimed and those that my orders have redeemed.
 #[utoipa::path(
     get, operation_id = "wallet", path = "/api/user/coupon", tag = "promotions", security(("bearer" = [])),
     params(PageQuery),
     responses((status = 200, body = Page<UserCoupon>), (status = 422, description = "`invalid`"))
 )]
 pub async fn list(user: User, Query(page): Query<PageQuery>) -> Result<Reply<Page<UserCoupon>>> {
-    coupon::wallet(&mut mysql::connection().await?, user.id, &page).await.map(Reply)
+    wallet::list(&mut mysql::connection().await?, user.id, &page).await.map(Reply)
 }
 
 /// Claim a coupon
 ///
-/// It is the user's then, whatever others claim. A code that is used without having been claimed is claimed by the order.
+/// It is then reserved for the user. A coupon that has not been claimed is claimed by the order that redeems it.
 #[utoipa::path(
     post, path = "/api/user/coupon/{code}/claim", tag = "promotions", security(("bearer" = [])),
     params(("code" = String, Path)),
@@ -37,7 +40,7 @@ pub async fn list(user: User, Query(page): Query<PageQuery>) -> Result<Reply<Pag
 pub async fn claim(user: User, Path(code): Path<String>) -> Result<(StatusCode, Reply<UserCoupon>)> {
     let claimed = mysql::transaction(async |tx| {
         let id = coupon::claim(tx, user.id, &code).await?;
-        coupon::owned(tx, user.id, id).await
+        wallet::find(tx, user.id, id).await
     });
     Ok((StatusCode::CREATED, Reply(claimed.await?)))
 }

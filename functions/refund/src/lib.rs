@@ -1,19 +1,19 @@
-//! Money back: a user asks, an admin decides about what was shipped, the worker `fulfil` pays.
+//! Refunds: requested by a user, decided by an admin if the order was shipped, done by the worker `fulfil`.
 // Money and stock are counted here.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use axum::{Json as Reply, Router, response::Response, routing::post};
 use http::StatusCode;
 use kit::{
-    Result, User,
-    check::Checks,
-    config,
+    OrderNo, Result, User, config,
     extract::{Json, Path},
     idempotency::{self, Idempotent},
     mysql,
-    staff::{ORDERS_REFUND, Staff},
+    permissions::ORDERS_REFUND,
+    staff::Staff,
+    validate::Validator,
 };
-use ordering::{Actor, Order, parse_order_no, refund};
+use ordering::{Actor, Order, refund};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
@@ -33,22 +33,22 @@ pub struct Api;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Reason {
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 200, example = "It does not fit")]
     reason: String,
 }
 
 impl Reason {
     fn check(&self) -> Result<()> {
-        Checks::new().text("reason", &self.reason, 1, 200).done()
+        Validator::new().text("reason", &self.reason, 1, 200).finish()
     }
 }
 
-/// Ask for the money back
+/// Request a refund
 ///
-/// Before the order is shipped the shop gives it back by itself; after that an admin decides.
+/// Before the order is shipped it is refunded automatically; after that an admin decides.
 #[utoipa::path(
     post, path = "/api/order/{order_no}/refund", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("order_no" = OrderNo, Path), ("Idempotency-Key" = Option<String>, Header)),
     request_body = Reason,
     responses(
         (status = 202, body = Order),
@@ -56,21 +56,20 @@ impl Reason {
         (status = 409, description = "`order_state`, `idempotency_in_progress`"),
     )
 )]
-async fn request(user: User, Path(order_no): Path<String>, request: Idempotent<Reason>) -> Result<Response> {
-    let order_no = parse_order_no(&order_no)?;
+async fn request(user: User, Path(order_no): Path<OrderNo>, request: Idempotent<Reason>) -> Result<Response> {
     request.body.check()?;
     request
         .once(&user, async |asked, tx| {
-            refund::request(tx, user.id, order_no, &asked.reason).await?;
-            idempotency::Reply::new(StatusCode::ACCEPTED, &ordering::find(tx, user.id, order_no).await?)
+            refund::request(tx, user.id, &order_no, &asked.reason).await?;
+            idempotency::Reply::new(StatusCode::ACCEPTED, &ordering::find(tx, user.id, &order_no).await?)
         })
         .await
 }
 
-/// Grant a refund
+/// Approve a refund
 #[utoipa::path(
     post, path = "/api/order/{order_no}/refund/approve", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path)),
+    params(("order_no" = OrderNo, Path)),
     responses(
         (status = 200, body = Order),
         (status = 403, description = "`forbidden`"),
@@ -78,23 +77,22 @@ async fn request(user: User, Path(order_no): Path<String>, request: Idempotent<R
         (status = 409, description = "`order_state`"),
     )
 )]
-async fn approve(staff: Staff<ORDERS_REFUND>, Path(order_no): Path<String>) -> Result<Reply<Order>> {
-    let order_no = parse_order_no(&order_no)?;
+async fn approve(staff: Staff<ORDERS_REFUND>, Path(order_no): Path<OrderNo>) -> Result<Reply<Order>> {
     let order = mysql::transaction(async |tx| {
-        refund::approve(tx, order_no).await?;
-        let order = ordering::find_any(tx, order_no).await?;
-        staff.record(tx, "refund.approve", order_no, (), &order.refund).await?;
+        refund::approve(tx, &order_no).await?;
+        let order = ordering::find_any(tx, &order_no).await?;
+        staff.record(tx, "refund.approve", &order_no, (), &order.refund).await?;
         Ok(order)
     });
     order.await.map(Reply)
 }
 
-/// Refuse a refund
+/// Reject a refund
 ///
-/// The order is `shipped` again, and completes by itself as it would have.
+/// The order is `shipped` again, and completes automatically as it would have.
 #[utoipa::path(
     post, path = "/api/order/{order_no}/refund/reject", tag = "orders", security(("bearer" = [])),
-    params(("order_no" = String, Path)),
+    params(("order_no" = OrderNo, Path)),
     request_body = Reason,
     responses(
         (status = 200, body = Order),
@@ -105,16 +103,15 @@ async fn approve(staff: Staff<ORDERS_REFUND>, Path(order_no): Path<String>) -> R
 )]
 async fn reject(
     staff: Staff<ORDERS_REFUND>,
-    Path(order_no): Path<String>,
+    Path(order_no): Path<OrderNo>,
     Json(why): Json<Reason>,
 ) -> Result<Reply<Order>> {
-    let order_no = parse_order_no(&order_no)?;
     why.check()?;
     let auto_confirm_seconds = config::auto_confirm_seconds().await?;
     let order = mysql::transaction(async |tx| {
-        refund::reject(tx, order_no, &why.reason, auto_confirm_seconds, Actor::Admin(staff.user.id)).await?;
-        let order = ordering::find_any(tx, order_no).await?;
-        staff.record(tx, "refund.reject", order_no, (), &order.refund).await?;
+        refund::reject(tx, &order_no, &why.reason, auto_confirm_seconds, Actor::Admin(staff.user.id)).await?;
+        let order = ordering::find_any(tx, &order_no).await?;
+        staff.record(tx, "refund.reject", &order_no, (), &order.refund).await?;
         Ok(order)
     });
     order.await.map(Reply)

@@ -1,14 +1,18 @@
 //! Sign-up.
 
-use accounts::check_password;
+use accounts::{
+    account::{self, NewAccount, username_taken},
+    password, requested_locale,
+};
 use axum::{Json as Reply, Router, routing::post};
 use http::StatusCode;
 use kit::{
-    Code, Problem, Result, Timestamp,
+    Result, Timestamp, UserId,
     auth::{self, Role},
-    check::Checks,
     extract::Json,
-    mysql, params, password,
+    mysql,
+    password::hash,
+    validate::Validator,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
@@ -26,59 +30,57 @@ pub struct Api;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Registration {
-    /// Letters, digits, `_`, `-`, `.`; unique without regard to case.
+    /// Letters, digits, `_`, `-`, `.`; unique regardless of case.
     #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
     username: String,
-    #[schema(min_length = 8, max_length = 128)]
+    #[schema(min_length = 8, max_length = 128, format = "password")]
     password: String,
-    #[schema(max_length = 254)]
+    #[schema(max_length = 254, format = "email")]
     email: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 struct Registered {
-    user_id: i64,
+    user_id: UserId,
     username: String,
     role: Role,
     created_at: Timestamp,
 }
 
 impl Registration {
-    fn check(&self) -> Result<()> {
-        let mut checks = Checks::new();
-        checks.that(auth::is_username(&self.username), "username", "must be 3 to 32 letters, digits, _, - or .");
-        check_password(&mut checks, "password", &self.password);
+    fn validate(&self) -> Result<()> {
+        let mut validator = Validator::new();
+        validator.require(auth::is_username(&self.username), "username", "must be 3 to 32 letters, digits, _, - or .");
+        password::validate(&mut validator, "password", &self.password);
         if let Some(email) = &self.email {
-            checks.email("email", email);
+            validator.email("email", email);
         }
-        checks.done()
+        validator.finish()
     }
 }
 
 /// Create an account
+///
+/// Messages and e-mails are written in the language that `Accept-Language` asks for, until the user chooses another.
 #[utoipa::path(
     post, path = "/api/user/register", tag = "accounts",
     request_body = Registration,
     responses((status = 201, body = Registered), (status = 409, description = "`username_taken`"))
 )]
 async fn register(Json(new): Json<Registration>) -> Result<(StatusCode, Reply<Registered>)> {
-    const INSERT: &str = "INSERT INTO users (username, password_hash, email, created_at) VALUES (?, ?, ?, ?)";
-    const EXISTS: &str = "SELECT id FROM users WHERE username = ?";
-    new.check()?;
-    let taken = || Problem::new(Code::UsernameTaken, "Somebody has this name already");
-    // Saves hashing the password for nothing; the unique key decides all the same.
-    if mysql::connection().await?.query_one::<(i64,)>(EXISTS, params![&new.username]).await?.is_some() {
-        return Err(taken());
+    new.validate()?;
+    // Saves the work of hashing; what counts is the unique key.
+    if account::username_exists(&mut mysql::connection().await?, &new.username).await? {
+        return Err(username_taken());
     }
-    let hash = password::hash(&new.password)?;
-    let created_at = Timestamp::now();
-
-    let mut db = mysql::connection().await?;
-    match db.execute(INSERT, params![&new.username, hash, new.email, created_at]).await {
-        Ok(()) => {}
-        Err(mysql::Error::Duplicate { .. }) => return Err(taken()),
-        Err(error) => return Err(error.into()),
-    }
-    let user_id = db.last_insert_id().await?;
+    let (password_hash, created_at) = (hash(&new.password)?, Timestamp::now());
+    let account = NewAccount {
+        username: &new.username,
+        password_hash: &password_hash,
+        email: new.email.as_deref(),
+        locale: requested_locale(),
+        created_at,
+    };
+    let user_id = account::insert(&mut mysql::connection().await?, account).await?;
     Ok((StatusCode::CREATED, Reply(Registered { user_id, username: new.username, role: Role::User, created_at })))
 }

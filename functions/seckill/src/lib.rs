@@ -1,4 +1,4 @@
-//! Flash sales: set up by admins, bought from in one round trip to Redis.
+//! Flash sales: set up by admins; a purchase is one round trip to Redis.
 // Money and stock are counted here.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
@@ -9,26 +9,26 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use flash_sale::{
+    Activity, NewActivity, SaleState, TicketState, activity_of,
+    admission::{self, Admission, RateLimit},
+    booked_ticket,
+};
 use http::{StatusCode, header};
 use kit::{
-    Code, Problem, Result, Timestamp, User,
-    auth::Bearer,
-    check::Checks,
+    ActivityId, Cents, Code, OrderNo, Problem, ProductId, Result, Timestamp, User,
+    auth::TokenUser,
     config,
     extract::{Json, Path, Query},
     idempotency::{self, Idempotent},
     jobs::{self, Queue},
-    mysql,
-    page::{Page, PageQuery},
-    staff::{SECKILL_WRITE, Staff},
+    log, mysql,
+    pagination::{Page, PageQuery},
+    permissions::SECKILL_WRITE,
+    staff::Staff,
+    validate::Validator,
 };
-use ordering::{
-    Cents, facts,
-    sale::{
-        self, Activity, NewActivity, SaleState,
-        gate::{self, Admission, Pace},
-    },
-};
+use products::{MAX_PRICE, MAX_STOCK};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
@@ -46,23 +46,24 @@ pub fn router() -> Router {
 #[openapi(paths(init, list, show, buy, ticket))]
 pub struct Api;
 
-const MAX_PRICE: i64 = 100_000_000_000;
-const MAX_STOCK: i64 = 1_000_000_000;
 const MAX_LIMIT: i64 = 1000;
 
 /// A flash sale.
 #[derive(Debug, Serialize, ToSchema)]
 struct Sale {
-    activity_id: i64,
-    product_id: i64,
+    activity_id: ActivityId,
+    product_id: ProductId,
     name: String,
     price_cents: Cents,
     /// ISO 4217.
     currency: String,
-    /// How many there were.
+    /// How many units were set aside.
+    #[schema(minimum = 1)]
     stock: i64,
-    /// How many there are.
+    /// How many units are left.
+    #[schema(minimum = 0)]
     left: i64,
+    #[schema(minimum = 1)]
     per_user_limit: i64,
     starts_at: Timestamp,
     ends_at: Timestamp,
@@ -70,11 +71,11 @@ struct Sale {
 }
 
 impl Sale {
-    /// With what Redis has left of it; what MySQL knows, if Redis has lost it.
+    /// With the number of units left according to Redis or, if Redis has lost the sale, to MySQL.
     async fn of(activity: Activity) -> Result<Self> {
         let over = activity.closed_at.is_some() || Timestamp::now() >= activity.ends_at;
-        let unsold = activity.stock.saturating_sub(activity.booked);
-        let left = if over { 0 } else { gate::left(activity.id).await?.unwrap_or(unsold).max(0) };
+        let unsold = activity.unsold();
+        let left = if over { 0 } else { admission::left(activity.id).await?.unwrap_or(unsold).max(0) };
         Self::with(activity, left).await
     }
 
@@ -98,15 +99,15 @@ impl Sale {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewSale {
-    product_id: i64,
-    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    product_id: ProductId,
+    #[schema(minimum = 1, maximum = 1_000_000_000, example = 50)]
     stock: i64,
     /// 1 to 100,000,000,000.
     price_cents: Cents,
-    /// A start in the past is now.
+    /// A time in the past means now.
     starts_at: Timestamp,
     ends_at: Timestamp,
-    /// How many one user may buy; 1 unless said.
+    /// How many units one user may buy. Default: 1.
     #[schema(minimum = 1, maximum = 1000)]
     per_user_limit: Option<i64>,
 }
@@ -122,18 +123,20 @@ impl NewSale {
             ends_at: self.ends_at,
             per_user_limit: self.per_user_limit.unwrap_or(1),
         };
-        let mut checks = Checks::new();
-        checks.number("stock", new.stock, 1, MAX_STOCK);
-        checks.number("price_cents", new.price_cents.0, 1, MAX_PRICE);
-        checks.number("per_user_limit", new.per_user_limit, 1, MAX_LIMIT);
-        checks.that(new.ends_at > new.starts_at, "ends_at", "must lie after starts_at, and after now").done()?;
+        let mut validator = Validator::new();
+        validator.number("stock", new.stock, 1, MAX_STOCK);
+        validator.number("price_cents", new.price_cents.0, 1, MAX_PRICE);
+        validator.number("per_user_limit", new.per_user_limit, 1, MAX_LIMIT);
+        validator
+            .require(new.ends_at > new.starts_at, "ends_at", "must be after starts_at, and in the future")
+            .finish()?;
         Ok(new)
     }
 }
 
-/// Set up a sale
+/// Create a flash sale
 ///
-/// The units are set aside: they move from the product's `available` to its `reserved`.
+/// Its units are set aside: they move from the product's `available` to its `reserved`.
 #[utoipa::path(
     post, path = "/api/seckill/init", tag = "flash sale", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)),
@@ -146,37 +149,31 @@ impl NewSale {
 )]
 async fn init(staff: Staff<SECKILL_WRITE>, request: Idempotent<NewSale>) -> Result<Response> {
     let new = request.body.checked()?;
-    let made = std::sync::Mutex::new(None);
-    let response = request
+    request
         .once(&staff.user, async |_, tx| {
-            let activity = sale::init(tx, &new).await?;
-            if let Ok(mut made) = made.lock() {
-                *made = Some(activity.clone());
-            }
-            // As it is before anybody has bought.
-            let left = activity.stock;
-            let sale = Sale::with(activity, left).await?;
+            let activity = flash_sale::init(tx, &new).await?;
+            // Before anybody has bought.
+            let sale = Sale::with(activity.clone(), activity.stock).await?;
             staff.record(tx, "seckill.init", sale.activity_id, (), &sale).await?;
+            tx.after_commit(async move {
+                // If this fails, `drain` does it a moment later.
+                log::warn_if_failed("the sale is not open yet", admission::open(&activity, &[], false).await);
+            });
             idempotency::Reply::new(StatusCode::CREATED, &sale)
         })
-        .await?;
-    // A reply that is repeated made nothing now. What fails here `drain` does a moment later.
-    let made = made.into_inner().unwrap_or_default();
-    if let Some(activity) = made.filter(|_| response.status() == StatusCode::CREATED) {
-        let _ = gate::open(&activity, &[], false).await;
-        facts::forget([activity.product_id]).await;
-    }
-    Ok(response)
+        .await
 }
 
-/// Sales, the newest first
+/// List flash sales
+///
+/// Newest first.
 #[utoipa::path(
     get, path = "/api/seckill", tag = "flash sale", params(PageQuery),
     responses((status = 200, body = Page<Sale>), (status = 422, description = "`invalid`"))
 )]
 async fn list(Query(page): Query<PageQuery>) -> Result<Reply<Page<Sale>>> {
     let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
-    let rows = sale::list(&mut mysql::connection().await?, before, i64::from(limit).saturating_add(1)).await?;
+    let rows = flash_sale::list(&mut mysql::connection().await?, before, i64::from(limit).saturating_add(1)).await?;
     let mut sales = Vec::with_capacity(rows.len());
     for row in rows {
         sales.push(Sale::of(row).await?);
@@ -184,26 +181,26 @@ async fn list(Query(page): Query<PageQuery>) -> Result<Reply<Page<Sale>>> {
     Ok(Reply(Page::new(sales, limit, |sale: &Sale| sale.activity_id)))
 }
 
-/// Look at a sale
+/// Get a flash sale
 #[utoipa::path(
-    get, path = "/api/seckill/{activity_id}", tag = "flash sale", params(("activity_id" = i64, Path)),
+    get, path = "/api/seckill/{activity_id}", tag = "flash sale", params(("activity_id" = ActivityId, Path)),
     responses((status = 200, body = Sale), (status = 404, description = "`not_found`"))
 )]
-async fn show(Path(activity_id): Path<i64>) -> Result<Reply<Sale>> {
-    let activity = sale::find(&mut mysql::connection().await?, activity_id).await?;
+async fn show(Path(activity_id): Path<ActivityId>) -> Result<Reply<Sale>> {
+    let activity = flash_sale::find(&mut mysql::connection().await?, activity_id).await?;
     Sale::of(activity).await.map(Reply)
 }
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Purchase {
-    activity_id: i64,
+    activity_id: ActivityId,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum TicketStatus {
-    /// The unit is the user's; the order is on its way.
+    /// The user has a unit; the order follows.
     Queued,
     Ordered,
     Failed,
@@ -215,14 +212,14 @@ struct Ticket {
     status: TicketStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    order_no: Option<String>,
+    order_no: Option<OrderNo>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     status_url: Option<String>,
 }
 
 impl Ticket {
-    fn respond(ticket: String, order_no: Option<String>, status: StatusCode) -> Response {
+    fn respond(ticket: String, order_no: Option<OrderNo>, status: StatusCode) -> Response {
         let url = format!("/api/seckill/ticket/{ticket}");
         let location = [(header::LOCATION, url.clone())];
         let state = if order_no.is_some() { TicketStatus::Ordered } else { TicketStatus::Queued };
@@ -231,30 +228,31 @@ impl Ticket {
     }
 }
 
-/// Buy
+/// Buy a unit
 ///
-/// The ticket is the unit: its order follows in a moment. Where one user may buy one, asking again gives the same ticket.
+/// The ticket stands for the unit; its order follows in a moment. If the limit is one unit per user, another request gets
+/// the same ticket.
 #[utoipa::path(
     post, path = "/api/seckill", tag = "flash sale", security(("bearer" = [])),
     request_body = Purchase,
     responses(
         (status = 202, body = Ticket, headers(("Location" = String))),
-        (status = 200, body = Ticket, description = "The ticket that the user has already"),
+        (status = 200, body = Ticket, description = "The ticket that the user already has"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`seckill_sold_out`, `seckill_not_started`, `seckill_ended`, `seckill_limit`"),
         (status = 429, description = "`rate_limited`"),
     )
 )]
-async fn buy(Bearer(user): Bearer, Json(purchase): Json<Purchase>) -> Result<Response> {
+async fn buy(TokenUser(user): TokenUser, Json(purchase): Json<Purchase>) -> Result<Response> {
     let activity_id = purchase.activity_id;
     if let Some(problem) = memory::recall(activity_id, user.id) {
         return Err(problem);
     }
-    let pace = Pace {
+    let limit = RateLimit {
         rate: config::number("seckill_rate", 1, 1_000_000).await?,
         burst: config::number("seckill_burst", 1, 1_000_000).await?,
     };
-    match gate::buy(activity_id, user.id, user.session_id, pace).await? {
+    match admission::buy(activity_id, user.id, user.session_id, limit).await? {
         Admission::Queued(ticket) => Ok(Ticket::respond(ticket, None, StatusCode::ACCEPTED)),
         Admission::Same(ticket, order_no) => Ok(Ticket::respond(ticket, order_no, StatusCode::OK)),
         Admission::Refused(problem, buyers) => {
@@ -267,17 +265,17 @@ async fn buy(Bearer(user): Bearer, Json(purchase): Json<Purchase>) -> Result<Res
     }
 }
 
-/// Redis has no such sale: there is none, it is long over, or Redis has lost it.
-async fn unknown(activity_id: i64) -> Result<Response> {
-    let activity = sale::find(&mut mysql::connection().await?, activity_id).await?;
+/// Redis does not have the sale: it does not exist, ended long ago, or Redis has lost it.
+async fn unknown(activity_id: ActivityId) -> Result<Response> {
+    let activity = flash_sale::find(&mut mysql::connection().await?, activity_id).await?;
     if activity.closed_at.is_some() {
         return Err(Problem::new(Code::SeckillEnded, "The sale has ended"));
     }
-    jobs::ring_now(Queue::Drain).await?;
-    Err(Problem::unavailable())
+    jobs::wake_queue(Queue::Drain).await?;
+    Err(Problem::unavailable().because("Redis has lost the sale"))
 }
 
-/// What became of a ticket
+/// Get a ticket
 #[utoipa::path(
     get, path = "/api/seckill/ticket/{ticket}", tag = "flash sale", security(("bearer" = [])),
     params(("ticket" = String, Path)),
@@ -285,17 +283,13 @@ async fn unknown(activity_id: i64) -> Result<Response> {
 )]
 async fn ticket(user: User, Path(ticket): Path<String>) -> Result<Reply<Ticket>> {
     let none = || Problem::not_found("ticket");
-    if gate::activity_of(&ticket).is_none() {
+    if activity_of(&ticket).is_none() {
         return Err(none());
     }
-    let booked = sale::ticket(&mut mysql::connection().await?, &ticket).await?;
-    let (owner, status, order_no) = match booked {
-        Some(row) if row.status == "failed" => (row.user_id, TicketStatus::Failed, None),
+    let (owner, status, order_no) = match booked_ticket(&mut mysql::connection().await?, &ticket).await? {
+        Some(row) if row.status == TicketState::Failed => (row.user_id, TicketStatus::Failed, None),
         Some(row) => (row.user_id, TicketStatus::Ordered, row.order_no),
-        None => {
-            let (owner, _) = gate::holder(&ticket).await?.ok_or_else(none)?;
-            (owner, TicketStatus::Queued, None)
-        }
+        None => (admission::holder(&ticket).await?.ok_or_else(none)?, TicketStatus::Queued, None),
     };
     match owner == user.id {
         true => Ok(Reply(Ticket { ticket, status, order_no, status_url: None })),

@@ -1,27 +1,27 @@
-//! Wakes when a key expires: ends orders that nobody paid in time, and rings for what became due in other queues.
+//! Woken when a key expires: cancels orders that were not paid in time, and wakes the workers of other queues that have
+//! jobs due.
 
+use flash_sale::release_unit;
 use kit::{
     Result,
     jobs::{self, Queue},
     mysql,
 };
-use ordering::{Expiry, expire, facts};
+use ordering::{Expiry, expire};
 
 kit::worker!(work);
 
-/// The key may be the heartbeat's, a timer's or anything: whatever it was, what is due is done.
+/// The key may be the heartbeat, a timer or any other: whatever it was, everything that is due is done.
 pub async fn work(_: Vec<u8>) -> Result<()> {
-    let beaten = jobs::beat().await;
+    let heartbeat = jobs::heartbeat().await;
     jobs::work(Queue::Timer, async |job, expiry: Expiry| {
-        let lines = mysql::transaction(async |tx| {
+        mysql::transaction(async |tx| {
             job.finish(tx).await?;
-            expire(tx, &expiry.order_no).await
+            expire(tx, &expiry.order_no, release_unit).await
         })
-        .await?;
-        facts::forget(lines.iter().map(|line| line.product_id)).await;
-        Ok(())
+        .await
     })
     .await?;
-    jobs::ring_due(Queue::Timer).await?;
-    beaten
+    jobs::wake_due(Queue::Timer).await?;
+    heartbeat
 }

@@ -1,9 +1,11 @@
 //! The instance's connections.
 //!
-//! Dropping a connection while another one is being opened blocks a Spin instance for good (the host's `drop` waits for
-//! a lock that the pending `open` holds). So every open and every drop happens under [`Pool::gate`].
+//! Dropping a connection while another one is being opened blocks a Spin instance for good: the host's `drop` waits for
+//! a lock that the pending `open` holds. So every open and every drop happens under [`Pool::connect_lock`].
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use spin_sdk::{
     mysql::{self, MysqlError, ParameterValue},
@@ -11,17 +13,24 @@ use spin_sdk::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Error, FromRow, Row};
+use super::{
+    error::Error,
+    row::{Column, FromRow, Row},
+};
 use crate::{Problem, Result, config};
+
+/// A transaction that takes longer is not committed any more: its client has been told that the shop is unavailable,
+/// or soon will be.
+pub(super) const TRANSACTION_LIFETIME: Duration = Duration::from_secs(3);
 
 /// Connections of one instance at most. An instance serves up to 16 requests at once, and there may be many instances,
 /// while MySQL takes 151 connections unless told otherwise.
 const MAX_CONNECTIONS: usize = 8;
 
-/// Waiting longer for a lock is of no use: see [`super::LIFETIME`].
-const LOCK_WAIT_SECONDS: u64 = super::LIFETIME.as_secs();
+/// A transaction that waited longer for a lock would not be committed.
+const LOCK_WAIT_SECONDS: u64 = TRANSACTION_LIFETIME.as_secs();
 
-/// What a connection was last set to do. It stays so, to save the two statements that would set it to and fro.
+/// What a connection was last used for. It stays in that mode, which saves most of the statements that switch it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Autocommit,
@@ -29,60 +38,64 @@ pub(super) enum Mode {
 }
 
 struct Pool {
-    idle: Mutex<Vec<Link>>,
-    /// Held while a connection is opened or dropped.
-    gate: tokio::sync::Mutex<()>,
+    idle: Mutex<Vec<PooledConnection>>,
+    /// Locked while a connection is opened or dropped.
+    connect_lock: tokio::sync::Mutex<()>,
     permits: Semaphore,
 }
 
 static POOL: Pool = Pool {
     idle: Mutex::new(Vec::new()),
-    gate: tokio::sync::Mutex::const_new(()),
+    connect_lock: tokio::sync::Mutex::const_new(()),
     permits: Semaphore::const_new(MAX_CONNECTIONS),
 };
 
-struct Link {
+struct PooledConnection {
     connection: mysql::Connection,
     mode: Mode,
     /// READ COMMITTED is set.
     isolated: bool,
 }
 
-/// A connection that is this request's alone until it is dropped. Then it serves others, unless it broke or was in
-/// the middle of something.
+/// A connection that one request has to itself until it drops it. Then it goes back to the pool, unless it broke or is in
+/// the middle of a statement or transaction.
 pub struct Connection {
-    link: Option<Link>,
+    pooled: Option<PooledConnection>,
     /// A statement or a transaction has begun and not ended.
     busy: bool,
     broken: bool,
     _permit: SemaphorePermit<'static>,
 }
 
-/// A connection, by preference one that is in the wanted mode already.
+/// A connection for statements that stand alone: each is its own transaction.
+pub async fn connection() -> Result<Connection> {
+    let mut connection = acquire(Mode::Autocommit).await?;
+    connection.set_mode(Mode::Autocommit).await?;
+    Ok(connection)
+}
+
+/// A connection, preferably one that is in the wanted mode already.
 pub(super) async fn acquire(mode: Mode) -> Result<Connection> {
     let permit = POOL.permits.acquire().await.map_err(|_| Problem::unavailable())?;
     let idle = POOL.idle.lock().ok().and_then(|mut idle| {
-        let fitting = idle.iter().rposition(|link| link.mode == mode);
+        let fitting = idle.iter().rposition(|pooled| pooled.mode == mode);
         let position = fitting.or(idle.len().checked_sub(1))?;
         Some(idle.swap_remove(position))
     });
-    let link = match idle {
-        Some(link) => link,
+    let pooled = match idle {
+        Some(pooled) => pooled,
         None => open().await?,
     };
-    Ok(Connection { link: Some(link), busy: false, broken: false, _permit: permit })
+    Ok(Connection { pooled: Some(pooled), busy: false, broken: false, _permit: permit })
 }
 
-async fn open() -> Result<Link> {
-    let (host, user, password) =
-        (config::text("mysql_host").await?, config::text("mysql_user").await?, config::text("mysql_password").await?);
-    let (database, params) = (config::text("mysql_database").await?, config::text("mysql_params").await?);
-    let (user, password) = (percent_encode(&user), percent_encode(&password));
-    let address = format!("mysql://{user}:{password}@{host}/{database}{params}");
+async fn open() -> Result<PooledConnection> {
+    let address =
+        address(&config::text("mysql").await?).ok_or_else(|| config::invalid("mysql", "has not five lines"))?;
 
-    let _gate = POOL.gate.lock().await;
+    let _lock = POOL.connect_lock.lock().await;
     let connection = mysql::Connection::open(address).await.map_err(|error| Error::Unavailable(describe(&error)))?;
-    Ok(Link { connection, mode: Mode::Autocommit, isolated: false })
+    Ok(PooledConnection { connection, mode: Mode::Autocommit, isolated: false })
 }
 
 impl Connection {
@@ -99,11 +112,11 @@ impl Connection {
         Ok(self.query(sql, params).await?.into_iter().next())
     }
 
-    /// A statement without rows. Its errors are told apart: duplicate keys, conflicts.
+    /// A statement without rows. Its errors are precise: duplicate keys, conflicts.
     pub async fn execute(&mut self, sql: &str, params: Vec<ParameterValue>) -> Result<(), Error> {
         let was_busy = std::mem::replace(&mut self.busy, true);
-        let result = match &self.link {
-            Some(link) => link.connection.execute(sql, params).await.map_err(|error| classify(&error, sql)),
+        let result = match &self.pooled {
+            Some(pooled) => pooled.connection.execute(sql, params).await.map_err(|error| classify(&error, sql)),
             None => Err(Error::Unavailable("closed".to_owned())),
         };
         self.settle(&result, was_busy);
@@ -111,14 +124,14 @@ impl Connection {
     }
 
     /// The AUTO_INCREMENT id of this connection's last INSERT.
-    pub async fn last_insert_id(&mut self) -> Result<i64, Error> {
-        let id: Option<(i64,)> = self.query_one("SELECT LAST_INSERT_ID() AS id", vec![]).await?;
+    pub async fn last_insert_id<T: Column>(&mut self) -> Result<T, Error> {
+        let id: Option<(T,)> = self.query_one("SELECT LAST_INSERT_ID() AS id", vec![]).await?;
         id.map(|(id,)| id).ok_or_else(|| Error::Statement("no id".to_owned()))
     }
 
     async fn rows(&self, sql: &str, params: Vec<ParameterValue>) -> Result<Vec<Row>, Error> {
-        let Some(link) = &self.link else { return Err(Error::Unavailable("closed".to_owned())) };
-        let result = link.connection.query(sql, params).await.map_err(|error| classify(&error, sql))?;
+        let Some(pooled) = &self.pooled else { return Err(Error::Unavailable("closed".to_owned())) };
+        let result = pooled.connection.query(sql, params).await.map_err(|error| classify(&error, sql))?;
         let (columns, mut stream, end) = result.into_inner();
         let columns = std::sync::Arc::new(columns);
         let mut rows = Vec::new();
@@ -131,7 +144,7 @@ impl Connection {
 
     fn settle<T>(&mut self, result: &Result<T, Error>, was_busy: bool) {
         self.busy = was_busy;
-        // A conflict outside a transaction may be a broken connection as well: `query` does not tell.
+        // Outside a transaction, what looks like a conflict may be a broken connection: `query` does not say which.
         self.broken |= match result {
             Err(Error::Unavailable(_)) => true,
             Err(Error::Conflict(_)) => !was_busy,
@@ -144,11 +157,11 @@ impl Connection {
     }
 
     pub(super) async fn set_mode(&mut self, mode: Mode) -> Result<(), Error> {
-        let Some((current, isolated)) = self.link.as_ref().map(|link| (link.mode, link.isolated)) else {
+        let Some((current, isolated)) = self.pooled.as_ref().map(|pooled| (pooled.mode, pooled.isolated)) else {
             return Ok(());
         };
         if mode == Mode::Transaction && !isolated {
-            // No gap locks: buyers of different things never wait for one another.
+            // No gap locks: buyers of different products never wait for one another.
             self.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", vec![]).await?;
         }
         match mode {
@@ -159,9 +172,9 @@ impl Connection {
             }
             Mode::Autocommit => self.execute("SET autocommit=1", vec![]).await?,
         }
-        if let Some(link) = &mut self.link {
-            link.mode = mode;
-            link.isolated |= mode == Mode::Transaction;
+        if let Some(pooled) = &mut self.pooled {
+            pooled.mode = mode;
+            pooled.isolated |= mode == Mode::Transaction;
         }
         Ok(())
     }
@@ -169,20 +182,20 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let Some(link) = self.link.take() else { return };
+        let Some(pooled) = self.pooled.take() else { return };
         if self.busy || self.broken {
             // Closing it also ends the transaction that it may have open.
             wasip3::spawn(async move {
-                let _gate = POOL.gate.lock().await;
-                drop(link);
+                let _lock = POOL.connect_lock.lock().await;
+                drop(pooled);
             });
         } else if let Ok(mut idle) = POOL.idle.lock() {
-            idle.push(link);
+            idle.push(pooled);
         }
     }
 }
 
-/// What an error of the host means. Its text carries the server's code, such as `ServerError { code: 1062, …`.
+/// Interprets an error of the host, whose text has the server's code, such as `ServerError { code: 1062, …`.
 fn classify(error: &mysql::Error, sql: &str) -> Error {
     let text = describe(error);
     let code = text.split_once("code: ").and_then(|(_, rest)| {
@@ -198,7 +211,7 @@ fn classify(error: &mysql::Error, sql: &str) -> Error {
         // Server shutdown; too many connections; connection killed; read-only while failing over.
         Some(1053 | 1040 | 1317 | 1290 | 1927) => Error::Unavailable(text),
         Some(_) => Error::Statement(at()),
-        // What `query` makes of every error of the server; a broken connection shows by the ROLLBACK that follows.
+        // What `query` turns every server error into; if the connection is broken, the ROLLBACK that follows shows it.
         None if text.contains("channel closed") => Error::Conflict(at()),
         None => match error {
             mysql::Error::MysqlError(MysqlError::BadParameter(_) | MysqlError::ValueConversionFailed(_)) => {
@@ -223,14 +236,12 @@ fn describe(error: &mysql::Error) -> String {
     }
 }
 
-/// A user or password as it may stand in a URL (RFC 3986, section 2).
-pub(crate) fn percent_encode(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(b).to_string(),
-            _ => format!("%{b:02X}"),
-        })
-        .collect()
+/// The URL of the variable `mysql`, as `spin.toml` composes it: host, user, database, parameters, password, separated by
+/// line feeds. The password is last, so no character of it can be taken for a separator.
+fn address(variable: &str) -> Option<String> {
+    let [host, user, database, params, password] = variable.splitn(5, '\n').collect::<Vec<_>>().try_into().ok()?;
+    let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+    Some(format!("mysql://{}:{}@{host}/{database}{params}", encode(user), encode(password)))
 }
 
 #[cfg(test)]
@@ -242,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_errors_that_callers_act_on() {
+    fn classifies_the_errors_that_callers_act_on() {
         let duplicate = r#"Server(ServerError { code: 1062, message: "Duplicate entry 'a' for key 'users.uq_username'", state: "23000" })"#;
         assert!(matches!(classify(&other(duplicate), ""), Error::Duplicate { key } if key == "uq_username"));
         let mariadb = r#"Server(ServerError { code: 1062, message: "Duplicate entry 'a' for key 'uq_username'", state: "23000" })"#;
@@ -260,7 +271,15 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_encoded_for_the_address() {
-        assert_eq!(percent_encode("a:b@c/ü"), "a%3Ab%40c%2F%C3%BC");
+    fn no_character_of_a_password_breaks_the_address() {
+        let address =
+            |password: &str| address(&format!("db:3306\nmall\nshop\n?ssl-mode=REQUIRED\n{password}")).unwrap();
+        assert_eq!(address("a:b@c/%"), "mysql://mall:a%3Ab%40c%2F%25@db:3306/shop?ssl-mode=REQUIRED");
+        assert_eq!(
+            address("ü\n{{ x }}#?"),
+            "mysql://mall:%C3%BC%0A%7B%7B%20x%20%7D%7D%23%3F@db:3306/shop?ssl-mode=REQUIRED"
+        );
+        assert_eq!(address(""), "mysql://mall:@db:3306/shop?ssl-mode=REQUIRED");
+        assert_eq!(super::address("db\nmall"), None);
     }
 }

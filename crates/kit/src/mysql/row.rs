@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use spin_sdk::mysql::{self, DbValue};
 
-use super::Error;
+use super::error::Error;
+use crate::{
+    ActivityId, AddressId, CategoryId, Cents, CouponId, OrderNo, ProductId, PromotionId, SessionId, Timestamp, UserId,
+};
 
 /// A row of a result. Values are taken out, by the column's name.
 pub struct Row {
@@ -45,24 +48,61 @@ impl<T: Column> FromRow for (T,) {
     }
 }
 
-/// Defines a struct whose fields are the columns of a SELECT, by name.
+/// Defines a struct whose fields are the columns of a SELECT, by name, and `COLUMNS`, the projection to select them by.
+/// A field may give its SQL expression, `product_id: ProductId as "id"`, or, if no column belongs to it, its first value,
+/// `currency: String = String::new()`.
 #[macro_export]
 macro_rules! row {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty),* $(,)? }) => {
+    (
+        $(#[$meta:meta])* $vis:vis struct $name:ident {
+            $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty $(as $sql:literal)? $(= $value:expr)?),* $(,)?
+        }
+    ) => {
         $(#[$meta])*
         $vis struct $name { $($(#[$field_meta])* $field_vis $field: $type),* }
 
+        impl $name {
+            /// What to SELECT.
+            #[allow(dead_code)]
+            $vis const COLUMNS: &'static str =
+                concat!($($crate::row!(@column $field $(as $sql)? $(= $value)?)),*).split_at(2).1;
+        }
+
         impl $crate::mysql::FromRow for $name {
             fn from_row(row: &mut $crate::mysql::Row) -> ::std::result::Result<Self, $crate::mysql::Error> {
-                Ok($name { $($field: row.take(stringify!($field))?),* })
+                Ok($name { $($field: $crate::row!(@value row $field $(= $value)?)),* })
             }
         }
     };
+    (@column $field:ident) => { concat!(", `", stringify!($field), "`") };
+    (@column $field:ident as $sql:literal) => { concat!(", ", $sql, " AS `", stringify!($field), "`") };
+    (@column $field:ident = $value:expr) => { "" };
+    (@value $row:ident $field:ident) => { $row.take(stringify!($field))? };
+    (@value $row:ident $field:ident = $value:expr) => { $value };
+}
+
+/// Lets enums that are texts (`strum::EnumString`, `strum::IntoStaticStr`) stand in columns and parameters.
+#[macro_export]
+macro_rules! text_column {
+    ($($name:ty),* $(,)?) => { $(
+        impl $crate::mysql::Column for $name {
+            fn from_value(value: $crate::mysql::DbValue) -> ::std::result::Result<Self, String> {
+                let text = <String as $crate::mysql::Column>::from_value(value)?;
+                text.parse().map_err(|_| format!("is not a {}", stringify!($name)))
+            }
+        }
+
+        impl $crate::mysql::IntoParam for $name {
+            fn into_param(self) -> $crate::mysql::ParameterValue {
+                <&'static str>::from(self).into_param()
+            }
+        }
+    )* };
 }
 
 /// A type that a column's value can become.
 pub trait Column: Sized {
-    /// The error says what is wrong with the value, without repeating it.
+    /// The error says what is wrong with the value, without the value.
     fn from_value(value: DbValue) -> Result<Self, String>;
 }
 
@@ -112,11 +152,35 @@ impl Column for Vec<u8> {
     }
 }
 
-impl Column for crate::Timestamp {
+impl Column for Timestamp {
     fn from_value(value: DbValue) -> Result<Self, String> {
-        i64::from_value(value).map(crate::Timestamp)
+        i64::from_value(value).map(Timestamp)
     }
 }
+
+impl Column for Cents {
+    fn from_value(value: DbValue) -> Result<Self, String> {
+        i64::from_value(value).map(Cents)
+    }
+}
+
+impl Column for OrderNo {
+    fn from_value(value: DbValue) -> Result<Self, String> {
+        String::from_value(value)?.parse().map_err(|error| format!("{error}"))
+    }
+}
+
+macro_rules! ids {
+    ($($id:ty),*) => { $(
+        impl Column for $id {
+            fn from_value(value: DbValue) -> Result<Self, String> {
+                i64::from_value(value)?.try_into().map_err(|error| format!("{error}"))
+            }
+        }
+    )* };
+}
+
+ids!(ActivityId, AddressId, CategoryId, CouponId, ProductId, PromotionId, SessionId, UserId);
 
 impl<T: Column> Column for Option<T> {
     fn from_value(value: DbValue) -> Result<Self, String> {
@@ -152,6 +216,16 @@ mod tests {
     fn row(values: Vec<DbValue>) -> Row {
         let columns = ["id", "email"].map(|name| mysql::Column { name: name.to_owned(), data_type: DbDataType::Other });
         Row::new(Arc::new(columns.into()), values)
+    }
+
+    #[test]
+    fn the_projection_names_the_columns() {
+        crate::row! {
+            #[allow(dead_code)]
+            struct Product { product_id: i64 as "id", name: String, currency: String = String::new() }
+        }
+        assert_eq!(Product::COLUMNS, "id AS `product_id`, `name`");
+        assert_eq!(User::COLUMNS, "`id`, `email`");
     }
 
     #[test]

@@ -1,0 +1,34 @@
+//! The client, by its IP address.
+
+use http::HeaderMap;
+use kit::{Result, config, rate_limit};
+
+/// The client's IP address as Spin saw it: a proxy's, if there is one in front.
+pub fn address(headers: &HeaderMap) -> &str {
+    let address = headers.get("spin-client-addr").and_then(|value| value.to_str().ok()).unwrap_or("unknown");
+    address.rsplit_once(':').map_or(address, |(ip, _port)| ip)
+}
+
+/// 429 if this address does this too often. Each action, such as `login`, has a limit of its own, but all share the
+/// variables.
+pub async fn limit_rate(action: &str, headers: &HeaderMap) -> Result<()> {
+    let rate = config::number("login_rate", 1, 1_000_000).await?;
+    let burst = config::number("login_burst", 1, 1_000_000).await?;
+    rate_limit::limit(&format!("{action}:{}", address(headers)), rate, burst).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_has_no_port() {
+        let seen_as = |value: &str| {
+            let headers = HeaderMap::from_iter([("spin-client-addr".parse().unwrap(), value.parse().unwrap())]);
+            address(&headers).to_owned()
+        };
+        assert_eq!(seen_as("192.0.2.7:50123"), "192.0.2.7");
+        assert_eq!(seen_as("[2001:db8::7]:50123"), "[2001:db8::7]");
+        assert_eq!(address(&HeaderMap::new()), "unknown");
+    }
+}

@@ -1,0 +1,124 @@
+//! What the shop tells a user: shown in their account, and sent by e-mail as well if there is an address.
+
+use kit::{
+    OrderNo, Problem, Result, Timestamp, UserId,
+    jobs::Job,
+    mysql::{Connection, Error, ParameterValue, Transaction},
+    pagination::{Page, PageQuery},
+    params, row, text_column,
+};
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
+use utoipa::ToSchema;
+
+/// What a message is about. The aliases are those of jobs that an earlier version has enqueued.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Kind {
+    #[serde(alias = "paid")]
+    OrderPaid,
+    #[serde(alias = "shipped")]
+    OrderShipped,
+    #[serde(alias = "cancelled")]
+    OrderCancelled,
+    /// Not paid in time, and therefore cancelled.
+    #[serde(alias = "expired")]
+    OrderExpired,
+    #[serde(alias = "refunded")]
+    OrderRefunded,
+    RefundRejected,
+}
+
+text_column!(Kind);
+
+row! {
+    #[derive(Debug, Serialize, ToSchema)]
+    pub struct Message {
+        #[schema(minimum = 1)]
+        message_id: i64 as "id",
+        // As text, so that this version can list what a later one writes.
+        #[schema(value_type = Kind)]
+        kind: String,
+        #[schema(required)]
+        order_no: Option<OrderNo>,
+        subject: String,
+        body: String,
+        created_at: Timestamp,
+    }
+}
+
+/// A user's messages, newest first.
+pub async fn list(db: &mut Connection, user_id: UserId, page: &PageQuery) -> Result<Page<Message>> {
+    let sql =
+        format!("SELECT {} FROM messages WHERE user_id = ? AND id < ? ORDER BY id DESC LIMIT ?", Message::COLUMNS);
+    let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
+    let rows = db.query(&sql, params![user_id, before, i64::from(limit).saturating_add(1)]).await?;
+    Ok(Page::new(rows, limit, |message: &Message| message.message_id))
+}
+
+/// A message to be written. A job writes one at most.
+pub struct NewMessage<'a> {
+    pub user_id: UserId,
+    pub job: &'a Job,
+    pub kind: Kind,
+    pub order_no: Option<&'a OrderNo>,
+    pub subject: String,
+    pub body: String,
+}
+
+impl NewMessage<'_> {
+    fn values(self) -> Vec<ParameterValue> {
+        let NewMessage { user_id, job, kind, order_no, subject, body } = self;
+        params![user_id, job.id, kind, order_no, subject, body, Timestamp::now()]
+    }
+}
+
+const INSERT: &str = "INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at) VALUES ";
+const ROW: &str = "(?, ?, ?, ?, ?, ?, ?)";
+
+/// Writes a message, unless an earlier attempt of the job has.
+pub async fn insert(tx: &mut Transaction, message: NewMessage<'_>) -> Result<()> {
+    match tx.execute(&format!("{INSERT}{ROW}"), message.values()).await {
+        Err(Error::Duplicate { key }) if key == "ux_messages_job" => Ok(()),
+        result => result.map_err(Problem::from),
+    }
+}
+
+/// Writes messages in one statement. It fails if an earlier attempt has written one of them.
+pub async fn insert_all(tx: &mut Transaction, messages: Vec<NewMessage<'_>>) -> Result<()> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("{INSERT}{}", vec![ROW; messages.len()].join(", "));
+    Ok(tx.execute(&sql, messages.into_iter().flat_map(NewMessage::values).collect()).await?)
+}
+
+/// Records that the job's message went out by e-mail as well.
+pub async fn mark_sent(tx: &mut Transaction, job: &Job) -> Result<()> {
+    const SENT: &str = "UPDATE messages SET sent_at = ? WHERE job_id = ?";
+    Ok(tx.execute(SENT, params![Timestamp::now(), job.id]).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_one_name_which_fits_its_column() {
+        for kind in [
+            Kind::OrderPaid,
+            Kind::OrderShipped,
+            Kind::OrderCancelled,
+            Kind::OrderExpired,
+            Kind::OrderRefunded,
+            Kind::RefundRejected,
+        ] {
+            let name: &str = kind.into();
+            assert_eq!(serde_json::to_value(kind).unwrap(), name);
+            assert!(name.len() <= 32, "{name}");
+        }
+    }
+}

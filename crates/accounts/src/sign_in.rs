@@ -1,0 +1,128 @@
+//! Signing in, and staying signed in: a session has a chain of refresh tokens, each of which works once.
+
+use http::HeaderMap;
+use kit::{
+    Code, Problem, Result, SessionId, Timestamp, User, UserId,
+    auth::{self, Role},
+    config,
+    mysql::{self, Transaction},
+    params, row,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{Account, account, session};
+
+/// The tokens of a session.
+#[derive(Serialize, ToSchema)]
+pub struct Tokens {
+    access_token: String,
+    #[schema(example = "Bearer")]
+    token_type: &'static str,
+    /// How many seconds the access token is valid.
+    #[schema(minimum = 1)]
+    expires_in: i64,
+    /// Works once.
+    refresh_token: String,
+    user: SignedIn,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SignedIn {
+    user_id: UserId,
+    username: String,
+    role: Role,
+}
+
+/// Starts a session. 401 `invalid_credentials` if the password has changed since the account was read.
+pub async fn sign_in(account: Account, headers: &HeaderMap) -> Result<Tokens> {
+    let ttl = config::number("session_ttl_seconds", 1, 315_360_000).await?;
+    let token = auth::new_secret_token()?;
+    let hash = auth::token_hash(&token);
+    let (session_id, account) = mysql::transaction(async |tx| {
+        // So that a request that ends all sessions does so before or after this one starts, not in between.
+        let current = account::lock(tx, account.id).await?;
+        if current.password_hash != account.password_hash {
+            return Err(Problem::new(Code::InvalidCredentials, "The password has just been changed"));
+        }
+        let session_id = session::insert(tx, account.id, ttl, headers).await?;
+        insert_token(tx, &hash, session_id).await?;
+        Ok((session_id, current))
+    })
+    .await?;
+    tokens(account, session_id, token).await
+}
+
+row! {
+    struct OwnerRow { session_id: SessionId as "s.id", user_id: UserId as "s.user_id" }
+}
+
+row! {
+    struct TokenRow {
+        used_at: Option<Timestamp> as "t.used_at", expires_at: Timestamp as "s.expires_at",
+        ended_at: Option<Timestamp> as "s.ended_at",
+    }
+}
+
+enum Refreshed {
+    Next(Account, SessionId),
+    /// The token was used before, so somebody else may have it: the session has ended.
+    Reused(SessionId),
+}
+
+/// Exchanges a refresh token for the session's next tokens. 401 `invalid_token` if it is not valid; if it was used
+/// before, the session ends.
+pub async fn refresh(token: &str) -> Result<Tokens> {
+    let hash = auth::token_hash(token);
+    let next = auth::new_secret_token()?;
+    let next_hash = auth::token_hash(&next);
+    match mysql::transaction(async |tx| exchange(tx, &hash, &next_hash).await).await? {
+        Refreshed::Next(account, session_id) => tokens(account, session_id, next).await,
+        Refreshed::Reused(session_id) => {
+            session::revoke_access(&[session_id]).await?;
+            Err(invalid_token())
+        }
+    }
+}
+
+async fn exchange(tx: &mut Transaction, hash: &[u8], next_hash: &[u8]) -> Result<Refreshed> {
+    const USE: &str = "UPDATE refresh_tokens SET used_at = ? WHERE hash = ?";
+    let from = "FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = ?";
+    let owner = format!("SELECT {} {from}", OwnerRow::COLUMNS);
+    let OwnerRow { session_id, user_id } = tx.query_one(&owner, params![hash]).await?.ok_or_else(invalid_token)?;
+    // Everybody locks the user first.
+    let account = account::lock(tx, user_id).await?;
+    let now = Timestamp::now();
+    let token = format!("SELECT {} {from} FOR UPDATE", TokenRow::COLUMNS);
+    let token: Option<TokenRow> = tx.query_one(&token, params![hash]).await?;
+    let token = token.filter(|row| row.ended_at.is_none() && row.expires_at > now).ok_or_else(invalid_token)?;
+    if token.used_at.is_some() {
+        session::mark_ended(tx, session_id).await?;
+        return Ok(Refreshed::Reused(session_id));
+    }
+    tx.execute(USE, params![now, hash]).await?;
+    session::mark_refreshed(tx, session_id).await?;
+    insert_token(tx, next_hash, session_id).await?;
+    Ok(Refreshed::Next(account, session_id))
+}
+
+fn invalid_token() -> Problem {
+    Problem::new(Code::InvalidToken, "The refresh token is not valid; sign in again")
+}
+
+async fn insert_token(tx: &mut Transaction, hash: &[u8], session_id: SessionId) -> Result<()> {
+    const INSERT: &str = "INSERT INTO refresh_tokens (hash, session_id) VALUES (?, ?)";
+    Ok(tx.execute(INSERT, params![hash, session_id]).await?)
+}
+
+async fn tokens(account: Account, session_id: SessionId, refresh_token: String) -> Result<Tokens> {
+    let expires_in = session::access_ttl_seconds().await?;
+    let (id, role, permissions) = (account.id, account.role(), account.permissions());
+    Ok(Tokens {
+        access_token: auth::issue_access_token(User { id, role, permissions, session_id }, expires_in).await?,
+        token_type: "Bearer",
+        expires_in,
+        refresh_token,
+        user: SignedIn { user_id: id, username: account.username, role },
+    })
+}

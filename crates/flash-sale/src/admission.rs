@@ -1,0 +1,302 @@
+//! A flash sale in Redis: who is admitted. All keys of a sale have the same hash tag.
+
+use kit::{
+    ActivityId, Code, OrderNo, Problem, Result, SessionId, UserId, auth, rate_limit,
+    redis::{self, RedisResult, Reply, Script, arg, int},
+};
+
+use crate::{
+    activity::Activity,
+    ticket::{ActiveTicket, activity_of, new_ticket},
+};
+
+/// How long a sale's keys are kept after its end, in milliseconds: a buyer can ask for the ticket that long.
+const KEEP_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Tickets that a worker reads at once.
+pub const BATCH: usize = 200;
+/// After this time, in milliseconds, another worker takes over what one has read and not acknowledged.
+const ABANDONED_MS: i64 = 5_000;
+
+/// The prefix of all keys of a sale.
+fn tag(activity_id: ActivityId) -> String {
+    format!("{{sk:{activity_id}}}")
+}
+
+fn key(activity_id: ActivityId, what: &str) -> String {
+    format!("{}:{what}", tag(activity_id))
+}
+
+/// KEYS: sale, stream, buyers, tickets. ARGV: whether to replace what is there, the sale's fields and values up to an
+/// empty one, then user, ticket and order of the active tickets. Returns whether the sale was written.
+static OPEN: Script = Script::new(
+    r"
+    pcall(redis.call, 'XGROUP', 'CREATE', KEYS[2], 'drain', '0', 'MKSTREAM')
+    if redis.call('EXISTS', KEYS[1]) == 1 then
+        if ARGV[1] ~= '1' then return 0 end
+        if redis.call('XLEN', KEYS[2]) > 0 then return -1 end
+    end
+    redis.call('DEL', KEYS[1], KEYS[3], KEYS[4])
+    local i = 2
+    while ARGV[i] ~= '' do
+        redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+        i = i + 2
+    end
+    for j = i + 1, #ARGV, 3 do
+        local mine = redis.call('HGET', KEYS[3], ARGV[j])
+        redis.call('HSET', KEYS[3], ARGV[j], mine and (mine .. ',' .. ARGV[j + 1]) or ARGV[j + 1])
+        redis.call('HSET', KEYS[4], ARGV[j + 1], ARGV[j] .. ':' .. ARGV[j + 2])
+    end
+    return 1",
+);
+
+/// Writes the sale with its active tickets to Redis, if it is not there or is to be replaced; whether it was written. A
+/// conflict if tickets wait to be booked: then it is not known what is left.
+pub async fn open(activity: &Activity, active: &[ActiveTicket], replace: bool) -> Result<bool> {
+    let id = activity.id;
+    let left = if activity.closed_at.is_some() { 0 } else { activity.unsold() };
+    let fields = [
+        ("starts", activity.starts_at.0),
+        ("ends", activity.ends_at.0),
+        ("left", left),
+        ("limit", activity.per_user_limit),
+        ("stock", activity.stock),
+    ];
+    let mut values = vec![arg(if replace { "1" } else { "" })];
+    values.extend(fields.iter().flat_map(|(name, value)| [arg(name), int(*value)]));
+    values.push(arg(""));
+    values.extend(active.iter().flat_map(|t| [int(t.user_id.get()), arg(&t.ticket), arg(t.order_no.as_str())]));
+    let keys = [key(id, "sale"), key(id, "stream"), key(id, "buyers"), key(id, "tickets")];
+    let reply = OPEN.run(&keys.each_ref().map(String::as_str), values).await?;
+    match reply.int(0) {
+        Some(-1) => Err(Problem::conflict().because("tickets wait to be booked")),
+        written => Ok(written == Some(1)),
+    }
+}
+
+/// Ends the sale.
+static CLOSE: Script = Script::new(
+    r"
+    if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'left', 0, 'ends', 0) end
+    for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[1]) end
+    return 1",
+);
+
+/// Ends the sale: from now on nobody gets a ticket.
+pub async fn close(activity_id: ActivityId) -> Result<()> {
+    let keys = ["sale", "stream", "buyers", "tickets"].map(|what| key(activity_id, what));
+    CLOSE.run(&keys.each_ref().map(String::as_str), vec![int(KEEP_MS)]).await.map(drop)
+}
+
+static BUY: Script = Script::new(include_str!("buy.lua"));
+
+/// The outcome of an attempt to buy.
+#[derive(Debug)]
+pub enum Admission {
+    /// A new ticket.
+    Queued(String),
+    /// The ticket that the user has already, and its order once there is one.
+    Same(String, Option<OrderNo>),
+    /// Redis does not have the sale.
+    Unknown,
+    /// Refused. If nobody but the buyers can get anything any more, who these are.
+    Refused(Problem, Option<Vec<UserId>>),
+}
+
+/// A user's rate limit: requests a second, and at once.
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimit {
+    pub rate: i64,
+    pub burst: i64,
+}
+
+/// Tries to get a ticket.
+pub async fn buy(
+    activity_id: ActivityId,
+    user_id: UserId,
+    session_id: SessionId,
+    limit: RateLimit,
+) -> Result<Admission> {
+    let ticket = new_ticket(activity_id)?;
+    let RateLimit { rate, burst } = limit;
+    let values = vec![arg(format!("{user_id} {ticket} {rate} {burst} {session_id}"))];
+    let reply = BUY.run(&[&tag(activity_id)], values).await?;
+    let refused = |code, detail: &str| Admission::Refused(Problem::new(code, detail), buyers_of(&reply));
+    Ok(match reply.text(0).unwrap_or_default() {
+        "queued" => Admission::Queued(ticket),
+        "same" => {
+            let order_no = reply.text(2).and_then(|value| value.split_once(':')?.1.parse().ok());
+            Admission::Same(reply.text(1).unwrap_or_default().to_owned(), order_no)
+        }
+        "none" => Admission::Unknown,
+        "signed_out" => Admission::Refused(auth::session_ended(), None),
+        "rate" => Admission::Refused(rate_limit::too_fast(reply.int(1).unwrap_or_default()), None),
+        "not_started" => refused(Code::SeckillNotStarted, "The sale has not started"),
+        "ended" => refused(Code::SeckillEnded, "The sale has ended"),
+        "limit" => refused(Code::SeckillLimit, "You have reached the limit per customer"),
+        "sold_out" => refused(Code::SeckillSoldOut, "The sale is sold out"),
+        other => return Err(Problem::internal().because(format!("the purchase script answered {other}"))),
+    })
+}
+
+fn buyers_of(reply: &[RedisResult]) -> Option<Vec<UserId>> {
+    let is_list = reply.text(1) == Some("buyers");
+    is_list.then(|| (2..reply.len()).filter_map(|at| reply.int(at)?.try_into().ok()).collect())
+}
+
+/// The user who has a ticket; none if Redis does not know it.
+pub async fn holder(ticket: &str) -> Result<Option<UserId>> {
+    let Some(activity_id) = activity_of(ticket) else { return Ok(None) };
+    let reply = redis::command("HGET", vec![arg(key(activity_id, "tickets")), arg(ticket)]).await?;
+    Ok(reply.text(0).and_then(|value| value.split(':').next()?.parse().ok()))
+}
+
+/// How many units are left; none if Redis does not have the sale.
+pub async fn left(activity_id: ActivityId) -> Result<Option<i64>> {
+    let reply = redis::command("HGET", vec![arg(key(activity_id, "sale")), arg("left")]).await?;
+    Ok(reply.int(0))
+}
+
+/// KEYS: sale, buyers, tickets. ARGV: a ticket.
+static RETURN_UNIT: Script = Script::new(
+    r"
+    local held = redis.call('HGET', KEYS[3], ARGV[1])
+    if not held then return 0 end
+    redis.call('HDEL', KEYS[3], ARGV[1])
+    local user = held:match('^[^:]*')
+    local rest = {}
+    for ticket in (redis.call('HGET', KEYS[2], user) or ''):gmatch('[^,]+') do
+        if ticket ~= ARGV[1] then table.insert(rest, ticket) end
+    end
+    if #rest > 0 then redis.call('HSET', KEYS[2], user, table.concat(rest, ',')) else redis.call('HDEL', KEYS[2], user) end
+    if redis.call('HGET', KEYS[1], 'ends') ~= '0' then redis.call('HINCRBY', KEYS[1], 'left', 1) end
+    return 1",
+);
+
+/// Puts a ticket's unit on sale again, once, and lets its user buy again.
+pub async fn return_unit(activity_id: ActivityId, ticket: &str) -> Result<()> {
+    let keys = ["sale", "buyers", "tickets"].map(|what| key(activity_id, what));
+    RETURN_UNIT.run(&keys.each_ref().map(String::as_str), vec![arg(ticket)]).await.map(drop)
+}
+
+/// Whether Redis has the sale.
+pub async fn is_open(activity_id: ActivityId) -> Result<bool> {
+    Ok(redis::command("EXISTS", vec![arg(key(activity_id, "sale"))]).await?.int(0) == Some(1))
+}
+
+/// Lets the next ticket wake the worker, who has been woken.
+pub async fn clear_wake(activity_id: ActivityId) -> Result<()> {
+    redis::command("DEL", vec![arg(key(activity_id, "wake"))]).await.map(drop)
+}
+
+/// A ticket that waits to be booked, in the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its id in the stream.
+    pub id: String,
+    pub ticket: String,
+    pub user_id: UserId,
+}
+
+/// Tickets that wait to be booked: first those that another worker has abandoned, then new ones.
+pub async fn waiting(activity_id: ActivityId, consumer: &str) -> Result<Vec<Entry>> {
+    let stream = key(activity_id, "stream");
+    let claim = vec![
+        arg(&stream),
+        arg("drain"),
+        arg(consumer),
+        int(ABANDONED_MS),
+        arg("0-0"),
+        arg("COUNT"),
+        arg(BATCH.to_string()),
+    ];
+    let abandoned = redis::command("XAUTOCLAIM", claim).await?;
+    // After the cursor; the ids of deleted entries follow.
+    let entries = entries(abandoned.get(1..).unwrap_or_default());
+    if !entries.is_empty() {
+        return Ok(entries);
+    }
+    unread(&stream, consumer).await
+}
+
+async fn unread(stream: &str, consumer: &str) -> Result<Vec<Entry>> {
+    let read = vec![
+        arg("GROUP"),
+        arg("drain"),
+        arg(consumer),
+        arg("COUNT"),
+        arg(BATCH.to_string()),
+        arg("STREAMS"),
+        arg(stream),
+        arg(">"),
+    ];
+    let reply = redis::command("XREADGROUP", read).await?;
+    // After the stream's name.
+    Ok(entries(reply.get(1..).unwrap_or_default()))
+}
+
+/// A reply is one flat list: the id, then `ticket`, its value, `user`, its value.
+fn entries(reply: &[RedisResult]) -> Vec<Entry> {
+    reply
+        .chunks_exact(5)
+        .map_while(|fields| {
+            let is_entry = fields.text(1) == Some("ticket") && fields.text(3) == Some("user");
+            let entry = || {
+                Some(Entry {
+                    id: fields.text(0)?.to_owned(),
+                    ticket: fields.text(2)?.to_owned(),
+                    user_id: fields.int(4)?.try_into().ok()?,
+                })
+            };
+            if is_entry { entry() } else { None }
+        })
+        .collect()
+}
+
+/// KEYS: stream, tickets. ARGV: triples of the entry's id, ticket and order, which is empty for a ticket that failed.
+static ACKNOWLEDGE: Script = Script::new(
+    r"
+    for i = 1, #ARGV, 3 do
+        redis.call('XACK', KEYS[1], 'drain', ARGV[i])
+        redis.call('XDEL', KEYS[1], ARGV[i])
+        local user = redis.call('HGET', KEYS[2], ARGV[i + 1])
+        if user and ARGV[i + 2] ~= '' then
+            redis.call('HSET', KEYS[2], ARGV[i + 1], user:match('^[^:]*') .. ':' .. ARGV[i + 2])
+        end
+    end
+    return 1",
+);
+
+/// Acknowledges entries, each with its order if it has one.
+pub async fn acknowledge(activity_id: ActivityId, done: &[(Entry, Option<OrderNo>)]) -> Result<()> {
+    let (stream, tickets) = (key(activity_id, "stream"), key(activity_id, "tickets"));
+    let values = done.iter().flat_map(|(entry, order_no)| {
+        [arg(&entry.id), arg(&entry.ticket), arg(order_no.as_ref().map(OrderNo::as_str).unwrap_or_default())]
+    });
+    ACKNOWLEDGE.run(&[&stream, &tickets], values.collect()).await.map(drop)
+}
+
+/// How many tickets wait to be booked.
+pub async fn backlog(activity_id: ActivityId) -> Result<i64> {
+    let reply = redis::command("XLEN", vec![arg(key(activity_id, "stream"))]).await?;
+    Ok(reply.int(0).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> RedisResult {
+        RedisResult::Binary(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn entries_end_where_something_else_begins() {
+        let reply =
+            ["1-0", "ticket", "t1", "user", "7", "2-0", "ticket", "t2", "user", "8", "3-0", "4-0", "5-0", "6-0", "7-0"];
+        let entries = entries(&reply.map(text));
+        assert_eq!(
+            entries.iter().map(|e| (e.ticket.as_str(), e.user_id.get())).collect::<Vec<_>>(),
+            [("t1", 7), ("t2", 8)]
+        );
+    }
+}

@@ -1,0 +1,164 @@
+//! From tickets to orders, many at a time. A ticket is booked once, whatever happens between the commit and the
+//! acknowledgement.
+
+use std::collections::BTreeSet;
+
+use kit::{
+    ActivityId, Cents, Code, OrderNo, Problem, Result, Timestamp, config, log,
+    mysql::{self, Transaction},
+};
+use ordering::{Order, OrderItem, OrderState, PlacedOrder};
+use products::{
+    ProductSummary,
+    summary::{self, Lock},
+};
+
+use crate::{
+    activity::{Activity, add_booked, lock},
+    admission::{self, Entry},
+    ticket::{self, booked_among},
+};
+
+/// How the orders of a sale are made.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    currency: String,
+    /// How long an order waits for payment.
+    ttl_seconds: i64,
+}
+
+impl Terms {
+    pub async fn configured() -> Result<Self> {
+        let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
+        Ok(Terms { currency: config::currency().await?, ttl_seconds })
+    }
+}
+
+/// Books a batch of the tickets that wait; how many there were.
+pub async fn book_batch(activity_id: ActivityId, consumer: &str, terms: &Terms) -> Result<usize> {
+    let entries = admission::waiting(activity_id, consumer).await?;
+    if entries.is_empty() {
+        return Ok(0);
+    }
+    let count = entries.len();
+    // A batch that fails is halved until the bad ticket is alone, so that it holds up no others.
+    let mut parts = vec![entries];
+    while let Some(part) = parts.pop() {
+        let result = mysql::transaction(async |tx| book(tx, activity_id, &part, terms).await).await;
+        match result {
+            Ok(done) => admission::acknowledge(activity_id, &done).await?,
+            // The database failed, not a ticket: they are taken up again.
+            Err(problem) if problem.code == Code::Unavailable => return Err(problem),
+            Err(problem) => match part.as_slice() {
+                [entry] => fail(activity_id, entry, &problem).await?,
+                several => {
+                    let (a, b) = several.split_at(several.len() / 2);
+                    parts.extend([b.to_vec(), a.to_vec()]);
+                }
+            },
+        }
+    }
+    Ok(count)
+}
+
+/// Makes orders of tickets. Returns the tickets, each with its order if it has one.
+async fn book(
+    tx: &mut Transaction,
+    activity_id: ActivityId,
+    entries: &[Entry],
+    terms: &Terms,
+) -> Result<Vec<(Entry, Option<OrderNo>)>> {
+    let activity = lock(tx, activity_id).await?;
+    let tickets: Vec<_> = entries.iter().map(|entry| entry.ticket.as_str()).collect();
+    let booked = booked_among(tx, &tickets).await?;
+    let (mut done, mut seen, mut new) = (Vec::new(), BTreeSet::new(), Vec::new());
+    for entry in entries {
+        match booked.iter().find(|row| row.ticket == entry.ticket) {
+            Some(row) => done.push((entry.clone(), row.order_no.clone())),
+            None if seen.insert(&entry.ticket) => new.push(entry),
+            None => done.push((entry.clone(), None)),
+        }
+    }
+    // If Redis lost its last writes, it may have admitted more buyers than there are units.
+    let left = if activity.closed_at.is_some() { 0 } else { activity.unsold() };
+    let (fit, excess) = new.split_at(new.len().min(usize::try_from(left).unwrap_or_default()));
+    if !excess.is_empty() {
+        log::warn("tickets failed for which no unit was left: Redis had lost sales", &excess.len());
+        let failed: Vec<_> = excess.iter().map(|entry| (entry.ticket.as_str(), entry.user_id, None)).collect();
+        ticket::insert(tx, activity_id, &failed).await?;
+        done.extend(excess.iter().map(|entry| ((*entry).clone(), None)));
+    }
+    if !fit.is_empty() {
+        let mut products = summary::read(tx, &[activity.product_id], Lock::None).await?;
+        let product = products
+            .remove(&activity.product_id)
+            .ok_or_else(|| Problem::internal().because("the sale's product does not exist"))?;
+        let orders: Vec<_> = fit
+            .iter()
+            .map(|entry| PlacedOrder {
+                user_id: entry.user_id,
+                order: order(&activity, &product, terms),
+                ticket: Some(&entry.ticket),
+            })
+            .collect();
+        ordering::insert(tx, &orders).await?;
+        let numbers: Vec<_> = orders.iter().map(|placed| placed.order.order_no.clone()).collect();
+        let rows =
+            fit.iter().zip(&numbers).map(|(entry, order_no)| (entry.ticket.as_str(), entry.user_id, Some(order_no)));
+        ticket::insert(tx, activity_id, &rows.collect::<Vec<_>>()).await?;
+        add_booked(tx, activity_id, i64::try_from(fit.len()).unwrap_or(i64::MAX)).await?;
+        done.extend(fit.iter().zip(numbers).map(|(entry, order_no)| ((*entry).clone(), Some(order_no))));
+    }
+    Ok(done)
+}
+
+/// The order of one unit.
+fn order(activity: &Activity, product: &ProductSummary, terms: &Terms) -> Order {
+    let (price, created_at) = (activity.price_cents, Timestamp::now());
+    let item = OrderItem {
+        product_id: activity.product_id,
+        name: product.name.clone(),
+        image_url: product.image_url.clone(),
+        price_cents: price,
+        quantity: 1,
+        amount_cents: price,
+        discount_cents: Cents(0),
+    };
+    Order {
+        order_no: OrderNo::generate(),
+        status: OrderState::Pending,
+        items: vec![item],
+        subtotal_cents: price,
+        discount_cents: Cents(0),
+        total_cents: price,
+        currency: terms.currency.clone(),
+        discounts: vec![],
+        address: None,
+        note: None,
+        created_at,
+        expires_at: created_at.plus_seconds(terms.ttl_seconds),
+        paid_at: None,
+        shipped_at: None,
+        completed_at: None,
+        cancelled_at: None,
+        cancel_reason: None,
+        carrier: None,
+        tracking_no: None,
+        refund: None,
+    }
+}
+
+/// A ticket that can't be booked has failed; its unit is on sale again.
+async fn fail(activity_id: ActivityId, entry: &Entry, problem: &Problem) -> Result<()> {
+    log::error(&format!("the ticket {} can't be booked", entry.ticket), problem);
+    mysql::transaction(async |tx| {
+        lock(tx, activity_id).await?;
+        match booked_among(tx, &[&entry.ticket]).await?.is_empty() {
+            true => ticket::insert(tx, activity_id, &[(&entry.ticket, entry.user_id, None)]).await,
+            false => Ok(()),
+        }
+    })
+    .await?;
+    admission::return_unit(activity_id, &entry.ticket).await?;
+    admission::acknowledge(activity_id, &[(entry.clone(), None)]).await
+}

@@ -1,0 +1,273 @@
+//! On whose behalf code runs: a request, or the jobs of a worker and the requests that caused them. Log lines and new
+//! jobs take their ids from here.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicI64, Ordering},
+};
+
+use axum::extract::MatchedPath;
+use http::{HeaderMap, HeaderName, header};
+use serde::Serialize;
+
+use crate::{UserId, random};
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+tokio::task_local! {
+    static CURRENT: Work;
+}
+
+/// What runs.
+#[derive(Clone)]
+enum Work {
+    Request(Context),
+    Jobs(Arc<[JobContext]>),
+}
+
+/// The request that something is done for: in its log lines, and kept with the jobs that it causes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub request_id: String,
+    /// W3C trace context, version 00 (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+    pub traceparent: String,
+}
+
+impl Origin {
+    fn new(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let request_id = text(REQUEST_ID).filter(|id| is_request_id(id)).map(str::to_owned);
+        let traceparent = text(TRACEPARENT).filter(|text| is_traceparent(text)).map(str::to_owned);
+        Origin {
+            request_id: request_id.unwrap_or_else(|| ulid::Ulid::generate().to_string()),
+            traceparent: traceparent.unwrap_or_else(new_traceparent),
+        }
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn trace_id(&self) -> &str {
+        self.traceparent.get(3..35).unwrap_or_default()
+    }
+}
+
+fn is_request_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// `00-<trace id>-<parent id>-<flags>`, in lower-case hexadecimal; neither id is all zeros.
+fn is_traceparent(text: &str) -> bool {
+    let is_hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let is_id = |part: &str, length| is_hex(part, length) && part.bytes().any(|b| b != b'0');
+    match text.split('-').collect::<Vec<_>>().as_slice() {
+        ["00", trace_id, parent_id, flags] => is_id(trace_id, 32) && is_id(parent_id, 16) && is_hex(flags, 2),
+        _ => false,
+    }
+}
+
+fn new_traceparent() -> String {
+    // Without a random source the ids of two requests may be the same: no reason to refuse them.
+    let [trace_id, parent_id] = [ulid::Ulid::generate().0, u128::from_be_bytes(random::bytes().unwrap_or_default())];
+    format!("00-{trace_id:032x}-{:016x}-00", (parent_id as u64).max(1))
+}
+
+/// What is known of a request beside its parts; in the request's extensions.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    origin: Origin,
+    /// 0 while nobody is signed in.
+    user_id: AtomicI64,
+    route: OnceLock<MatchedPath>,
+    accept_language: Option<String>,
+}
+
+impl Context {
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
+        let accept_language = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        Context(Arc::new(Inner {
+            origin: Origin::new(headers),
+            user_id: AtomicI64::new(0),
+            route: OnceLock::new(),
+            accept_language: accept_language.map(str::to_owned),
+        }))
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.0.origin.request_id
+    }
+
+    pub(crate) fn trace_id(&self) -> &str {
+        self.0.origin.trace_id()
+    }
+
+    /// The header of the same name.
+    pub fn accept_language(&self) -> Option<&str> {
+        self.0.accept_language.as_deref()
+    }
+
+    pub(crate) fn route(&self) -> &str {
+        self.0.route.get().map_or("", MatchedPath::as_str)
+    }
+
+    pub(crate) fn matched(&self, route: &MatchedPath) {
+        // Set before only if a route were matched twice.
+        let _ = self.0.route.set(route.clone());
+    }
+
+    pub(crate) fn user_id(&self) -> Option<UserId> {
+        UserId::try_from(self.0.user_id.load(Ordering::Relaxed)).ok()
+    }
+
+    pub(crate) fn signed_in(&self, user_id: UserId) {
+        self.0.user_id.store(user_id.get(), Ordering::Relaxed);
+    }
+
+    /// Runs a future on behalf of this request.
+    pub(crate) fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        CURRENT.scope(Work::Request(self.clone()), future)
+    }
+
+    /// The request that is being answered; none in a worker.
+    pub fn current() -> Option<Self> {
+        CURRENT
+            .try_with(|work| match work {
+                Work::Request(context) => Some(context.clone()),
+                Work::Jobs(_) => None,
+            })
+            .ok()
+            .flatten()
+    }
+}
+
+/// A job under way.
+#[derive(Debug, Clone)]
+pub(crate) struct JobContext {
+    pub job_id: i64,
+    pub queue: &'static str,
+    /// This one included.
+    pub attempt: i64,
+    pub order_no: Option<String>,
+    /// None if no request caused it.
+    pub origin: Option<Origin>,
+}
+
+/// Runs a future on behalf of jobs.
+pub(crate) async fn scope_jobs<F: Future>(jobs: impl IntoIterator<Item = JobContext>, future: F) -> F::Output {
+    CURRENT.scope(Work::Jobs(jobs.into_iter().collect()), future).await
+}
+
+/// The request on whose behalf a job is being caused: of several jobs under way, the one about the same order counts.
+pub(crate) fn origin_for(order_no: Option<&str>) -> Option<Origin> {
+    let find = |work: &Work| match work {
+        Work::Request(context) => Some(context.0.origin.clone()),
+        Work::Jobs(jobs) => match &**jobs {
+            [job] => job.origin.clone(),
+            jobs => {
+                let order_no = order_no?;
+                jobs.iter().find(|job| job.order_no.as_deref() == Some(order_no))?.origin.clone()
+            }
+        },
+    };
+    CURRENT.try_with(find).ok().flatten()
+}
+
+/// What every log line says of the work that it belongs to.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Fields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_no: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+}
+
+impl Fields {
+    /// Of the work that is under way.
+    pub fn current() -> Self {
+        let fields = |work: &Work| match work {
+            Work::Request(context) => Fields::from(&context.0.origin),
+            Work::Jobs(jobs) => match &**jobs {
+                [job] => Fields::from(job),
+                jobs => Fields { queue: jobs.first().map(|job| job.queue), ..Fields::default() },
+            },
+        };
+        CURRENT.try_with(fields).unwrap_or_default()
+    }
+}
+
+impl From<&Origin> for Fields {
+    fn from(origin: &Origin) -> Self {
+        let (request_id, trace_id) = (Some(origin.request_id.clone()), Some(origin.trace_id().to_owned()));
+        Fields { request_id, trace_id, ..Fields::default() }
+    }
+}
+
+impl From<&JobContext> for Fields {
+    fn from(job: &JobContext) -> Self {
+        Fields {
+            queue: Some(job.queue),
+            job_id: Some(job.job_id),
+            order_no: job.order_no.clone(),
+            attempt: Some(job.attempt),
+            ..job.origin.as_ref().map(Fields::from).unwrap_or_default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_taken_if_well_formed_and_else_begun() {
+        let origin = |traceparent: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, traceparent.parse().unwrap());
+            Origin::new(&headers)
+        };
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(origin(good).traceparent, good);
+        assert_eq!(origin(good).trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        for bad in [
+            "",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        ] {
+            assert_ne!(origin(bad).traceparent, bad);
+            assert!(is_traceparent(&origin(bad).traceparent), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_is_caused_by_the_request_of_the_same_order() {
+        let job = |order_no: &str| JobContext {
+            job_id: 1,
+            queue: "fulfil",
+            attempt: 1,
+            order_no: Some(order_no.to_owned()),
+            origin: Some(Origin { request_id: format!("request-{order_no}"), traceparent: new_traceparent() }),
+        };
+        let caused_by = async |jobs: Vec<JobContext>, order_no: Option<&str>| {
+            scope_jobs(jobs, async { origin_for(order_no) }).await.map(|origin| origin.request_id)
+        };
+        assert_eq!(caused_by(vec![job("A"), job("B")], Some("B")).await.as_deref(), Some("request-B"));
+        assert_eq!(caused_by(vec![job("A"), job("B")], Some("C")).await, None);
+        assert_eq!(caused_by(vec![job("A")], None).await.as_deref(), Some("request-A"));
+        assert_eq!(origin_for(Some("A")), None);
+    }
+}

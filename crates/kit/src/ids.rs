@@ -1,0 +1,170 @@
+//! Ids as types of their own, so that no function can be given one in the place of another.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
+};
+
+/// JSON numbers are exact below 2^53 everywhere.
+const MAX_ID: i64 = (1 << 53) - 1;
+
+/// What is no id of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a whole number from 1 to 9007199254740991")]
+pub struct NotAnId;
+
+macro_rules! id {
+    ($($(#[$meta:meta])* $name:ident;)*) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "i64", into = "i64")]
+        pub struct $name(i64);
+
+        impl $name {
+            /// The number, 1 to 2^53 - 1.
+            pub fn get(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl TryFrom<i64> for $name {
+            type Error = NotAnId;
+
+            fn try_from(number: i64) -> Result<Self, NotAnId> {
+                if (1..=MAX_ID).contains(&number) { Ok($name(number)) } else { Err(NotAnId) }
+            }
+        }
+
+        impl From<$name> for i64 {
+            fn from(id: $name) -> i64 {
+                id.0
+            }
+        }
+
+        impl From<$name> for u64 {
+            fn from(id: $name) -> u64 {
+                id.0.unsigned_abs()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                text.parse::<i64>().map_err(|_| NotAnId)?.try_into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+                    .minimum(Some(1))
+                    .maximum(Some(MAX_ID))
+                    .examples([serde_json::json!(17)])
+                    .into()
+            }
+        }
+
+        impl ToSchema for $name {}
+    )* };
+}
+
+id! {
+    UserId;
+    SessionId;
+    AddressId;
+    ProductId;
+    CategoryId;
+    PromotionId;
+    CouponId;
+    /// A flash sale.
+    ActivityId;
+}
+
+/// An order's number: 1 to 32 letters and digits, ascending with time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct OrderNo(String);
+
+impl OrderNo {
+    /// A new one.
+    pub fn generate() -> Self {
+        OrderNo(ulid::Ulid::generate().to_string())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What is no order number of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 32 letters and digits")]
+pub struct NotAnOrderNo;
+
+impl FromStr for OrderNo {
+    type Err = NotAnOrderNo;
+
+    fn from_str(text: &str) -> Result<Self, NotAnOrderNo> {
+        let plausible = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        if plausible { Ok(OrderNo(text.to_owned())) } else { Err(NotAnOrderNo) }
+    }
+}
+
+impl<'de> Deserialize<'de> for OrderNo {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl fmt::Display for OrderNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl PartialSchema for OrderNo {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^[0-9A-Za-z]{1,32}$"))
+            .examples([serde_json::json!("01KAVT2Q8ZJ6Y4T9V3N5R7W1XC")])
+            .into()
+    }
+}
+
+impl ToSchema for OrderNo {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_positive_and_exact_in_json() {
+        assert_eq!(serde_json::from_str::<UserId>("7").unwrap().get(), 7);
+        assert_eq!(serde_json::to_string(&UserId(7)).unwrap(), "7");
+        for bad in ["0", "-1", "9007199254740992", "1.5", "\"7\"", "null"] {
+            assert!(serde_json::from_str::<UserId>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_order_number_is_plain_text() {
+        let order_no = OrderNo::generate();
+        assert_eq!(order_no.as_str().parse(), Ok(order_no));
+        for bad in ["", "a b", "é", "../x", &"x".repeat(33)] {
+            assert!(bad.parse::<OrderNo>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a statement can meet.
+
+use crate::Problem;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server could not be reached, or the connection broke.
+    #[error("MySQL is not available: {0}")]
+    Unavailable(String),
+    /// A deadlock or a lock wait timeout. The transaction is rolled back; it may be run again.
+    #[error("another MySQL transaction was in the way: {0}")]
+    Conflict(String),
+    /// A row with the same unique key exists. Names the key.
+    #[error("duplicate entry for key {key}")]
+    Duplicate { key: String },
+    /// The statement is wrong, or violates another constraint.
+    #[error("the MySQL statement failed: {0}")]
+    Statement(String),
+    /// A column is missing, or has not the type that was asked for.
+    #[error("column {column}: {reason}")]
+    Column { column: String, reason: String },
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let problem = match error {
+            Error::Unavailable(_) => Problem::unavailable(),
+            Error::Conflict(_) => Problem::conflict(),
+            Error::Duplicate { .. } | Error::Statement(_) | Error::Column { .. } => Problem::internal(),
+        };
+        problem.because(error)
+    }
+}
+
+/// For `map_err`: a violation of this unique key means `problem` to the client.
+pub fn on_duplicate(key: &str, problem: impl FnOnce() -> Problem) -> impl FnOnce(Error) -> Problem {
+    move |error| match error {
+        Error::Duplicate { key: violated } if violated == key => problem(),
+        other => other.into(),
+    }
+}

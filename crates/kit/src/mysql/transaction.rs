@@ -1,0 +1,94 @@
+//! Transactions.
+
+use std::{
+    ops::{Deref, DerefMut},
+    pin::Pin,
+    time::Instant,
+};
+
+use futures::future::join_all;
+use send_wrapper::SendWrapper;
+
+use super::{
+    error::Error,
+    pool::{self, Connection, Mode, TRANSACTION_LIFETIME},
+};
+use crate::Result;
+
+/// How often a transaction runs at most when it conflicts with others.
+const ATTEMPTS: u32 = 5;
+
+/// An open transaction, READ COMMITTED.
+pub struct Transaction {
+    connection: Connection,
+    after_commit: Vec<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Transaction {
+    /// Runs `future` after the commit, before [`transaction`] returns; without a commit it is dropped. All such futures
+    /// of a transaction run concurrently. A failure can't undo the commit any more, so the future handles it.
+    pub fn after_commit(&mut self, future: impl Future<Output = ()> + 'static) {
+        self.after_commit.push(Box::pin(future));
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+/// Runs `work` in a transaction, which is committed if it returns `Ok` and rolled back otherwise. After a conflict with
+/// other transactions it is rolled back and `work` runs again from the start, a bounded number of times.
+///
+/// The future claims to be `Send`, which axum asks for and the compiler can't see through the closure; an instance has
+/// one thread.
+pub fn transaction<T>(work: impl AsyncFn(&mut Transaction) -> Result<T>) -> impl Future<Output = Result<T>> + Send {
+    SendWrapper::new(async move {
+        let (started, mut attempt) = (Instant::now(), 1);
+        loop {
+            match attempt_once(&work, started).await {
+                Err(problem) if problem.transient && attempt < ATTEMPTS && started.elapsed() < TRANSACTION_LIFETIME => {
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    })
+}
+
+async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>, started: Instant) -> Result<T> {
+    let connection = pool::acquire(Mode::Transaction).await?;
+    let mut transaction = Transaction { connection, after_commit: Vec::new() };
+    transaction.set_mode(Mode::Transaction).await?;
+    // From here to the end of COMMIT or ROLLBACK nobody else may get the connection: if this future is dropped in
+    // between, the connection is closed, and the server rolls back.
+    transaction.set_busy(true);
+    let mut result = work(&mut transaction).await;
+    if result.is_ok() && started.elapsed() > TRANSACTION_LIFETIME {
+        result = Err(Error::Unavailable("the transaction took too long".to_owned()).into());
+    }
+    let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = transaction.execute(end, vec![]).await;
+    transaction.set_busy(ended.is_err());
+    match ended {
+        Ok(()) => {
+            let Transaction { connection, after_commit } = transaction;
+            drop(connection);
+            if result.is_ok() {
+                join_all(after_commit).await;
+            }
+            result
+        }
+        // If the work failed in a `query`, this tells whether the connection is the reason.
+        Err(error) => Err(error.into()),
+    }
+}

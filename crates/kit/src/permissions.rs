@@ -1,0 +1,107 @@
+//! What users may do who are not admins.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A part of what an admin may do. The numbers are bits of [`Permissions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[repr(u8)]
+pub enum Permission {
+    #[serde(rename = "catalog:write")]
+    CatalogWrite = CATALOG_WRITE,
+    #[serde(rename = "orders:ship")]
+    OrdersShip = ORDERS_SHIP,
+    #[serde(rename = "orders:refund")]
+    OrdersRefund = ORDERS_REFUND,
+    #[serde(rename = "seckill:write")]
+    SeckillWrite = SECKILL_WRITE,
+    #[serde(rename = "users:write")]
+    UsersWrite = USERS_WRITE,
+    #[serde(rename = "pricing:write")]
+    PricingWrite = PRICING_WRITE,
+}
+
+pub const CATALOG_WRITE: u8 = 1;
+pub const ORDERS_SHIP: u8 = 2;
+pub const ORDERS_REFUND: u8 = 4;
+pub const SECKILL_WRITE: u8 = 8;
+pub const USERS_WRITE: u8 = 16;
+pub const PRICING_WRITE: u8 = 32;
+
+const ALL: [Permission; 6] = [
+    Permission::CatalogWrite,
+    Permission::OrdersShip,
+    Permission::OrdersRefund,
+    Permission::SeckillWrite,
+    Permission::UsersWrite,
+    Permission::PricingWrite,
+];
+
+/// A set of [`Permission`]s; in JSON the list of their names, in the database their bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Permission>", into = "Vec<Permission>")]
+pub struct Permissions(u8);
+
+impl Permissions {
+    /// From the database. Unknown bits are ignored.
+    pub fn from_bits(bits: i64) -> Self {
+        ALL.into_iter().filter(|one| bits & i64::from(*one as u8) != 0).collect::<Vec<_>>().into()
+    }
+
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// For tokens, which omit an empty set.
+    pub fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `others` is a subset.
+    pub fn contains(self, others: Permissions) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// Whether one of the permissions whose bits are set is in the set.
+    pub fn has_any(self, permissions: u8) -> bool {
+        self.0 & permissions != 0
+    }
+
+    /// Those that only one of the two sets has.
+    pub fn symmetric_difference(self, other: Permissions) -> Permissions {
+        Permissions(self.0 ^ other.0)
+    }
+}
+
+impl From<Vec<Permission>> for Permissions {
+    fn from(list: Vec<Permission>) -> Self {
+        Permissions(list.into_iter().fold(0, |bits, one| bits | one as u8))
+    }
+}
+
+impl From<Permissions> for Vec<Permission> {
+    fn from(set: Permissions) -> Self {
+        ALL.into_iter().filter(|one| set.0 & *one as u8 != 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_are_the_list_of_their_names() {
+        let set = Permissions::from_bits(i64::from(CATALOG_WRITE | USERS_WRITE) + 128);
+        let json = serde_json::to_string(&set).unwrap();
+        assert_eq!(json, r#"["catalog:write","users:write"]"#);
+        assert_eq!(serde_json::from_str::<Permissions>(&json).unwrap(), set);
+        assert!(serde_json::from_str::<Permissions>(r#"["everything"]"#).is_err());
+    }
+
+    #[test]
+    fn sets_compare() {
+        let (few, many) = (Permissions(CATALOG_WRITE), Permissions(CATALOG_WRITE | ORDERS_SHIP));
+        assert!(many.contains(few) && !few.contains(many) && few.contains(few));
+        assert_eq!(few.symmetric_difference(many), Permissions(ORDERS_SHIP));
+    }
+}

@@ -1,0 +1,4 @@
+//! The pricing component that is composed in as `mall:pricing/engine`.
+
+wit_bindgen::generate!({ world: "priced", path: "../../wit" });
+pub(crate) use mall::pricing::engine::*;

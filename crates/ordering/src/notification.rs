@@ -1,0 +1,50 @@
+//! What a user is told about an order. `notify` makes a message of it.
+
+use accounts::message::Kind;
+use i18n::Message;
+use kit::{
+    OrderNo, Result, Timestamp, UserId,
+    jobs::{NewJob, Queue},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::locked::LockedOrder;
+
+/// The job of `notify`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Notification {
+    pub user_id: UserId,
+    pub order_no: OrderNo,
+    pub kind: Kind,
+}
+
+impl Notification {
+    pub fn message(&self) -> Message<'_> {
+        let order_no = self.order_no.as_str();
+        match self.kind {
+            Kind::OrderPaid => Message::OrderPaid { order_no },
+            Kind::OrderShipped => Message::OrderShipped { order_no },
+            Kind::OrderCancelled => Message::OrderCancelled { order_no },
+            Kind::OrderExpired => Message::OrderExpired { order_no },
+            Kind::OrderRefunded => Message::OrderRefunded { order_no },
+            Kind::RefundRejected => Message::RefundRejected { order_no },
+        }
+    }
+}
+
+/// The job of notifying the order's user.
+pub(crate) fn notification_job(order: &LockedOrder, kind: Kind) -> Result<NewJob> {
+    let notification = Notification { user_id: order.user_id, order_no: order.order_no.clone(), kind };
+    Queue::Notify.job(&notification, Timestamp::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_of_an_earlier_version_are_read() {
+        let old = r#"{"user_id":1,"order_no":"01X","kind":"paid"}"#;
+        assert_eq!(serde_json::from_str::<Notification>(old).unwrap().kind, Kind::OrderPaid);
+    }
+}

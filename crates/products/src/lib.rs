@@ -1,0 +1,27 @@
+//! Products: their rows, stock, categories and search index, and what is cached of them.
+// Money and stock are counted here.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+
+pub mod bought_together;
+pub mod cached_reply;
+pub mod category;
+pub mod category_path;
+mod edit;
+pub mod list;
+pub mod page_cache;
+mod product;
+pub mod product_cache;
+mod search_index;
+pub mod stock;
+pub mod summary;
+
+pub use category_path::CategoryPath;
+pub use edit::{NewProduct, ProductChange, insert, set_on_shelf, take_off_shelf, update};
+pub use product::{Product, Reader, find, first_missing, in_order_of};
+pub use stock::{Line, Stock, StockCount};
+pub use summary::ProductSummary;
+
+/// The highest price, in minor units.
+pub const MAX_PRICE: i64 = 100_000_000_000;
+/// The largest stock of a product.
+pub const MAX_STOCK: i64 = 1_000_000_000;

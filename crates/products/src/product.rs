@@ -1,0 +1,104 @@
+//! A product as it is shown.
+
+use kit::{
+    CategoryId, Cents, Problem, ProductId, Result, Timestamp, User, config,
+    mysql::{Connection, ParameterValue, param, placeholders},
+    params,
+    permissions::CATALOG_WRITE,
+    row,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+row! {
+    #[derive(Debug, Serialize, ToSchema)]
+    pub struct Product {
+        pub product_id: ProductId as "id",
+        #[schema(example = "Wireless headphones")]
+        pub name: String,
+        pub description: String,
+        #[schema(required)]
+        pub image_url: Option<String>,
+        #[schema(required)]
+        pub category_id: Option<CategoryId>,
+        pub price_cents: Cents,
+        /// ISO 4217.
+        #[schema(example = "CNY")]
+        pub currency: String = String::new(),
+        /// How many can be ordered.
+        #[schema(minimum = 0)]
+        pub available: i64,
+        /// How many were sold.
+        #[schema(minimum = 0)]
+        pub sold: i64,
+        /// How many are ordered and not paid. For admins only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(nullable = false, minimum = 0)]
+        pub reserved: Option<i64>,
+        pub on_shelf: bool,
+        pub created_at: Timestamp,
+        pub updated_at: Timestamp,
+    }
+}
+
+/// Who reads. An admin, or who may write the catalogue, also sees what is off the shelf and what is reserved, and never
+/// gets a cached reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    Anyone,
+    Admin,
+}
+
+impl From<Option<User>> for Reader {
+    fn from(user: Option<User>) -> Self {
+        if user.is_some_and(|user| user.may(CATALOG_WRITE)) { Reader::Admin } else { Reader::Anyone }
+    }
+}
+
+impl Product {
+    /// Hides what the reader must not see, and adds the shop's currency.
+    pub(crate) fn shown_to(mut self, reader: Reader, currency: &str) -> Self {
+        currency.clone_into(&mut self.currency);
+        if reader == Reader::Anyone {
+            self.reserved = None;
+        }
+        self
+    }
+}
+
+/// A product as the reader may see it; 404 otherwise.
+pub async fn find(db: &mut Connection, product_id: ProductId, reader: Reader) -> Result<Product> {
+    let sql = format!("SELECT {} FROM products WHERE id = ?", Product::COLUMNS);
+    let row = db.query_one::<Product>(&sql, params![product_id]).await?;
+    let row = row.filter(|row| row.on_shelf || reader == Reader::Admin).ok_or_else(|| Problem::not_found("product"))?;
+    Ok(row.shown_to(reader, &config::currency().await?))
+}
+
+/// The first of these products that does not exist.
+pub async fn first_missing(db: &mut Connection, ids: &[ProductId]) -> Result<Option<ProductId>> {
+    if ids.is_empty() {
+        return Ok(None);
+    }
+    let sql = format!("SELECT id FROM products WHERE id IN ({})", placeholders(ids.len()));
+    let found = db.query::<(ProductId,)>(&sql, ids.iter().copied().map(param).collect()).await?;
+    Ok(ids.iter().copied().find(|id| !found.contains(&(*id,))))
+}
+
+/// The products on the shelf that a subquery ranks, best first. `ranking` is a SELECT of `product_id` and `rank_by`.
+pub async fn in_order_of(
+    db: &mut Connection,
+    ranking: &str,
+    mut values: Vec<ParameterValue>,
+    limit: u32,
+    reader: Reader,
+) -> Result<Vec<Product>> {
+    let sql = format!(
+        "SELECT {} FROM products JOIN ({ranking}) ranked ON ranked.product_id = products.id
+         WHERE on_shelf = 1 ORDER BY ranked.rank_by DESC, id DESC LIMIT ?",
+        Product::COLUMNS
+    );
+    values.extend(params![i64::from(limit)]);
+    let rows = db.query::<Product>(&sql, values).await?;
+    let currency = config::currency().await?;
+    Ok(rows.into_iter().map(|row| row.shown_to(reader, &currency)).collect())
+}

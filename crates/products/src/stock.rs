@@ -1,0 +1,113 @@
+//! The stock of a product, in three counts: available, reserved by orders that are not paid, sold.
+
+use kit::{
+    Code, Problem, ProductId, Result, Timestamp, UserId,
+    mysql::{Connection, Transaction, param, placeholders},
+    params, row,
+};
+use serde::Serialize;
+use strum::IntoStaticStr;
+use utoipa::ToSchema;
+
+use crate::{MAX_STOCK, product_cache};
+
+/// How many of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    pub product_id: ProductId,
+    pub quantity: i64,
+}
+
+/// One of a product's counts; the name is its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum StockCount {
+    Available,
+    Reserved,
+    Sold,
+}
+
+row! {
+    #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+    pub struct Stock {
+        #[schema(minimum = 0)]
+        pub available: i64,
+        #[schema(minimum = 0)]
+        pub reserved: i64,
+        #[schema(minimum = 0)]
+        pub sold: i64,
+    }
+}
+
+/// Locks a product; 404 if there is none.
+pub async fn lock(tx: &mut Transaction, product_id: ProductId) -> Result<Stock> {
+    let sql = format!("SELECT {} FROM products WHERE id = ? FOR UPDATE", Stock::COLUMNS);
+    tx.query_one(&sql, params![product_id]).await?.ok_or_else(|| Problem::not_found("product"))
+}
+
+/// Moves each line's quantity from one count of its product to another. It takes one statement, since everybody who wants
+/// these products waits for the end of this transaction, and it locks them in the order of their ids.
+pub async fn shift(tx: &mut Transaction, lines: &[Line], from: StockCount, to: StockCount) -> Result<()> {
+    if from == to || lines.is_empty() {
+        return Ok(());
+    }
+    let (less, more): (&str, &str) = (from.into(), to.into());
+    let quantity = format!("CASE id {}END", "WHEN ? THEN ? ".repeat(lines.len()));
+    let sql = format!(
+        "UPDATE products SET {less} = {less} - {quantity}, {more} = {more} + {quantity} WHERE id IN ({})",
+        placeholders(lines.len())
+    );
+    let quantities = || lines.iter().flat_map(|line| params![line.product_id, line.quantity]);
+    let ids = lines.iter().map(|line| param(line.product_id));
+    tx.execute(&sql, quantities().chain(quantities()).chain(ids).collect()).await?;
+    if [from, to].contains(&StockCount::Available) {
+        product_cache::evict_after_commit(tx, lines.iter().map(|line| line.product_id));
+    }
+    Ok(())
+}
+
+/// Books units in (or out, if `delta` is negative); the stock before and after. 409 `out_of_stock` if there are fewer
+/// available, 422 above [`MAX_STOCK`].
+pub async fn adjust(
+    tx: &mut Transaction,
+    product_id: ProductId,
+    delta: i64,
+    reason: &str,
+    user_id: UserId,
+) -> Result<(Stock, Stock)> {
+    const UPDATE: &str = "UPDATE products SET available = ?, updated_at = ? WHERE id = ?";
+    let before = lock(tx, product_id).await?;
+    let after = Stock { available: before.available.saturating_add(delta), ..before };
+    if after.available < 0 {
+        return Err(Problem::new(Code::OutOfStock, format!("Only {} are available", before.available)));
+    }
+    if after.available > MAX_STOCK {
+        return Err(Problem::invalid("delta", format!("must not bring the stock above {MAX_STOCK}")));
+    }
+    tx.execute(UPDATE, params![after.available, Timestamp::now(), product_id]).await?;
+    record_movement(tx, product_id, delta, reason, user_id).await?;
+    product_cache::evict_after_commit(tx, [product_id]);
+    Ok((before, after))
+}
+
+pub(crate) async fn record_movement(
+    tx: &mut Transaction,
+    product_id: ProductId,
+    delta: i64,
+    reason: &str,
+    user_id: UserId,
+) -> Result<()> {
+    const MOVEMENT: &str = "
+        INSERT INTO stock_movements (product_id, delta, reason, user_id, created_at) VALUES (?, ?, ?, ?, ?)";
+    Ok(tx.execute(MOVEMENT, params![product_id, delta, reason, user_id, Timestamp::now()]).await?)
+}
+
+/// The units of all products.
+pub async fn totals(db: &mut Connection) -> Result<Stock> {
+    const TOTALS: &str = "
+        SELECT CAST(COALESCE(SUM(available), 0) AS SIGNED) AS available,
+               CAST(COALESCE(SUM(reserved), 0) AS SIGNED) AS reserved,
+               CAST(COALESCE(SUM(sold), 0) AS SIGNED) AS sold
+        FROM products";
+    db.query_one(TOTALS, vec![]).await?.ok_or_else(Problem::internal)
+}
