@@ -456,7 +456,7 @@ async fn an_expired_coupon_can_not_be_claimed_or_used() {
 }
 
 #[tokio::test]
-async fn hostile_coupon_codes_are_assert_refused() {
+async fn hostile_coupon_codes_are_refused() {
     let shop = Shop::running();
     let (admin, user) = (shop.admin().await, shop.user().await);
     let product = shop.product(json!({})).await;
