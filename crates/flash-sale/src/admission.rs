@@ -129,7 +129,7 @@ pub async fn buy(
         }
         "none" => Admission::Unknown,
         "signed_out" => Admission::Refused(auth::session_ended(), None),
-        "rate" => Admission::Refused(rate_limit::too_fast(reply.int(1).unwrap_or_default()), None),
+        "rate" => Admission::Refused(rate_limit::rate_limited(reply.int(1).unwrap_or_default()), None),
         "not_started" => refused(Code::SeckillNotStarted, "The sale has not started"),
         "ended" => refused(Code::SeckillEnded, "The sale has ended"),
         "limit" => refused(Code::SeckillLimit, "You have reached the limit per customer"),

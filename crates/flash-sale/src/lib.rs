@@ -3,7 +3,7 @@
 //! A sale's units are set aside when it is set up: they move from the product's `available` to its `reserved`, so that the
 //! regular shop and the sale can't both sell a unit. `booked` counts those in orders that stand; the rest is returned when
 //! the sale closes. Every change of these counts locks the activity: after the order, before the product.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod activity;

@@ -11,7 +11,7 @@ use crate::{
     params, row,
 };
 
-/// What is about to be written; before and after are JSON.
+/// An entry to be written. `before` and `after` are JSON.
 pub(crate) struct Change<'a> {
     pub action: &'a str,
     pub object: String,
@@ -57,7 +57,7 @@ row! {
     }
 }
 
-/// A page of the log, newest first: of all, of an actor, of an action.
+/// A page of the audit log, newest first, optionally of one actor or one action only.
 pub async fn list(
     db: &mut Connection,
     actor: Option<UserId>,

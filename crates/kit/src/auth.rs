@@ -30,23 +30,24 @@ pub enum Role {
 }
 
 impl Role {
-    /// From the database. What is no role of ours may do no more than a user.
+    /// Reads the column. An unknown role, such as one of a later version, counts as `User`.
     pub fn from_column(text: &str) -> Self {
         text.parse().unwrap_or(Role::User)
     }
 
-    /// As the API and the database write it.
+    /// The name in the API and the database.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// Who is signed in. As an extractor: 401 if nobody is. For requests that write, also 401 if the session has ended.
+/// The signed-in user. As an extractor it rejects with 401 if the request has no valid access token and, unless the
+/// method is GET or HEAD, if the session has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct User {
     pub id: UserId,
     pub role: Role,
-    /// An admin needs none.
+    /// An admin needs no permissions.
     pub permissions: Permissions,
     pub session_id: SessionId,
 }
@@ -83,13 +84,14 @@ async fn key() -> Result<&'static HS256Key> {
     Ok(KEY.get_or_init(|| HS256Key::from_bytes(secret.as_bytes())))
 }
 
-/// 3 to 32 letters, digits, `_`, `-`, `.`, all of ASCII.
+/// Whether a text is a well-formed username: 3 to 32 ASCII letters, digits, `_`, `-` and `.`.
 pub fn is_username(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     (3..=32).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// An access token that is valid for this many seconds.
+/// Issues an access token that is valid for this many seconds: a JWT (RFC 7519), signed with HS256. 503 if `jwt_secret`
+/// is too short.
 pub async fn issue_access_token(user: User, seconds: i64) -> Result<String> {
     let lifetime = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     let User { id, role, permissions, session_id: sid } = user;
@@ -100,7 +102,7 @@ pub async fn issue_access_token(user: User, seconds: i64) -> Result<String> {
     key().await?.authenticate(claims).map_err(|error| Problem::internal().because(format!("no token: {error}")))
 }
 
-/// The user of a token; `token_expired` or `unauthenticated` if it is not valid.
+/// The user of a token; 401 `token_expired` or `unauthenticated` if it is not valid.
 fn verify(key: &HS256Key, token: &str) -> Result<User> {
     let options = VerificationOptions {
         allowed_issuers: Some(HashSet::from([ISSUER.to_owned()])),
@@ -132,8 +134,8 @@ fn unauthenticated(detail: &str) -> Problem {
     Problem::new(Code::Unauthenticated, detail)
 }
 
-/// The user of the access token. As an extractor: 401 if it is not valid. Whether its session has ended is not checked: the
-/// handler does so in its own script, and saves a round trip. A session has ended if the key `ended:<session>` exists.
+/// Like [`User`], but without checking whether the session has ended. It is for a handler whose own Redis script checks
+/// that, which saves a round trip: a session has ended if the key `ended:<session id>` exists.
 pub struct TokenUser(pub User);
 
 async fn authenticate(parts: &Parts) -> Result<User> {
@@ -162,7 +164,7 @@ async fn verified(parts: &Parts) -> Result<User> {
     }
     let user = verify(key().await?, token.trim())?;
     if let Some(context) = parts.extensions.get::<Context>() {
-        context.signed_in(user.id);
+        context.set_user_id(user.id);
     }
     Ok(user)
 }
@@ -203,10 +205,11 @@ static END: Script = Script::new(
     return 1",
 );
 
-/// Has the access tokens of sessions refused until they have all expired.
+/// Refuses the sessions' access tokens from now on. `access_ttl_seconds` is how long an access token is valid: after
+/// that Redis can drop the mark.
 pub async fn end_sessions(session_ids: &[SessionId], access_ttl_seconds: i64) -> Result<()> {
     let ttl = access_ttl_seconds.saturating_add(1);
-    // A script may have some thousand parameters.
+    // A script blocks Redis while it runs, so the number of its arguments is bounded.
     for ids in session_ids.chunks(1000) {
         let ids = ids.iter().map(|id| id.get());
         END.run(&[], std::iter::once(ttl).chain(ids).map(int).collect()).await?;
@@ -219,12 +222,13 @@ async fn has_ended(session_id: SessionId) -> Result<bool> {
     Ok(reply.int(0) == Some(1))
 }
 
-/// A refresh token, or a token to be mailed: 256 random bits that only their receiver knows.
+/// A new token for refreshing a session or resetting a password: 256 random bits.
 pub fn new_secret_token() -> Result<String> {
     random::token::<32>()
 }
 
-/// What the database stores of such a token. Since it is random, a plain digest is enough.
+/// The SHA-256 digest of such a token, which the database stores instead. Since the token is random, neither a salt nor
+/// a slow hash is needed.
 pub fn token_hash(token: &str) -> Vec<u8> {
     use sha2::Digest;
     sha2::Sha256::digest(token).to_vec()
@@ -241,13 +245,13 @@ mod tests {
     }
 
     #[test]
-    fn takes_its_own_tokens_only() {
+    fn accepts_only_its_own_tokens() {
         let (ours, other) = (HS256Key::generate(), HS256Key::generate());
         let user = verify(&ours, &token(&ours, ISSUER, 60)).unwrap();
         assert_eq!((user.id.get(), user.session_id.get(), user.role), (7, 3, Role::User));
         let refused = |token: &str| verify(&ours, token).unwrap_err().code;
         assert_eq!(refused(&token(&other, ISSUER, 60)), Code::Unauthenticated);
-        assert_eq!(refused(&token(&ours, "somebody", 60)), Code::Unauthenticated);
+        assert_eq!(refused(&token(&ours, "other", 60)), Code::Unauthenticated);
         let good = token(&ours, ISSUER, 60);
         let body = good.split('.').nth(1).unwrap();
         let none = crate::base64url::encode(br#"{"alg":"none","typ":"JWT"}"#);
@@ -257,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn says_that_a_token_has_expired() {
+    fn reports_an_expired_token() {
         let key = HS256Key::generate();
         let past = jwt_simple::claims::Claims::with_custom_claims(
             Claims { role: Role::Admin, permissions: Permissions::default(), sid: 1.try_into().unwrap() },

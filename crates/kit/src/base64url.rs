@@ -1,4 +1,4 @@
-//! Base64 with the alphabet for URLs and without padding (RFC 4648, section 5).
+//! Base64url without padding (RFC 4648, section 5).
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 

@@ -6,21 +6,21 @@ use spin_sdk::variables;
 
 use crate::{Problem, Result};
 
-static READ: Mutex<BTreeMap<&'static str, String>> = Mutex::new(BTreeMap::new());
+static CACHE: Mutex<BTreeMap<&'static str, String>> = Mutex::new(BTreeMap::new());
 
-/// A variable as text. One that `spin.toml` does not grant is a 503 whose log line names it.
+/// The value of a variable. 503 if `spin.toml` doesn't grant it to this function; the log names the variable.
 pub async fn text(name: &'static str) -> Result<String> {
-    if let Some(value) = READ.lock().ok().and_then(|read| read.get(name).cloned()) {
+    if let Some(value) = CACHE.lock().ok().and_then(|cache| cache.get(name).cloned()) {
         return Ok(value);
     }
     let value = variables::get(name).await.map_err(|error| invalid(name, error))?;
-    if let Ok(mut read) = READ.lock() {
-        read.insert(name, value.clone());
+    if let Ok(mut cache) = CACHE.lock() {
+        cache.insert(name, value.clone());
     }
     Ok(value)
 }
 
-/// A variable that is a whole number within bounds, such as a count of seconds.
+/// A whole number from `min` to `max`; 503 for anything else.
 pub async fn number(name: &'static str, min: i64, max: i64) -> Result<i64> {
     let value = text(name).await?;
     match value.parse() {
@@ -29,7 +29,7 @@ pub async fn number(name: &'static str, min: i64, max: i64) -> Result<i64> {
     }
 }
 
-/// A variable that is `true` or `false`.
+/// `true` or `false`; 503 for anything else.
 pub async fn flag(name: &'static str) -> Result<bool> {
     match text(name).await?.as_str() {
         "true" => Ok(true),
@@ -52,7 +52,7 @@ pub async fn currency() -> Result<String> {
     }
 }
 
-/// 503 for a variable that can't be used. The log names it, never its value.
+/// 503 for a variable with an invalid value. The log names the variable, not its value.
 pub fn invalid(name: &str, why: impl std::fmt::Display) -> Problem {
-    Problem::unavailable().because(format!("the variable {name} is not usable: {why}"))
+    Problem::unavailable().because(format!("the variable {name} is invalid: {why}"))
 }

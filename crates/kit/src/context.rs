@@ -1,5 +1,5 @@
-//! On whose behalf code runs: a request, or the jobs of a worker and the requests that caused them. Log lines and new
-//! jobs take their ids from here.
+//! The current request, or the current jobs of a worker. Log lines and new jobs take their ids from here, so that a
+//! request can be followed through everything that it causes.
 
 use std::sync::{
     Arc, OnceLock,
@@ -19,14 +19,15 @@ tokio::task_local! {
     static CURRENT: Work;
 }
 
-/// What runs.
+/// What the current task works on.
 #[derive(Clone)]
 enum Work {
     Request(Context),
     Jobs(Arc<[JobContext]>),
 }
 
-/// The request that something is done for: in its log lines, and kept with the jobs that it causes.
+/// The ids of the request that caused some work. They are in its log lines, and are stored with the jobs that it
+/// enqueues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub request_id: String,
@@ -45,7 +46,7 @@ impl Origin {
         }
     }
 
-    /// 32 hexadecimal digits.
+    /// The trace id: 32 hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         self.traceparent.get(3..35).unwrap_or_default()
     }
@@ -68,12 +69,12 @@ fn is_traceparent(text: &str) -> bool {
 }
 
 fn new_traceparent() -> String {
-    // Without a random source the ids of two requests may be the same: no reason to refuse them.
+    // Without a random source parent ids may repeat, which is no reason to refuse requests.
     let [trace_id, parent_id] = [ulid::Ulid::generate().0, u128::from_be_bytes(random::bytes().unwrap_or_default())];
     format!("00-{trace_id:032x}-{:016x}-00", (parent_id as u64).max(1))
 }
 
-/// What is known of a request beside its parts; in the request's extensions.
+/// Data of a request for its log lines and its language. It is one of the request's extensions.
 #[derive(Clone)]
 pub struct Context(Arc<Inner>);
 
@@ -104,7 +105,7 @@ impl Context {
         self.0.origin.trace_id()
     }
 
-    /// The header of the same name.
+    /// The header `Accept-Language`.
     pub fn accept_language(&self) -> Option<&str> {
         self.0.accept_language.as_deref()
     }
@@ -113,8 +114,8 @@ impl Context {
         self.0.route.get().map_or("", MatchedPath::as_str)
     }
 
-    pub(crate) fn matched(&self, route: &MatchedPath) {
-        // Set before only if a route were matched twice.
+    pub(crate) fn set_route(&self, route: &MatchedPath) {
+        // Fails only if the route is set already.
         let _ = self.0.route.set(route.clone());
     }
 
@@ -122,16 +123,16 @@ impl Context {
         UserId::try_from(self.0.user_id.load(Ordering::Relaxed)).ok()
     }
 
-    pub(crate) fn signed_in(&self, user_id: UserId) {
+    pub(crate) fn set_user_id(&self, user_id: UserId) {
         self.0.user_id.store(user_id.get(), Ordering::Relaxed);
     }
 
-    /// Runs a future on behalf of this request.
+    /// Runs a future with this as the current request.
     pub(crate) fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(Work::Request(self.clone()), future)
     }
 
-    /// The request that is being answered; none in a worker.
+    /// The current request; none in a worker.
     pub fn current() -> Option<Self> {
         CURRENT
             .try_with(|work| match work {
@@ -143,24 +144,25 @@ impl Context {
     }
 }
 
-/// A job under way.
+/// A job that is being done.
 #[derive(Debug, Clone)]
 pub(crate) struct JobContext {
     pub job_id: i64,
     pub queue: &'static str,
-    /// This one included.
+    /// The number of this attempt, from 1.
     pub attempt: i64,
     pub order_no: Option<String>,
-    /// None if no request caused it.
+    /// None for a job that no request caused.
     pub origin: Option<Origin>,
 }
 
-/// Runs a future on behalf of jobs.
+/// Runs a future with these as the current jobs.
 pub(crate) async fn scope_jobs<F: Future>(jobs: impl IntoIterator<Item = JobContext>, future: F) -> F::Output {
     CURRENT.scope(Work::Jobs(jobs.into_iter().collect()), future).await
 }
 
-/// The request on whose behalf a job is being caused: of several jobs under way, the one about the same order counts.
+/// The origin of a job to be enqueued: the current request, or the origin of the current job. In a batch, it is the
+/// origin of the job for the same order.
 pub(crate) fn origin_for(order_no: Option<&str>) -> Option<Origin> {
     let find = |work: &Work| match work {
         Work::Request(context) => Some(context.0.origin.clone()),
@@ -175,7 +177,7 @@ pub(crate) fn origin_for(order_no: Option<&str>) -> Option<Origin> {
     CURRENT.try_with(find).ok().flatten()
 }
 
-/// What every log line says of the work that it belongs to.
+/// The fields that every log line of a request or job has.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Fields {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,7 +195,7 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Of the work that is under way.
+    /// The fields of the current request or jobs.
     pub fn current() -> Self {
         let fields = |work: &Work| match work {
             Work::Request(context) => Fields::from(&context.0.origin),
@@ -230,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_is_taken_if_well_formed_and_else_begun() {
+    fn a_malformed_traceparent_is_replaced() {
         let origin = |traceparent: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(TRACEPARENT, traceparent.parse().unwrap());
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_is_caused_by_the_request_of_the_same_order() {
+    async fn a_job_of_a_batch_has_the_origin_of_the_same_order() {
         let job = |order_no: &str| JobContext {
             job_id: 1,
             queue: "fulfil",
@@ -262,12 +264,12 @@ mod tests {
             order_no: Some(order_no.to_owned()),
             origin: Some(Origin { request_id: format!("request-{order_no}"), traceparent: new_traceparent() }),
         };
-        let caused_by = async |jobs: Vec<JobContext>, order_no: Option<&str>| {
+        let origin_of = async |jobs: Vec<JobContext>, order_no: Option<&str>| {
             scope_jobs(jobs, async { origin_for(order_no) }).await.map(|origin| origin.request_id)
         };
-        assert_eq!(caused_by(vec![job("A"), job("B")], Some("B")).await.as_deref(), Some("request-B"));
-        assert_eq!(caused_by(vec![job("A"), job("B")], Some("C")).await, None);
-        assert_eq!(caused_by(vec![job("A")], None).await.as_deref(), Some("request-A"));
+        assert_eq!(origin_of(vec![job("A"), job("B")], Some("B")).await.as_deref(), Some("request-B"));
+        assert_eq!(origin_of(vec![job("A"), job("B")], Some("C")).await, None);
+        assert_eq!(origin_of(vec![job("A")], None).await.as_deref(), Some("request-A"));
         assert_eq!(origin_for(Some("A")), None);
     }
 }

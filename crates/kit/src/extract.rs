@@ -1,4 +1,4 @@
-//! Extractors: what a handler needs of a request, or a problem where it is missing.
+//! Extractors that reject with a [`Problem`].
 
 use axum::{
     body::{Body, Bytes, HttpBody},
@@ -13,7 +13,7 @@ use crate::{Code, FieldError, Problem, Result};
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
 
-/// How much of a body that is too large is read, in bytes.
+/// How much of an oversized body is read and discarded, in bytes.
 const MAX_DISCARDED: usize = 1024 * 1024;
 
 /// A JSON body.
@@ -29,7 +29,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// A JSON body that may be omitted, if all its fields may be.
+/// A JSON body that may be omitted, which gives the default value.
 pub struct OptionalJson<T>(pub T);
 
 impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> {
@@ -42,7 +42,7 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> 
     }
 }
 
-/// A body that is empty and has no type counts as one without fields.
+/// Parses a body. One that is empty and has no `Content-Type` gives the default value.
 pub(crate) fn parse_optional<T: DeserializeOwned + Default>(headers: &HeaderMap, bytes: &[u8]) -> Result<T> {
     if bytes.is_empty() && !headers.contains_key(header::CONTENT_TYPE) {
         return Ok(T::default());
@@ -51,7 +51,7 @@ pub(crate) fn parse_optional<T: DeserializeOwned + Default>(headers: &HeaderMap,
     parse(bytes)
 }
 
-/// 415 unless the body says that it is `application/json` or `application/…+json`.
+/// 415 unless the `Content-Type` is `application/json` or `application/…+json`.
 pub(crate) fn expect_json(headers: &HeaderMap) -> Result<()> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -59,11 +59,11 @@ pub(crate) fn expect_json(headers: &HeaderMap) -> Result<()> {
     if is_json { Ok(()) } else { Err(Problem::new(Code::UnsupportedMediaType, "Send the body as application/json")) }
 }
 
-/// The whole body, or 413. A body that is too large is read on and discarded, up to a bound: a client that is still
-/// sending when its connection is closed may never see the reply.
+/// Reads the whole body; 413 above [`MAX_BODY`]. The rest of a larger body is read and discarded, up to a limit: a
+/// client that is still sending when its connection is closed may never see the reply.
 pub(crate) async fn read(mut body: Body) -> Result<Bytes> {
     let (mut bytes, mut length) = (Vec::new(), 0_usize);
-    // Where the length is known the end is not awaited: that would be two more calls to the host.
+    // If the length is known, the end of the stream is not awaited: that would take two more calls of the host.
     let announced = body.size_hint().upper().and_then(|upper| usize::try_from(upper).ok());
     while announced != Some(length)
         && let Some(frame) = body.frame().await
@@ -84,9 +84,9 @@ pub(crate) async fn read(mut body: Body) -> Result<Bytes> {
     }
 }
 
-/// 400 for invalid JSON, 422 naming the field for the wrong JSON.
+/// 400 for malformed JSON; 422, naming the field, for JSON that doesn't fit `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    // serde would also take a struct's fields from an array.
+    // serde would also read a struct's fields from an array.
     if bytes.trim_ascii_start().starts_with(b"[") {
         well_formed(bytes)?;
         return Err(Problem::invalid("body", "must be an object"));
@@ -107,7 +107,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     Ok(value)
 }
 
-/// 400 unless all of it is JSON.
+/// 400 unless the whole text is one JSON value.
 fn well_formed(bytes: &[u8]) -> Result<()> {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map(drop).map_err(|error| malformed(&error))
 }
@@ -135,14 +135,14 @@ fn data_error(path: &str, message: &str) -> FieldError {
     }
 }
 
-/// For `#[serde(deserialize_with)]`: a field that is null is `Some(None)`, one that is missing is `None`.
+/// For `#[serde(deserialize_with)]`: distinguishes null, `Some(None)`, from a missing field, `None`.
 pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// The query parameters.
+/// The query parameters; 422 if they are not valid.
 pub struct Query<T>(pub T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
@@ -158,7 +158,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The path's parameters. 404 if one does not have the right form: there can be nothing at such a path.
+/// The path's parameters; 404 if one is malformed, since nothing can exist at such a path.
 pub struct Path<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_bad_json_from_bad_fields() {
+    fn distinguishes_malformed_json_from_invalid_fields() {
         for body in ["", "{", "{]", "nope", r#"{"items":[]} more"#, "\u{feff}{}", r#"{"a":}"#, r#"{"a":1,}"#] {
             assert_eq!(refused(body).0, Code::MalformedJson, "{body:?}");
         }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_json_by_its_type() {
+    fn recognises_the_content_types_of_json() {
         let with = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, value.parse().unwrap());

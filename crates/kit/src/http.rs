@@ -24,14 +24,14 @@ use crate::{
     log,
 };
 
-/// After this time a request is answered 503, so that with a database that hangs every reply still comes within the five
-/// seconds of the contract.
+/// A request that takes longer is answered with 503. So replies come within the five seconds of the contract even if a
+/// database hangs.
 const DEADLINE_NS: u64 = 4_500_000_000;
 
 /// The response that Spin sends.
 pub type SpinResponse = spin_sdk::http::Response<FullBody<Bytes>>;
 
-/// Responds to one request by the function's router. Called by [`crate::function!`].
+/// Handles a request with the function's router. Called by [`crate::function!`].
 pub async fn serve(function: &str, router: Router, request: spin_sdk::http::Request) -> SpinResponse {
     let started = Instant::now();
     let context = Context::new(request.headers());
@@ -55,13 +55,13 @@ pub async fn serve(function: &str, router: Router, request: spin_sdk::http::Requ
     response
 }
 
-/// Adds to a function's routes what all functions have in common.
+/// Adds what all functions share: the route for the log line, and the replies 404 and 405.
 pub fn with_defaults(router: Router) -> Router {
     router
         .route_layer(MapRequestLayer::new(|request: Request| {
             let extensions = request.extensions();
             if let (Some(context), Some(route)) = (extensions.get::<Context>(), extensions.get::<MatchedPath>()) {
-                context.matched(route);
+                context.set_route(route);
             }
             request
         }))
@@ -72,7 +72,7 @@ pub fn with_defaults(router: Router) -> Router {
 }
 
 async fn call(mut router: Router, request: Request) -> Response {
-    // Also where no body is expected.
+    // Checked here too, since a handler that takes no body would not check it.
     if request.body().size_hint().upper().is_some_and(|length| length > MAX_BODY as u64) {
         return read(request.into_body()).await.map(drop).into_response();
     }
@@ -82,10 +82,10 @@ async fn call(mut router: Router, request: Request) -> Response {
     }
 }
 
-/// The future's value, unless the deadline passes first. No timer is set for a future that is ready at once.
+/// Awaits a future; none if the deadline passes first. No timer is set for a future that is ready at once.
 ///
-/// A future that is late runs to its end in the background. It must not be dropped: abandoning a host call that is under
-/// way, such as opening a connection, can block the instance for good.
+/// A late future runs to its end in the background. It must not be dropped: abandoning a pending call of the host, such
+/// as opening a connection, can block the instance forever.
 async fn within_deadline<T: 'static>(future: impl Future<Output = T> + 'static) -> Option<T> {
     let mut future = Box::pin(future);
     let mut timer = None;
@@ -113,7 +113,7 @@ async fn finish(mut response: Response, method: &Method, context: &Context) -> (
     let size = body.size_hint().exact();
     let mut bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let headers = &mut parts.headers;
-    // A HEAD has the length of what a GET would send. A response that must not have a body must not have a length.
+    // HEAD gives the length that GET would send. A reply that has no body must not have a length.
     if !headers.contains_key(header::CONTENT_LENGTH) && has_body(parts.status) && size.is_some() {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     }
@@ -142,8 +142,8 @@ fn write_problem(response: &mut Response, problem: &Problem, request_id: &str) {
     *response.body_mut() = Body::from(json);
 }
 
-/// The headers of every response. Pages of any origin may call the shop: what they may do depends on the token that they
-/// send, never on a cookie.
+/// The headers of every response. Pages of any origin may call the shop: access depends on the access token, never on a
+/// cookie.
 fn common_headers(headers: &mut HeaderMap, context: &Context) {
     if let Ok(id) = HeaderValue::from_str(context.request_id()) {
         headers.insert(REQUEST_ID, id);

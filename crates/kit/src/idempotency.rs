@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: the same request sent twice has one effect and one reply.
 //!
-//! A key is a row. The transaction that does the work first inserts the key and last writes the reply to it, so that
-//! neither exists without the other, and a request that dies leaves neither. Another request with the same key meanwhile
-//! finds the row locked. A refusal rolls its transaction back and is stored by a second one.
+//! A key is a row. The transaction that does the work first inserts the key and finally stores the reply with it, so
+//! either all of this is committed or nothing. Meanwhile, another request with the same key finds the row locked. A
+//! refusal rolls the transaction back, and a second transaction stores the refusal.
 
 use axum::{
     extract::{FromRequest, Request},
@@ -24,10 +24,10 @@ use crate::{
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// The size of the column for method and path; no path of ours is longer.
+/// The longest path: method and path must fit their column.
 const MAX_PATH: usize = 190;
 const TTL_SECONDS: i64 = 24 * 60 * 60;
-/// One request with a key in this many also deletes expired keys.
+/// One in this many requests with a key also deletes expired keys.
 const DELETE_EXPIRED_EVERY: i64 = 100;
 
 /// A reply that can be stored: status and JSON.
@@ -49,9 +49,9 @@ impl Reply {
         Ok(Reply { status, body: Body::Json(json) })
     }
 
-    /// A refusal whose transaction is committed nevertheless.
+    /// A refusal that nevertheless commits the transaction.
     pub fn refusal(problem: Problem) -> Self {
-        Reply { status: problem.code.meaning().0, body: Body::Problem(problem) }
+        Reply { status: problem.code.status_and_title().0, body: Body::Problem(problem) }
     }
 
     fn json(&self, request_id: &str) -> Vec<u8> {
@@ -127,14 +127,15 @@ fn key_text(value: &HeaderValue) -> Result<String> {
     }
 }
 
-/// Whether a response is a repeated one: then nothing was done now.
+/// Whether a response is the replay of a stored one, for which no work was done.
 pub fn is_replay(response: &Response) -> bool {
     response.headers().contains_key(REPLAYED)
 }
 
 impl<T> Idempotent<T> {
-    /// Runs `work` in a transaction, as [`mysql::transaction`] does, at most once for each key: a repeated request gets the
-    /// first reply. A refusal by 402, 404 or 409 is a reply, too; any other error frees the key.
+    /// Runs `work` in a transaction, as [`mysql::transaction`] does, at most once for each key: a repeated request gets
+    /// the first reply. Refusals with the status 402, 404 or 409 are stored as replies, too; after any other error the
+    /// key can be used again.
     pub fn once(
         &self,
         user: &User,
@@ -153,8 +154,8 @@ impl<T> Idempotent<T> {
             return Ok(reply.into_response());
         };
         let result = mysql::transaction(async |tx| match claim(tx, user_id, key).await? {
-            Claimed::Before(stored) => stored.replay(key),
-            Claimed::Now => {
+            Claim::Completed(stored) => stored.replay(key),
+            Claim::Acquired => {
                 let reply = work(&self.body, tx).await?;
                 store(tx, user_id, key, &reply, &self.request_id).await?;
                 Ok(json_reply(&reply, &self.request_id))
@@ -162,7 +163,7 @@ impl<T> Idempotent<T> {
         })
         .await;
         let result = match result {
-            Err(problem) if is_remembered(&problem) => self.store_refusal(user_id, key, problem).await,
+            Err(problem) if is_stored(&problem) => self.store_refusal(user_id, key, problem).await,
             result => result,
         };
         if Timestamp::now().0 % DELETE_EXPIRED_EVERY == 0 {
@@ -171,20 +172,20 @@ impl<T> Idempotent<T> {
         result
     }
 
-    /// Stores a refusal, whose transaction was rolled back. If another request has taken the key since, that one's reply
-    /// counts.
+    /// Stores a refusal whose transaction was rolled back. If another request has used the key since, its reply takes
+    /// precedence.
     async fn store_refusal(&self, user_id: UserId, key: &Key, problem: Problem) -> Result<Response> {
         let reply = Reply::refusal(problem.clone());
         let stored = mysql::transaction(async |tx| match claim(tx, user_id, key).await? {
-            Claimed::Before(stored) => stored.replay(key).map(Some),
-            Claimed::Now => store(tx, user_id, key, &reply, &self.request_id).await.map(|()| None),
+            Claim::Completed(stored) => stored.replay(key).map(Some),
+            Claim::Acquired => store(tx, user_id, key, &reply, &self.request_id).await.map(|()| None),
         })
         .await;
         match stored {
             Ok(Some(response)) => Ok(response),
             Ok(None) => Err(problem),
             Err(error) if error.code == Code::IdempotencyInProgress => Err(error),
-            // The refusal is the reply nevertheless.
+            // The client gets the refusal even so.
             Err(error) => {
                 log::warn("a refusal could not be stored for its idempotency key", &error);
                 Err(problem)
@@ -193,9 +194,9 @@ impl<T> Idempotent<T> {
     }
 }
 
-/// Whether a refusal is the operation's own, and so the reply to a repeated request.
-fn is_remembered(problem: &Problem) -> bool {
-    let status = problem.code.meaning().0;
+/// Whether a refusal is the operation's own result, which repeated requests get again.
+fn is_stored(problem: &Problem) -> bool {
+    let status = problem.code.status_and_title().0;
     matches!(status, StatusCode::PAYMENT_REQUIRED | StatusCode::NOT_FOUND | StatusCode::CONFLICT)
         && problem.code != Code::IdempotencyInProgress
 }
@@ -213,11 +214,11 @@ fn problem_response(status: StatusCode, json: Vec<u8>) -> Response {
     response
 }
 
-enum Claimed {
-    /// The key is now this request's.
-    Now,
-    /// The key has a reply.
-    Before(StoredReply),
+enum Claim {
+    /// This request has the key.
+    Acquired,
+    /// The key has a stored reply.
+    Completed(StoredReply),
 }
 
 row! {
@@ -225,7 +226,7 @@ row! {
 }
 
 /// 409 if another request with the key is still running.
-async fn claim(tx: &mut Transaction, user_id: UserId, key: &Key) -> Result<Claimed> {
+async fn claim(tx: &mut Transaction, user_id: UserId, key: &Key) -> Result<Claim> {
     const FIND: &str = "
         SELECT body_hash, claimed_at, status, reply FROM idempotency_keys
         WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
@@ -235,23 +236,23 @@ async fn claim(tx: &mut Transaction, user_id: UserId, key: &Key) -> Result<Claim
         UPDATE idempotency_keys SET body_hash = ?, claimed_at = ?
         WHERE user_id = ? AND scope = ? AND idempotency_key = ?";
     let (body_hash, now) = (key.body_hash.as_slice(), Timestamp::now());
-    let name = || params![user_id, &key.scope, &key.text];
+    let primary_key = || params![user_id, &key.scope, &key.text];
     let is_valid = |stored: &StoredReply| now.0.saturating_sub(stored.claimed_at) / 1000 < TTL_SECONDS;
-    let claim = match tx.query_one(&format!("{FIND} FOR UPDATE NOWAIT"), name()).await {
-        Ok(Some(stored)) if is_valid(&stored) => return Ok(Claimed::Before(stored)),
+    let claim = match tx.query_one(&format!("{FIND} FOR UPDATE NOWAIT"), primary_key()).await {
+        Ok(Some(stored)) if is_valid(&stored) => return Ok(Claim::Completed(stored)),
         Ok(Some(_)) => TAKE_OVER,
         Ok(None) => CLAIM,
-        // Locked by the first request, or by another one that is being sent its reply. If the connection broke instead,
-        // the ROLLBACK that follows shows it.
+        // Locked by the first request, or by one that is replaying its reply. If the connection broke instead, the
+        // ROLLBACK that follows fails.
         Err(mysql::Error::Conflict(_)) => {
-            let stored = tx.query_one(FIND, name()).await?.filter(is_valid);
-            return stored.map(Claimed::Before).ok_or_else(in_progress);
+            let stored = tx.query_one(FIND, primary_key()).await?.filter(is_valid);
+            return stored.map(Claim::Completed).ok_or_else(in_progress);
         }
         Err(error) => return Err(error.into()),
     };
     match tx.execute(claim, params![body_hash, now, user_id, &key.scope, &key.text]).await {
-        Ok(()) => Ok(Claimed::Now),
-        // Another request was a moment earlier: start over and look at its outcome.
+        Ok(()) => Ok(Claim::Acquired),
+        // Another request was faster: start over and read its reply.
         Err(mysql::Error::Duplicate { .. }) => Err(Problem::conflict()),
         Err(mysql::Error::Conflict(_)) => Err(in_progress()),
         Err(error) => Err(error.into()),
@@ -263,13 +264,13 @@ fn in_progress() -> Problem {
 }
 
 impl StoredReply {
-    /// The reply again; 422 for a request with another body.
+    /// Replays the reply; 422 if the request's body differs.
     fn replay(self, key: &Key) -> Result<Response> {
         if self.body_hash != key.body_hash {
             return Err(Problem::new(Code::IdempotencyMismatch, "This key was used with another request body"));
         }
         let status = u16::try_from(self.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-        let status = status.ok_or_else(|| Problem::internal().because("the stored status is no HTTP status"))?;
+        let status = status.ok_or_else(|| Problem::internal().because("the stored status is not an HTTP status"))?;
         let mut response =
             if status.is_success() { json_response(status, self.reply) } else { problem_response(status, self.reply) };
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -277,7 +278,7 @@ impl StoredReply {
     }
 }
 
-/// Writes the reply to the key.
+/// Stores the reply with its key.
 async fn store(tx: &mut Transaction, user_id: UserId, key: &Key, reply: &Reply, request_id: &str) -> Result<()> {
     const STORE: &str = "
         UPDATE idempotency_keys SET status = ?, reply = ?
@@ -286,7 +287,7 @@ async fn store(tx: &mut Transaction, user_id: UserId, key: &Key, reply: &Reply, 
     Ok(tx.execute(STORE, params![status, json.as_slice(), user_id, &key.scope, &key.text]).await?)
 }
 
-/// Deletes some expired keys. The request does not depend on it; a later one tries again.
+/// Deletes some expired keys. If that fails, a later request tries again.
 async fn delete_expired() {
     const DELETE: &str = "DELETE FROM idempotency_keys WHERE claimed_at < ? LIMIT 500";
     let old = Timestamp::now().plus_seconds(-TTL_SECONDS);

@@ -1,4 +1,4 @@
-//! Ids as types of their own, so that no function can be given one in the place of another.
+//! A newtype for each kind of id, so that one can not be passed for another.
 
 use std::{fmt, str::FromStr};
 
@@ -8,13 +8,13 @@ use utoipa::{
     openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, schema::Type},
 };
 
-/// JSON numbers are exact below 2^53 everywhere.
+/// JavaScript's numbers are exact up to this one (RFC 8259, section 6).
 const MAX_ID: i64 = (1 << 53) - 1;
 
-/// What is no id of ours.
+/// The value is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a whole number from 1 to 9007199254740991")]
-pub struct NotAnId;
+pub struct InvalidId;
 
 macro_rules! id {
     ($($(#[$meta:meta])* $name:ident;)*) => { $(
@@ -31,10 +31,10 @@ macro_rules! id {
         }
 
         impl TryFrom<i64> for $name {
-            type Error = NotAnId;
+            type Error = InvalidId;
 
-            fn try_from(number: i64) -> Result<Self, NotAnId> {
-                if (1..=MAX_ID).contains(&number) { Ok($name(number)) } else { Err(NotAnId) }
+            fn try_from(number: i64) -> Result<Self, InvalidId> {
+                if (1..=MAX_ID).contains(&number) { Ok($name(number)) } else { Err(InvalidId) }
             }
         }
 
@@ -51,10 +51,10 @@ macro_rules! id {
         }
 
         impl FromStr for $name {
-            type Err = NotAnId;
+            type Err = InvalidId;
 
-            fn from_str(text: &str) -> Result<Self, NotAnId> {
-                text.parse::<i64>().map_err(|_| NotAnId)?.try_into()
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                text.parse::<i64>().map_err(|_| InvalidId)?.try_into()
             }
         }
 
@@ -92,13 +92,13 @@ id! {
     ActivityId;
 }
 
-/// An order's number: 1 to 32 letters and digits, ascending with time.
+/// An order's number: 1 to 32 ASCII letters and digits, ascending with time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct OrderNo(String);
 
 impl OrderNo {
-    /// A new one.
+    /// Generates a ULID (<https://github.com/ulid/spec>).
     pub fn generate() -> Self {
         OrderNo(ulid::Ulid::generate().to_string())
     }
@@ -108,17 +108,17 @@ impl OrderNo {
     }
 }
 
-/// What is no order number of ours.
+/// The text is not an order number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 32 letters and digits")]
-pub struct NotAnOrderNo;
+pub struct InvalidOrderNo;
 
 impl FromStr for OrderNo {
-    type Err = NotAnOrderNo;
+    type Err = InvalidOrderNo;
 
-    fn from_str(text: &str) -> Result<Self, NotAnOrderNo> {
+    fn from_str(text: &str) -> Result<Self, InvalidOrderNo> {
         let plausible = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if plausible { Ok(OrderNo(text.to_owned())) } else { Err(NotAnOrderNo) }
+        if plausible { Ok(OrderNo(text.to_owned())) } else { Err(InvalidOrderNo) }
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_number_is_plain_text() {
+    fn order_numbers_are_alphanumeric() {
         let order_no = OrderNo::generate();
         assert_eq!(order_no.as_str().parse(), Ok(order_no));
         for bad in ["", "a b", "é", "../x", &"x".repeat(33)] {

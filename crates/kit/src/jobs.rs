@@ -1,12 +1,13 @@
-//! What happens after the reply: jobs, and the workers that do them.
+//! Background jobs, and the workers that do them.
 //!
-//! A job is a row, written in the transaction that causes it ([`Transaction::enqueue`]): it exists if and only if its
-//! cause does. After the commit a message in Redis wakes the queue's worker; a job that is due later gets a key that
-//! expires then, whose expiry wakes `timer` ([`wake`]). Messages may be lost, come twice, and reach every replica: a worker
-//! claims whatever is due ([`work`]), and claiming divides the work.
+//! A job is a row, written in the transaction that causes it ([`Transaction::enqueue`]): it exists if and only if that
+//! transaction commits. After the commit a message in Redis wakes the queue's worker. A job that is due later gets a
+//! key that expires when it is due, and the expiry wakes `timer` ([`wake`]). Messages may be lost, be delivered twice,
+//! or reach every replica, which does no harm: a woken worker claims whatever is due ([`work`]), and a job is claimed
+//! by one worker.
 //!
-//! A worker leases jobs. The lease ends by itself, so the jobs of a worker that was killed come back. The number of
-//! attempts tells one lease from the next, so that of two workers only one finishes the job ([`Job::finish`]).
+//! A claimed job is leased. The lease expires, so the jobs of a killed worker become due again. The number of attempts
+//! identifies a lease: only the worker that has the current one can finish the job ([`Job::finish`]).
 
 mod queue;
 mod wake;
@@ -16,7 +17,7 @@ pub use queue::{Counts, Job, NewJob, Queue, counts};
 pub use wake::{heartbeat, wake_due, wake_queue};
 pub use worker::{work, work_batched};
 
-/// Turns an `async fn work(message: Vec<u8>) -> kit::Result<()>` into the function that a message wakes.
+/// Makes an `async fn work(message: Vec<u8>) -> kit::Result<()>` the component's handler of Redis messages.
 #[macro_export]
 macro_rules! worker {
     ($work:path) => {

@@ -1,4 +1,4 @@
-//! What every function stands on: HTTP replies and errors, authentication, MySQL, Redis, jobs, idempotency, rate limits,
+//! What all functions share: HTTP replies and errors, authentication, MySQL, Redis, jobs, idempotency, rate limits,
 //! configuration, logs.
 
 pub mod audit;
@@ -29,7 +29,7 @@ pub use auth::User;
 pub use context::Context;
 pub use http::{SpinResponse, serve, with_defaults};
 pub use ids::{
-    ActivityId, AddressId, CategoryId, CouponId, NotAnId, NotAnOrderNo, OrderNo, ProductId, PromotionId, SessionId,
+    ActivityId, AddressId, CategoryId, CouponId, InvalidId, InvalidOrderNo, OrderNo, ProductId, PromotionId, SessionId,
     UserId,
 };
 pub use money::Cents;
@@ -39,7 +39,8 @@ pub use time::Timestamp;
 /// What a handler returns.
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
-/// Turns a `fn router() -> axum::Router` into the function that Spin calls. The router is built once per instance.
+/// Makes the routes of a `fn router() -> axum::Router` the component's HTTP handler. The router is built once per
+/// instance.
 #[macro_export]
 macro_rules! function {
     ($router:path) => {

@@ -1,4 +1,4 @@
-//! One JSON object a line on standard output. Every line names the request or the job that it belongs to.
+//! Logging: one JSON object a line on standard output. Every line has the ids of the current request or job.
 
 use std::{io::Write, time::Duration};
 
@@ -21,18 +21,18 @@ struct Line<'a> {
     fields: Fields,
 }
 
-/// What went wrong and is no request's or job's own outcome. It may hold what the host or the database said, never a
-/// secret of ours.
+/// Logs an error that is not the outcome of a request or job. The cause may quote the host or the database, but no
+/// secret.
 pub fn error(message: &str, cause: &dyn std::fmt::Display) {
     write("error", message, cause);
 }
 
-/// What an operator should look at.
+/// Logs a warning: something that an operator should look at.
 pub fn warn(message: &str, cause: &dyn std::fmt::Display) {
     write("warn", message, cause);
 }
 
-/// Warns if something failed that the request's outcome does not depend on.
+/// Logs a warning if a step failed that does not affect the outcome of the request or job.
 pub fn warn_if_failed<T>(message: &str, result: crate::Result<T>) {
     if let Err(problem) = result {
         warn(message, &problem);
@@ -43,7 +43,7 @@ fn write(level: &str, message: &str, cause: &dyn std::fmt::Display) {
     to_line(&Line { ts: Timestamp::now(), level, message, cause: Some(cause.to_string()), fields: Fields::current() });
 }
 
-/// The request's line: an error with its cause for 5xx.
+/// Logs a request: at `error`, with the cause, for 5xx.
 pub(crate) fn request(
     function: &str,
     method: &Method,
@@ -52,8 +52,8 @@ pub(crate) fn request(
     took: Duration,
     context: &Context,
 ) {
-    // Put together by hand, since it is on every request's path. None of these parts holds what JSON would have to
-    // escape: a method is a token, a route is ours, the ids are checked.
+    // Formatted by hand, since every request writes this line. No part needs escaping: a method is a token, a route is
+    // one of ours, the ids are validated.
     let (ts, us, route) = (Timestamp::now(), took.as_micros(), context.route());
     let (request_id, trace_id) = (context.request_id(), context.trace_id());
     let level = if status.is_server_error() { "error" } else { "info" };
@@ -76,7 +76,7 @@ pub(crate) fn request(
     lines(&json);
 }
 
-/// A job's line. `outcome` is the level, what happened and why.
+/// A job's line.
 #[derive(Serialize)]
 struct JobLine<'a> {
     ts: Timestamp,
@@ -89,7 +89,7 @@ struct JobLine<'a> {
     cause: Option<&'a str>,
 }
 
-/// Jobs that are done, in one piece: a line each.
+/// Logs finished jobs, one line each, in one write.
 pub(crate) fn jobs_done<'a>(jobs: impl IntoIterator<Item = &'a JobContext>, took: Duration) {
     let (ts, ms) = (Timestamp::now(), u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
     let line = |job| JobLine { ts, level: "info", message: "job done", fields: Fields::from(job), ms, cause: None };
@@ -99,9 +99,10 @@ pub(crate) fn jobs_done<'a>(jobs: impl IntoIterator<Item = &'a JobContext>, took
     }
 }
 
-/// A job that failed: an error if it is given up, else a warning.
+/// Logs a failed job: a warning if it will be retried, else an error.
 pub(crate) fn job_failed(job: &JobContext, cause: &str, will_retry: bool, took: Duration) {
-    let (level, message) = if will_retry { ("warn", "job failed, to be retried") } else { ("error", "job given up") };
+    let (level, message) =
+        if will_retry { ("warn", "job failed, will be retried") } else { ("error", "job failed, giving up") };
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     to_line(&JobLine { ts: Timestamp::now(), level, message, fields: Fields::from(job), ms, cause: Some(cause) });
 }
@@ -112,7 +113,7 @@ fn to_line(line: &impl Serialize) {
     }
 }
 
-/// Writes JSON objects, each on a line, in one piece.
+/// Writes JSON objects, one per line, in one write.
 fn lines(json: &str) {
     // There is nowhere to report it if standard output is closed.
     let _ = std::io::stdout().lock().write_all(format!("{json}\n").as_bytes());

@@ -1,9 +1,9 @@
-//! MySQL through Spin's interface: connections kept by the instance, statements by the prepared protocol, transactions.
+//! MySQL through Spin's interface: a connection pool in the instance, prepared statements, transactions.
 //!
-//! What the platform demands, and where it is met:
-//! - The host has no connection pool: [`pool`] keeps connections for the instance's life.
-//! - The prepared protocol refuses `START TRANSACTION`: a transaction is `SET autocommit=0` … `COMMIT`.
-//! - There is no affected-row count: lock first (`SELECT … FOR UPDATE`), decide, then write.
+//! Limits of the platform, and how they are handled:
+//! - The host has no connection pool: [`pool`] keeps connections for as long as the instance lives.
+//! - `START TRANSACTION` can't be prepared: a transaction is `SET autocommit=0` … `COMMIT`.
+//! - The number of affected rows is not reported: lock first (`SELECT … FOR UPDATE`), decide, then write.
 //! - `query` hides the server's error: a statement that may violate a unique key goes through [`Connection::execute`], and
 //!   a failing `query` in a transaction counts as a conflict, to be retried.
 

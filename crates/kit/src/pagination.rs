@@ -1,5 +1,5 @@
-//! Pagination: `?limit=` and an opaque `?cursor=`, which says where the previous page ended, so that rows inserted in the
-//! meantime neither repeat nor hide others.
+//! Pagination: `?limit=` and an opaque `?cursor=`, which contains the position of the previous page's last item, so
+//! that rows inserted in the meantime cause neither duplicates nor gaps.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::{IntoParams, ToSchema};
@@ -21,7 +21,7 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    /// The limit, 1 to 100.
+    /// The limit, 1 to 100; 422 for any other.
     pub fn limit(&self) -> Result<u32> {
         match self.limit.unwrap_or(DEFAULT_LIMIT) {
             limit @ 1..=MAX_LIMIT => Ok(limit),
@@ -29,11 +29,11 @@ impl PageQuery {
         }
     }
 
-    /// Where the previous page ended, if there was one.
+    /// The position of the previous page's last item, if there is a cursor; 422 for a malformed one.
     pub fn cursor<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let Some(text) = &self.cursor else { return Ok(None) };
-        let place = base64url::decode(text).and_then(|json| serde_json::from_slice(&json).ok());
-        place.map(Some).ok_or_else(|| Problem::invalid("cursor", "was not issued by this list"))
+        let position = base64url::decode(text).and_then(|json| serde_json::from_slice(&json).ok());
+        position.map(Some).ok_or_else(|| Problem::invalid("cursor", "was not issued by this list"))
     }
 }
 
@@ -47,14 +47,15 @@ pub struct Page<T: ToSchema> {
 }
 
 impl<T: ToSchema> Page<T> {
-    /// Makes the page from up to `limit + 1` items, of which the last only shows that there is a next page.
-    pub fn new<C: Serialize>(mut items: Vec<T>, limit: u32, place: impl Fn(&T) -> C) -> Self {
+    /// Makes a page of up to `limit + 1` items, of which the last only shows that there is a next page. `position`
+    /// gives an item's position for the cursor.
+    pub fn new<C: Serialize>(mut items: Vec<T>, limit: u32, position: impl Fn(&T) -> C) -> Self {
         let limit = limit as usize;
-        let more = items.len() > limit;
+        let has_more = items.len() > limit;
         items.truncate(limit);
-        let last = if more { items.last() } else { None };
+        let last = if has_more { items.last() } else { None };
         let next_cursor =
-            last.and_then(|last| serde_json::to_vec(&place(last)).ok()).map(|json| base64url::encode(&json));
+            last.and_then(|last| serde_json::to_vec(&position(last)).ok()).map(|json| base64url::encode(&json));
         Page { items, next_cursor }
     }
 }
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_appears_only_when_more_follows_and_reads_back() {
+    fn only_a_page_with_a_next_one_has_a_cursor() {
         let page = Page::new(vec![1, 2, 3], 2, |n| *n);
         assert_eq!(page.items, [1, 2]);
         let query = PageQuery { limit: None, cursor: page.next_cursor };

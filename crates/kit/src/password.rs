@@ -12,8 +12,8 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// The hash of no password, so that an unknown name costs as much time as a known one.
-const UNKNOWN_USER: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJzZW50LXVzZXItc2FsdA$\
+/// A hash that no password matches: verifying against it takes as long as for a real user.
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$YWJzZW50LXVzZXItc2FsdA$\
                       Zm9yLWFuLXVua25vd24tdXNlci1uby1wYXNzd29yZC4";
 
 /// A PHC string with a random salt. Takes tens of milliseconds, during which the instance does nothing else.
@@ -24,9 +24,9 @@ pub fn hash(password: &str) -> Result<String> {
 }
 
 /// Whether the password is the one that was hashed, with the parameters that the hash names.
-/// `None` stands for a user who does not exist, and takes the same time to refuse.
+/// `None` is for a user who does not exist: never a match, and it takes as long.
 pub fn verify(password: &str, hash: Option<&str>) -> Result<bool> {
-    let parsed = PasswordHash::new(hash.unwrap_or(UNKNOWN_USER)).map_err(failed)?;
+    let parsed = PasswordHash::new(hash.unwrap_or(DUMMY_HASH)).map_err(failed)?;
     let matches = Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok();
     Ok(matches && hash.is_some())
 }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verifies_its_own_hash_and_no_other() {
+    fn verifies_only_its_own_hash() {
         let phc = hash("正确的马电池订书钉").unwrap();
         assert!(phc.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{phc}");
         assert!(verify("正确的马电池订书钉", Some(&phc)).unwrap());
@@ -49,8 +49,8 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_unknown_after_real_work() {
+    fn an_unknown_user_takes_as_long_to_refuse() {
         assert!(!verify("anything", None).unwrap());
-        assert!(PasswordHash::new(UNKNOWN_USER).is_ok());
+        assert!(PasswordHash::new(DUMMY_HASH).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! What users may do who are not admins.
+//! Permissions, for staff who are not admins.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -43,7 +43,7 @@ const ALL: [Permission; 6] = [
 pub struct Permissions(u8);
 
 impl Permissions {
-    /// From the database. Unknown bits are ignored.
+    /// Reads the column. Unknown bits are ignored.
     pub fn from_bits(bits: i64) -> Self {
         ALL.into_iter().filter(|one| bits & i64::from(*one as u8) != 0).collect::<Vec<_>>().into()
     }
@@ -52,7 +52,7 @@ impl Permissions {
         self.0
     }
 
-    /// For tokens, which omit an empty set.
+    /// Whether the set is empty; tokens omit it then.
     pub fn is_empty(&self) -> bool {
         self.0 == 0
     }
@@ -62,12 +62,12 @@ impl Permissions {
         self.0 & others.0 == others.0
     }
 
-    /// Whether one of the permissions whose bits are set is in the set.
+    /// Whether the set has at least one of the permissions whose bits are set.
     pub fn has_any(self, permissions: u8) -> bool {
         self.0 & permissions != 0
     }
 
-    /// Those that only one of the two sets has.
+    /// The permissions that only one of the two sets has.
     pub fn symmetric_difference(self, other: Permissions) -> Permissions {
         Permissions(self.0 ^ other.0)
     }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn permissions_are_the_list_of_their_names() {
+    fn is_a_list_of_names_in_json() {
         let set = Permissions::from_bits(i64::from(CATALOG_WRITE | USERS_WRITE) + 128);
         let json = serde_json::to_string(&set).unwrap();
         assert_eq!(json, r#"["catalog:write","users:write"]"#);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_compare() {
+    fn compares_sets() {
         let (few, many) = (Permissions(CATALOG_WRITE), Permissions(CATALOG_WRITE | ORDERS_SHIP));
         assert!(many.contains(few) && !few.contains(many) && few.contains(few));
         assert_eq!(few.symmetric_difference(many), Permissions(ORDERS_SHIP));

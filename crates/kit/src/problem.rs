@@ -1,4 +1,4 @@
-//! Errors as clients see them: RFC 9457 problem details with a stable `code`. The cause is for the log alone.
+//! Errors as clients see them: RFC 9457 problem details with a stable `code`. Their causes are only logged.
 
 use std::fmt;
 
@@ -43,13 +43,13 @@ pub enum Code {
 }
 
 impl Code {
-    /// As clients see it.
+    /// The code in replies.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// The HTTP status and the title that go with it.
-    pub fn meaning(self) -> (StatusCode, &'static str) {
+    /// The HTTP status and title of the code.
+    pub fn status_and_title(self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
             Code::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "The request body is too large"),
@@ -95,14 +95,14 @@ pub struct FieldError {
 #[derive(Debug, Clone)]
 pub struct Problem {
     pub code: Code,
-    /// One sentence for a person. Never what the database or the host said: that is the cause.
+    /// One sentence for people. It never quotes the database or the host: that belongs in the cause.
     pub detail: String,
     pub errors: Vec<FieldError>,
     /// Seconds, for `Retry-After`.
     pub retry_after: Option<u64>,
-    /// The transaction conflicted with another one and was rolled back: running it again may well work.
+    /// The transaction conflicted with another one and was rolled back: a retry may succeed.
     pub(crate) transient: bool,
-    /// For the log alone.
+    /// Only logged.
     cause: Option<Box<str>>,
 }
 
@@ -125,28 +125,28 @@ impl Problem {
         Self::new(Code::Invalid, detail).with_errors(errors)
     }
 
-    /// 404 for what does not exist, or does not exist for the caller.
+    /// 404 for what does not exist, or is not visible to the caller.
     pub fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("There is no such {what}"))
     }
 
-    /// 503. Say why with [`Problem::because`].
+    /// 503. Give the cause with [`Problem::because`].
     pub fn unavailable() -> Self {
         Self::new(Code::Unavailable, "The shop is temporarily unavailable; try again shortly").with_retry_after(1)
     }
 
-    /// Another transaction has changed what this one depends on: [`crate::mysql::transaction`] starts over, a bounded
-    /// number of times.
+    /// A conflict with another transaction: [`crate::mysql::transaction`] starts over, a limited number of times, then
+    /// it is a 503.
     pub fn conflict() -> Self {
         Problem { transient: true, ..Problem::unavailable() }
     }
 
-    /// 500. Say why with [`Problem::because`].
+    /// 500. Give the cause with [`Problem::because`].
     pub fn internal() -> Self {
         Self::new(Code::Internal, "The request could not be handled")
     }
 
-    /// The cause, for the request's line in the log. Clients never see it.
+    /// Adds the cause for the request's log line. Clients never see it.
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(cause.to_string().into());
         self
@@ -167,7 +167,7 @@ impl Problem {
     }
 
     pub(crate) fn body(&self, request_id: &str) -> ProblemBody {
-        let (status, title) = self.code.meaning();
+        let (status, title) = self.code.status_and_title();
         ProblemBody {
             r#type: format!("/api/docs#{}", self.code.name()),
             title: title.to_owned(),
@@ -180,7 +180,7 @@ impl Problem {
     }
 }
 
-/// For the log.
+/// The text for the log, with the cause.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code.name(), self.detail)?;
@@ -192,9 +192,9 @@ impl fmt::Display for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// Leaves the body to [`crate::serve`], which knows the request's id.
+    /// The body is written by [`crate::serve`], which knows the request id.
     fn into_response(self) -> Response {
-        let mut response = self.code.meaning().0.into_response();
+        let mut response = self.code.status_and_title().0.into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_has_one_name() {
+    fn a_code_has_the_same_name_in_json_and_in_logs() {
         for code in [Code::BodyTooLarge, Code::IdempotencyInProgress, Code::NotFound, Code::UnsupportedMediaType] {
             assert_eq!(serde_json::to_value(code).unwrap(), code.name());
         }

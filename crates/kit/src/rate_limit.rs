@@ -5,8 +5,8 @@ use crate::{
     redis::{Reply, Script, arg, int},
 };
 
-/// Takes a token from the bucket KEYS[1], which fills by ARGV[1] a second up to ARGV[2]. Returns 0, or after how many
-/// milliseconds there will be one.
+/// Takes a token from the bucket KEYS[1], which is refilled with ARGV[1] tokens a second and holds ARGV[2]. Returns 0,
+/// or the milliseconds until there is a token.
 static TAKE: Script = Script::new(
     r"
     local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -22,23 +22,24 @@ static TAKE: Script = Script::new(
     return wait",
 );
 
-/// 429 when `key` comes more than `burst` times at once, or more than `rate` times a second for long.
+/// Takes a token from the bucket of `key`; 429 if it is empty. `rate` is in tokens per second, `burst` is the size of
+/// the bucket.
 pub async fn limit(key: &str, rate: i64, burst: i64) -> Result<()> {
     let reply = TAKE.run(&[&format!("rate:{key}")], vec![int(rate), int(burst)]).await?;
     match reply.int(0) {
         Some(0) => Ok(()),
-        wait => Err(too_fast(wait.unwrap_or_default())),
+        wait => Err(rate_limited(wait.unwrap_or_default())),
     }
 }
 
-/// 429; `wait_ms` is how long to wait.
-pub fn too_fast(wait_ms: i64) -> Problem {
+/// 429 with `Retry-After`; `wait_ms` is in milliseconds.
+pub fn rate_limited(wait_ms: i64) -> Problem {
     let seconds = u64::try_from(wait_ms).unwrap_or_default().div_ceil(1000).max(1);
     Problem::new(Code::RateLimited, "Too many requests; wait a moment").with_retry_after(seconds)
 }
 
-/// Counts a failure in KEYS[1], for ARGV[2] seconds. Returns 0 up to the ARGV[1]th failure, after that for how many
-/// milliseconds the lockout lasts.
+/// Counts a failure in KEYS[1], for ARGV[2] seconds. Returns 0 up to the ARGV[1]th failure, after that the milliseconds
+/// until the lockout ends.
 static FAILED: Script = Script::new(
     r"
     local count = redis.call('INCR', KEYS[1])
@@ -46,7 +47,8 @@ static FAILED: Script = Script::new(
     return redis.call('PTTL', KEYS[1])",
 );
 
-/// Resets the failures in KEYS[1] and returns 0, unless there were ARGV[1]; then as above.
+/// Resets the failures in KEYS[1] and returns 0. If there are ARGV[1] already, returns the milliseconds until the
+/// lockout ends.
 static SUCCEEDED: Script = Script::new(
     r"
     if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then return redis.call('PTTL', KEYS[1]) end
@@ -54,8 +56,8 @@ static SUCCEEDED: Script = Script::new(
     return 0",
 );
 
-/// A lockout after too many failures. [`Lockout::check`] before an attempt saves its work; what counts is the result of
-/// [`Lockout::failed`] or [`Lockout::succeeded`] after it, since many attempts may be under way at once.
+/// A lockout after too many failures. Calling [`Lockout::check`] before an attempt only saves work. The result of
+/// [`Lockout::failed`] or [`Lockout::succeeded`] after it is decisive, since attempts may run concurrently.
 pub struct Lockout {
     pub failures: i64,
     /// How long a failure counts, and how long the lockout lasts.
@@ -65,13 +67,13 @@ pub struct Lockout {
 impl Lockout {
     /// 429 while `key` is locked.
     pub async fn check(&self, key: &str) -> Result<()> {
-        let key = lock_key(key);
+        let key = lockout_key(key);
         let reply = crate::redis::command("GET", vec![arg(&key)]).await?;
         if reply.int(0).unwrap_or_default() < self.failures {
             return Ok(());
         }
-        let left = crate::redis::command("PTTL", vec![arg(&key)]).await?;
-        Err(too_fast(left.int(0).unwrap_or_default()))
+        let remaining = crate::redis::command("PTTL", vec![arg(&key)]).await?;
+        Err(rate_limited(remaining.int(0).unwrap_or_default()))
     }
 
     /// Counts a failure; 429 if there were too many before it.
@@ -86,19 +88,19 @@ impl Lockout {
 
     /// Ends the lockout.
     pub async fn unlock(&self, key: &str) -> Result<()> {
-        crate::redis::command("DEL", vec![arg(lock_key(key))]).await.map(drop)
+        crate::redis::command("DEL", vec![arg(lockout_key(key))]).await.map(drop)
     }
 
     async fn record(&self, script: &Script, key: &str, arguments: Vec<crate::redis::RedisParameter>) -> Result<()> {
-        let reply = script.run(&[&lock_key(key)], arguments).await?;
+        let reply = script.run(&[&lockout_key(key)], arguments).await?;
         match reply.int(0) {
             Some(0) => Ok(()),
-            left => Err(too_fast(left.unwrap_or_default())),
+            remaining => Err(rate_limited(remaining.unwrap_or_default())),
         }
     }
 }
 
-/// At most `limit` in `seconds`, counted from the first.
+/// A quota: at most `limit` uses in a period of `seconds`, which starts with the first use.
 pub struct Quota {
     pub limit: i64,
     pub seconds: i64,
@@ -113,13 +115,13 @@ static COUNT: Script = Script::new(
 );
 
 impl Quota {
-    /// Takes one from the quota of `key`; false if it is used up.
+    /// Uses up one of the quota of `key`; false if none is remaining.
     pub async fn take(&self, key: &str) -> Result<bool> {
         let reply = COUNT.run(&[&format!("quota:{key}")], vec![int(self.seconds)]).await?;
         Ok(reply.int(0).unwrap_or_default() <= self.limit)
     }
 }
 
-fn lock_key(key: &str) -> String {
+fn lockout_key(key: &str) -> String {
     format!("lockout:{key}")
 }

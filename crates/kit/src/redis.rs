@@ -1,4 +1,4 @@
-//! Redis through Spin's interface: one connection for the whole instance, scripts by their digest.
+//! Redis through Spin's interface: one connection per instance, and scripts that are called by their digest.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,10 +8,10 @@ pub use spin_sdk::redis::{RedisParameter, RedisResult};
 
 use crate::{Problem, Result, config};
 
-/// Shared by all requests of the instance: the host sends commands of several requests over it at once.
+/// Shared by all requests of the instance: the host can send several commands over it at once.
 static SHARED: tokio::sync::Mutex<Option<Arc<redis::Connection>>> = tokio::sync::Mutex::const_new(None);
 
-/// Runs a command that does not block. A reply of several values comes as one flat list.
+/// Runs a command, which must not block. A nested reply comes as one flat list. 503 for any error.
 pub async fn command(name: &str, arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
     let connection = shared().await?;
     match connection.execute(name, arguments).await {
@@ -30,7 +30,7 @@ pub fn int(value: i64) -> RedisParameter {
     RedisParameter::Int64(value)
 }
 
-/// A script, run by the digest of its text; the text itself is sent only if the server does not have it.
+/// A Lua script, called by the digest of its text (`EVALSHA`); the text is only sent if the server does not have it.
 pub struct Script {
     text: &'static str,
     digest: OnceLock<String>,
@@ -41,7 +41,7 @@ impl Script {
         Script { text, digest: OnceLock::new() }
     }
 
-    /// Runs it with its keys and arguments. Have it return a number, a text or a flat list.
+    /// Runs the script. It should return a number, a text or a flat list. 503 for any error.
     pub async fn run(&self, keys: &[&str], arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
         let digest = self.digest.get_or_init(|| Sha1::digest(self.text).iter().map(|b| format!("{b:02x}")).collect());
         let with = |script: &str| {
@@ -72,8 +72,8 @@ async fn shared() -> Result<Arc<redis::Connection>> {
     Ok(shared.insert(Arc::new(opened)).clone())
 }
 
-/// Whatever the error is, the next command opens a new connection: errors of the server are rare, and can't be told
-/// for certain from a broken connection.
+/// After any error the next command opens a new connection: errors of the server are rare, and can't be told reliably
+/// from a broken connection.
 async fn failed(connection: &Arc<redis::Connection>, error: Error) -> Problem {
     let mut shared = SHARED.lock().await;
     if shared.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
@@ -89,7 +89,7 @@ fn describe(error: &Error) -> String {
     }
 }
 
-/// The text at a position of a reply, which need not be UTF-8.
+/// The bytes at a position of a reply.
 pub fn bytes(reply: Vec<RedisResult>, at: usize) -> Option<Vec<u8>> {
     match reply.into_iter().nth(at)? {
         RedisResult::Binary(bytes) => Some(bytes),
@@ -97,7 +97,7 @@ pub fn bytes(reply: Vec<RedisResult>, at: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// Reads replies.
+/// Reads the values of a reply.
 pub trait Reply {
     /// The number at a position; `None` where there is none.
     fn int(&self, at: usize) -> Option<i64>;

@@ -1,4 +1,4 @@
-//! Who works for the shop: the extractor [`Staff`], which asks for a permission.
+//! The extractor [`Staff`], for endpoints that need a permission.
 
 use std::fmt::Display;
 
@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::{Code, Context, Problem, Result, audit, auth::User, mysql::Transaction};
 
-/// An admin, or somebody who has one of the permissions whose bits are set. As an extractor: 401 if nobody is signed in,
-/// 403 for everybody else.
+/// An admin, or a user who has at least one of the permissions whose bits are set. As an extractor it rejects with 401
+/// if nobody is signed in, and with 403 without a permission.
 pub struct Staff<const PERMISSIONS: u8> {
     pub user: User,
     context: Context,
@@ -29,8 +29,8 @@ impl<S: Sync, const PERMISSIONS: u8> FromRequestParts<S> for Staff<PERMISSIONS> 
 }
 
 impl<const PERMISSIONS: u8> Staff<PERMISSIONS> {
-    /// Writes what is done to the audit log, in the transaction that does it. `object` is which one the action is about,
-    /// such as `17`; before and after are what was changed, `()` for what did not exist.
+    /// Adds an entry to the audit log, in the transaction of the change. `object` is the id of what is changed, such as
+    /// `17`; `before` and `after` are its values, `()` where it does not exist.
     pub async fn record(
         &self,
         tx: &mut Transaction,

@@ -1,10 +1,10 @@
-//! Points in time, as the API writes them and the database stores them.
+//! Timestamps in the API and in the database.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Milliseconds since 1970 in UTC. JSON has it as RFC 3339 with milliseconds, MySQL as BIGINT.
+/// Milliseconds since 1970 in UTC: RFC 3339 with milliseconds in JSON, BIGINT in MySQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
@@ -20,7 +20,7 @@ impl Timestamp {
 }
 
 impl std::fmt::Display for Timestamp {
-    /// A time before 1970 or after 9999 is written as the nearer of the two.
+    /// Times before 1970 or after 9999 are clamped to that range.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const END_OF_9999: u64 = 253_402_300_799_999;
         let millis = u64::try_from(self.0).unwrap_or_default().min(END_OF_9999);
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_written_in_utc_with_milliseconds_and_read_back() {
+    fn is_rfc_3339_with_milliseconds_in_json() {
         let json = serde_json::to_string(&Timestamp(1_795_235_760_123)).unwrap();
         assert_eq!(json, r#""2026-11-21T04:36:00.123Z""#);
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), Timestamp(1_795_235_760_123));

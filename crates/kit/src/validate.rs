@@ -1,4 +1,4 @@
-//! Validation: collects every invalid field, so that one reply names them all.
+//! Validation that collects all invalid fields, so that one reply names them all.
 
 use crate::{FieldError, Problem, Result};
 
@@ -36,18 +36,18 @@ impl Validator {
     /// A plausible e-mail address: one `@`, a dot in the domain, no spaces, at most 254 characters (RFC 5321, section
     /// 4.5.3.1).
     pub fn email(&mut self, field: &str, value: &str) -> &mut Self {
-        let halves = value.split_once('@').is_some_and(|(local, domain)| {
+        let has_domain = value.split_once('@').is_some_and(|(local, domain)| {
             !local.is_empty()
                 && domain.contains('.')
                 && !domain.contains('@')
                 && !domain.starts_with('.')
                 && !domain.ends_with('.')
         });
-        let plain = !value.chars().any(|c| c.is_whitespace() || c.is_control());
-        self.require(halves && plain && value.chars().count() <= 254, field, "must be an e-mail address")
+        let is_printable = !value.chars().any(|c| c.is_whitespace() || c.is_control());
+        self.require(has_domain && is_printable && value.chars().count() <= 254, field, "must be an e-mail address")
     }
 
-    /// 422 with every message, if there is one.
+    /// 422 with all messages, if there are any.
     pub fn finish(&mut self) -> Result<()> {
         match std::mem::take(&mut self.0) {
             errors if errors.is_empty() => Ok(()),

@@ -1,5 +1,5 @@
 //! Cart and order: what they cost, what they do to the stock, and which state follows which.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod cart;

@@ -1,5 +1,5 @@
 //! Products: their rows, stock, categories and search index, and what is cached of them.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod bought_together;

@@ -1,5 +1,5 @@
 //! Products and categories, for shoppers and admins.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod category;

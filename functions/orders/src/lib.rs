@@ -1,5 +1,5 @@
 //! Orders: placed without a cart, listed, shown, cancelled, shipped, confirmed.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use axum::{

@@ -1,5 +1,5 @@
 //! Payment of an order.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use axum::{Router, response::Response, routing::post};

@@ -1,5 +1,5 @@
 //! What a cart or an order comes to: the sum of its lines, less what promotions and a coupon take off.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod basket;

@@ -1,5 +1,5 @@
 //! Promotions and coupons: set up by the staff, claimed by users.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod coupon;

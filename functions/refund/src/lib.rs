@@ -1,5 +1,5 @@
 //! Refunds: requested by a user, decided by an admin if the order was shipped, done by the worker `fulfil`.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 use axum::{Json as Reply, Router, response::Response, routing::post};

@@ -1,5 +1,5 @@
 //! Flash sales: set up by admins; a purchase is one round trip to Redis.
-// Money and stock are counted here.
+// Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod memory;

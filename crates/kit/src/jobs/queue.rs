@@ -1,4 +1,4 @@
-//! Queues and their jobs, as rows of `jobs`.
+//! The table `jobs`: enqueuing, claiming and finishing jobs.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     params, row, text_column,
 };
 
-/// Jobs of a kind, done by one function of the same name. Its channel is `mall:<name>`.
+/// A queue. Its worker is the function of the same name, which subscribes to the channel `mall:<name>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Queue {
@@ -30,19 +30,19 @@ impl Queue {
         self.into()
     }
 
-    /// A job for this queue, to be done from `due` on.
+    /// A job for this queue, due at `due`.
     pub fn job(self, payload: &impl Serialize, due: Timestamp) -> Result<NewJob> {
         let payload = serde_json::to_string(payload).map_err(|error| Problem::internal().because(error))?;
         Ok(NewJob { queue: self, payload, due })
     }
 }
 
-/// A dead job is never due.
+/// The due time of a dead job.
 pub(super) const NEVER: i64 = i64::MAX;
-/// How long a worker has for the jobs that it claimed together, in milliseconds.
+/// The lease of the jobs that are claimed together, in milliseconds.
 const LEASE_MS: i64 = 15_000;
 
-/// A job to be done.
+/// A job to be enqueued.
 #[derive(Debug)]
 pub struct NewJob {
     queue: Queue,
@@ -51,8 +51,8 @@ pub struct NewJob {
 }
 
 impl Transaction {
-    /// Enqueues jobs, at least one, which are done if this transaction commits. They keep the request on whose behalf
-    /// they are done.
+    /// Enqueues jobs, at least one, which are done if this transaction commits. They carry the ids of the request that
+    /// caused them.
     pub async fn enqueue(&mut self, jobs: &[NewJob]) -> Result<()> {
         let now = Timestamp::now();
         let rows = vec!["(?, 'queued', ?, ?, ?, ?, ?)"; jobs.len()].join(", ");
@@ -90,7 +90,7 @@ fn order_no(payload: &str) -> Option<String> {
 #[derive(Debug, Clone, Copy)]
 pub struct Job {
     pub id: i64,
-    /// This one included.
+    /// The number of this attempt, from 1.
     pub(super) attempt: i64,
 }
 
@@ -99,8 +99,8 @@ row! {
 }
 
 impl Job {
-    /// Deletes the job, in the transaction of its effect. An error if the lease has passed to another worker: then
-    /// nothing must be done.
+    /// Deletes the job, in the transaction of its effect. An error if the lease has passed to another worker: then this
+    /// transaction must be rolled back.
     pub async fn finish(&self, tx: &mut Transaction) -> Result<()> {
         Self::finish_all(std::slice::from_ref(self), tx).await
     }
@@ -124,7 +124,7 @@ row! {
     }
 }
 
-/// A job as it was claimed, with its payload.
+/// A claimed job, with its payload.
 pub(super) struct Claimed {
     pub job: Job,
     pub context: JobContext,
@@ -174,7 +174,7 @@ row! {
     struct DueRow { queue: Queue, due_at: Timestamp as "MIN(due_at)" }
 }
 
-/// The jobs by queue and state, and since when the oldest job that is due of each queue has been due.
+/// The number of jobs by queue and state; and for each queue with due jobs, since when the oldest has been due.
 pub async fn counts(db: &mut Connection) -> Result<(Vec<Counts>, Vec<(Queue, Timestamp)>)> {
     let counts = format!("SELECT {} FROM jobs GROUP BY queue, state ORDER BY queue, state", Counts::COLUMNS);
     let due = format!("SELECT {} FROM jobs WHERE due_at <= ? GROUP BY queue", DueRow::COLUMNS);
@@ -183,7 +183,7 @@ pub async fn counts(db: &mut Connection) -> Result<(Vec<Counts>, Vec<(Queue, Tim
     Ok((counts, due.into_iter().map(|row| (row.queue, row.due_at)).collect()))
 }
 
-/// The queues with jobs that have been due for so long.
+/// The queues with jobs that have been due for at least `for_ms` milliseconds.
 pub(super) async fn due(for_ms: i64) -> Result<Vec<Queue>> {
     const DUE: &str = "SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = ? AND due_at <= ?) AS due";
     let before = Timestamp(Timestamp::now().0.saturating_sub(for_ms));

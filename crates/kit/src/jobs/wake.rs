@@ -1,4 +1,4 @@
-//! Waking workers: by a message now, or by a key in Redis database 1 that expires later and so wakes `timer`.
+//! Waking workers: at once by a message, or later by a key in Redis database 1 whose expiry wakes `timer`.
 
 use std::{
     sync::Mutex,
@@ -11,18 +11,18 @@ use crate::{
     redis::{self, Reply, Script, arg, int},
 };
 
-/// Between two heartbeats; see [`heartbeat`].
+/// The time between two heartbeats, in milliseconds; see [`heartbeat`].
 const HEARTBEAT_MS: i64 = 5000;
-/// Jobs that become due within such a time slot share a key.
+/// Jobs that become due within a slot of this many milliseconds share a key.
 const SLOT_MS: i64 = 200;
-/// What is due later than that has no key of its own: the heartbeat is punctual enough, and keys cost memory.
+/// A job that is due later than this gets no key: for such jobs the heartbeat is precise enough, and keys cost memory.
 const LONGEST_KEY_MS: i64 = 3_600_000;
-/// Nobody was woken for what has been due for so long.
+/// A job that has been due for longer than this is overdue: its wake-up was lost.
 const OVERDUE_MS: i64 = 3000;
 
-/// Wakes the workers of what is due, and sets keys for what is due later. ARGV: the heartbeat's milliseconds; then of each
-/// queue its name, the milliseconds until its job is due, and the slot. A queue has one message pending at a time: the
-/// worker that it wakes does everything that is due.
+/// Wakes the workers of jobs that are due, and sets keys for jobs that are due later. ARGV: the heartbeat in
+/// milliseconds; then for each job its queue, the milliseconds until it is due, and its slot. A queue has at most one
+/// message pending, since the worker that it wakes does everything that is due.
 static WAKE: Script = Script::new(
     r"
     local later = {}
@@ -40,14 +40,13 @@ static WAKE: Script = Script::new(
     return 0",
 );
 
-/// Wakes the workers of jobs that were committed, and now and then those of overdue jobs. A failure costs time, not the
-/// job.
+/// Wakes the workers of committed jobs and, at most once a second, of overdue jobs. A failure only delays the jobs.
 pub(super) async fn wake(jobs: Vec<(Queue, Timestamp)>) {
     if let Err(problem) = wake_all(&jobs).await {
         return log::warn("workers could not be woken", &problem);
     }
-    if is_time_to_look() {
-        log::warn_if_failed("overdue jobs could not be looked for", wake_overdue().await);
+    if may_check_overdue() {
+        log::warn_if_failed("overdue jobs could not be checked", wake_overdue().await);
     }
 }
 
@@ -56,7 +55,7 @@ async fn wake_overdue() -> Result<()> {
     if overdue.is_empty() {
         return Ok(());
     }
-    warn_about(&overdue).await;
+    warn_of_overdue(&overdue).await;
     let now = Timestamp::now();
     wake_all(&overdue.into_iter().map(|queue| (queue, now)).collect::<Vec<_>>()).await
 }
@@ -66,7 +65,7 @@ pub async fn wake_queue(queue: Queue) -> Result<()> {
     wake_all(&[(queue, Timestamp::now())]).await
 }
 
-/// Lets the next message wake the worker, who has been woken.
+/// Clears the mark of the pending message: from now on a new job sends another one.
 pub(super) async fn clear_wake(queue: Queue) -> Result<()> {
     redis::command("DEL", vec![arg(format!("wake:{}", queue.name()))]).await.map(drop)
 }
@@ -84,7 +83,7 @@ async fn wake_all(jobs: &[(Queue, Timestamp)]) -> Result<()> {
     WAKE.run(&[], values).await.map(drop)
 }
 
-/// A time slot, by its number since 1970.
+/// A time slot: the number of slots since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot(i64);
 
@@ -98,38 +97,38 @@ impl Slot {
     }
 }
 
-/// At most once an hour in the whole shop.
-async fn warn_about(overdue: &[Queue]) {
+/// Warns at most once an hour in the whole shop.
+async fn warn_of_overdue(overdue: &[Queue]) {
     const KEY: &str = "warned:overdue";
     let first = redis::command("SET", vec![arg(KEY), arg(""), arg("NX"), arg("EX"), int(3600)]).await;
     if first.is_ok_and(|reply| reply.text(0) == Some("OK")) {
         let names: Vec<_> = overdue.iter().map(|queue| queue.name()).collect();
         log::warn(
-            "jobs are overdue and timers are coarse: check that the workers run and that Redis has keyspace notifications enabled (Ex)",
+            "jobs are overdue: check that the workers run and that Redis has keyspace notifications enabled (Ex)",
             &names.join(", "),
         );
     }
 }
 
-/// At most once a second in an instance.
-fn is_time_to_look() -> bool {
+/// True at most once a second in an instance.
+fn may_check_overdue() -> bool {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     let Ok(mut last) = LAST.lock() else { return false };
-    let is_time = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
-    if is_time {
+    let may_check = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1));
+    if may_check {
         *last = Some(Instant::now());
     }
-    is_time
+    may_check
 }
 
-/// The heartbeat: a key that expires every five seconds, whose expiry wakes `timer`, which calls this. It sets the key
-/// again, so that a lost message costs seconds. If the chain breaks, the next order or `/ready` starts it again. An error
-/// if Redis does not answer.
+/// Sets the heartbeat key unless it exists. It expires after five seconds, and its expiry wakes `timer`, which calls
+/// this function again. So a lost message delays a job only by seconds. If this cycle is interrupted, the next job or
+/// request of `/ready` restarts it. An error if Redis does not answer.
 pub async fn heartbeat() -> Result<()> {
     wake_all(&[]).await
 }
 
-/// Wakes the workers of all other queues that have jobs due.
+/// Wakes the workers of all queues but `except` that have jobs due.
 pub async fn wake_due(except: Queue) -> Result<()> {
     let now = Timestamp::now();
     let due: Vec<_> = due(0).await?.into_iter().filter(|queue| *queue != except).map(|queue| (queue, now)).collect();
@@ -141,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_ends_after_what_is_in_it() {
+    fn a_slot_ends_after_the_jobs_in_it() {
         for due in [0, 1, 199, 200, 201, 1_795_235_760_123] {
             let end = slot(Timestamp(due)).end().0;
             assert!(end > due && end <= due + SLOT_MS, "{due}: {end}");

@@ -1,4 +1,4 @@
-//! Doing jobs.
+//! Running jobs.
 
 use std::time::{Duration, Instant};
 
@@ -17,27 +17,29 @@ use crate::{
     params, random,
 };
 
-/// A job that fails is tried this often, then it is dead.
+/// After this many attempts a failing job is dead.
 const MAX_ATTEMPTS: i64 = 8;
-/// The wait after the first failure; it doubles with each.
+/// The backoff after the first failure; it doubles with each further one.
 const FIRST_BACKOFF_MS: i64 = 1000;
 const LONGEST_BACKOFF_MS: i64 = 600_000;
-/// Jobs that are claimed together.
+/// The most jobs that are claimed at once.
 const BATCH: usize = 48;
-/// Jobs of a batch that are done concurrently; each needs a connection, of which an instance has eight.
+/// How many jobs run concurrently. Each needs a connection, of which an instance has eight.
 const CONCURRENCY: usize = 6;
-/// After this time a worker wakes itself again instead of going on: messages of one address wait for each other.
+/// After this time a worker wakes itself again and returns: the host delivers messages from one Redis address one after
+/// the other, so other workers would wait.
 const TIME_BOX: Duration = Duration::from_secs(1);
 
-/// Does what is due in a queue, for about a second, and wakes the worker again if there is more. `handle` does one job
-/// and finishes it in the transaction of its effect. It may be called twice for a job, even at once with another worker.
-/// If it fails, the job is retried later.
+/// Does the due jobs of a queue for about a second, and wakes the worker again if there are more. `handle` does one job
+/// and finishes it ([`Job::finish`]) in the transaction of its effect. It may be called twice for a job, even
+/// concurrently by another worker. If it fails, the job is retried later.
 pub async fn work<T: DeserializeOwned>(queue: Queue, handle: impl AsyncFn(&Job, T) -> Result<()>) -> Result<()> {
     work_batched(queue, |_| false, async |_| Ok(()), handle).await
 }
 
-/// Like [`work`], for jobs some of which are cheaper to do together: `handle_batch` does those in one transaction and
-/// finishes them there ([`Job::finish_all`]). If it fails, `handle` does them one by one, so that none holds up others.
+/// Like [`work`], but jobs for which `can_batch` returns true are done together, which is cheaper: `handle_batch` does
+/// them in one transaction and finishes them there ([`Job::finish_all`]). If that fails, `handle` does them one by one,
+/// so that a bad job does not block the others.
 pub async fn work_batched<T: DeserializeOwned>(
     queue: Queue,
     can_batch: impl Fn(&T) -> bool,
@@ -64,7 +66,10 @@ pub async fn work_batched<T: DeserializeOwned>(
             match scope_jobs(contexts.iter().cloned(), handle_batch(&batch)).await {
                 Ok(()) => log::jobs_done(&contexts, started.elapsed()),
                 Err(problem) => {
-                    log::warn(&format!("a batch of {} failed, its jobs are done one by one", queue.name()), &problem);
+                    log::warn(
+                        &format!("a batch of {} failed, its jobs are retried one by one", queue.name()),
+                        &problem,
+                    );
                     let jobs = batch.into_iter().zip(contexts);
                     single.extend(jobs.map(|((job, payload), context)| (job, context, Ok(payload))));
                 }
@@ -96,15 +101,15 @@ async fn attempt<T>(
             Ok(()) => return log::jobs_done([&context], started.elapsed()),
             Err(problem) => (problem.to_string(), true),
         },
-        Err(error) => (format!("the payload can't be read: {error}"), false),
+        Err(error) => (format!("the payload is invalid: {error}"), false),
     };
     let will_retry = may_retry && job.attempt < MAX_ATTEMPTS;
     log::job_failed(&context, &error, will_retry, started.elapsed());
-    // If this fails, too, the lease ends by itself.
+    // If this fails, too, the lease expires.
     log::warn_if_failed("a failed job could not be rescheduled", reschedule(queue, &job, &error, will_retry).await);
 }
 
-/// Has the job retried later, or marks it dead.
+/// Schedules the next attempt, or marks the job as dead.
 async fn reschedule(queue: Queue, job: &Job, error: &str, will_retry: bool) -> Result<()> {
     const RESCHEDULE: &str = "UPDATE jobs SET state = ?, due_at = ?, last_error = ? WHERE id = ? AND attempts = ?";
     let jitter = random::bytes::<1>().map_or(0, |[byte]| i64::from(byte));
@@ -121,9 +126,8 @@ async fn reschedule(queue: Queue, job: &Job, error: &str, will_retry: bool) -> R
     .await
 }
 
-/// Exponential backoff with "equal jitter": the upper half is random, so that jobs which failed together don't come back
-/// together. `jitter` is 0 to 255.
-/// See <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>.
+/// The time until the next attempt, in milliseconds: exponential backoff with "equal jitter", half of which is random,
+/// so that jobs which failed together are not retried together. `jitter` is 0 to 255.
 fn backoff_ms(attempts: i64, jitter: i64) -> i64 {
     let doublings = u32::try_from(attempts.saturating_sub(1).clamp(0, 20)).unwrap_or_default();
     let whole = FIRST_BACKOFF_MS.saturating_mul(2_i64.saturating_pow(doublings)).min(LONGEST_BACKOFF_MS);
@@ -136,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_and_end() {
+    fn backoff_grows_up_to_its_limit() {
         assert_eq!((backoff_ms(1, 0), backoff_ms(1, 255)), (500, 1000));
         assert_eq!((backoff_ms(4, 0), backoff_ms(4, 255)), (4000, 8000));
         assert_eq!(backoff_ms(i64::MAX, 255), LONGEST_BACKOFF_MS);

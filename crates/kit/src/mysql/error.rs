@@ -1,4 +1,4 @@
-//! What a statement can meet.
+//! Errors of statements.
 
 use crate::Problem;
 
@@ -8,7 +8,7 @@ pub enum Error {
     #[error("MySQL is not available: {0}")]
     Unavailable(String),
     /// A deadlock or a lock wait timeout. The transaction is rolled back; it may be run again.
-    #[error("another MySQL transaction was in the way: {0}")]
+    #[error("conflict with another MySQL transaction: {0}")]
     Conflict(String),
     /// A row with the same unique key exists. Names the key.
     #[error("duplicate entry for key {key}")]
@@ -16,7 +16,7 @@ pub enum Error {
     /// The statement is wrong, or violates another constraint.
     #[error("the MySQL statement failed: {0}")]
     Statement(String),
-    /// A column is missing, or has not the type that was asked for.
+    /// A column is missing, or its value does not have the requested type.
     #[error("column {column}: {reason}")]
     Column { column: String, reason: String },
 }
@@ -32,7 +32,7 @@ impl From<Error> for Problem {
     }
 }
 
-/// For `map_err`: a violation of this unique key means `problem` to the client.
+/// For `map_err`: turns a violation of this unique key into `problem`.
 pub fn on_duplicate(key: &str, problem: impl FnOnce() -> Problem) -> impl FnOnce(Error) -> Problem {
     move |error| match error {
         Error::Duplicate { key: violated } if violated == key => problem(),

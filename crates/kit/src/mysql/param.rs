@@ -1,4 +1,4 @@
-//! Values for the question marks of a statement.
+//! Parameters of statements.
 
 use spin_sdk::mysql::ParameterValue;
 
@@ -6,7 +6,7 @@ use crate::{
     ActivityId, AddressId, CategoryId, Cents, CouponId, OrderNo, ProductId, PromotionId, SessionId, Timestamp, UserId,
 };
 
-/// Parameters of a statement, in the order of its question marks.
+/// The parameters of a statement, in the order of its placeholders.
 #[macro_export]
 macro_rules! params {
     ($($value:expr),* $(,)?) => { vec![$($crate::mysql::param($value)),*] };

@@ -1,6 +1,6 @@
 //! The instance's connections.
 //!
-//! Dropping a connection while another one is being opened blocks a Spin instance for good: the host's `drop` waits for
+//! Dropping a connection while another one is being opened blocks a Spin instance forever: the host's `drop` waits for
 //! a lock that the pending `open` holds. So every open and every drop happens under [`Pool::connect_lock`].
 
 use std::{sync::Mutex, time::Duration};
@@ -19,18 +19,17 @@ use super::{
 };
 use crate::{Problem, Result, config};
 
-/// A transaction that takes longer is not committed any more: its client has been told that the shop is unavailable,
-/// or soon will be.
+/// A transaction that takes longer is rolled back: its client has got a 503 already, or soon will.
 pub(super) const TRANSACTION_LIFETIME: Duration = Duration::from_secs(3);
 
-/// Connections of one instance at most. An instance serves up to 16 requests at once, and there may be many instances,
-/// while MySQL takes 151 connections unless told otherwise.
+/// The most connections of an instance. It serves up to 16 requests at once, and there may be many instances, while
+/// MySQL by default accepts 151 connections.
 const MAX_CONNECTIONS: usize = 8;
 
-/// A transaction that waited longer for a lock would not be committed.
+/// A transaction that waited longer for a lock would exceed its lifetime.
 const LOCK_WAIT_SECONDS: u64 = TRANSACTION_LIFETIME.as_secs();
 
-/// What a connection was last used for. It stays in that mode, which saves most of the statements that switch it.
+/// A connection's mode. It is kept after use, which saves most of the statements that switch it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Autocommit,
@@ -53,33 +52,33 @@ static POOL: Pool = Pool {
 struct PooledConnection {
     connection: mysql::Connection,
     mode: Mode,
-    /// READ COMMITTED is set.
-    isolated: bool,
+    /// Whether its isolation level has been set to READ COMMITTED.
+    is_read_committed: bool,
 }
 
-/// A connection that one request has to itself until it drops it. Then it goes back to the pool, unless it broke or is in
-/// the middle of a statement or transaction.
+/// A connection for the use of one caller. When it is dropped it returns to the pool; if it is broken, or in the middle
+/// of a statement or transaction, it is closed instead.
 pub struct Connection {
     pooled: Option<PooledConnection>,
-    /// A statement or a transaction has begun and not ended.
+    /// A statement or transaction has begun and not ended.
     busy: bool,
     broken: bool,
     _permit: SemaphorePermit<'static>,
 }
 
-/// A connection for statements that stand alone: each is its own transaction.
+/// A connection in autocommit mode: each statement is its own transaction. 503 if MySQL can't be reached.
 pub async fn connection() -> Result<Connection> {
     let mut connection = acquire(Mode::Autocommit).await?;
     connection.set_mode(Mode::Autocommit).await?;
     Ok(connection)
 }
 
-/// A connection, preferably one that is in the wanted mode already.
+/// A connection, preferably one that is already in this mode.
 pub(super) async fn acquire(mode: Mode) -> Result<Connection> {
     let permit = POOL.permits.acquire().await.map_err(|_| Problem::unavailable())?;
     let idle = POOL.idle.lock().ok().and_then(|mut idle| {
-        let fitting = idle.iter().rposition(|pooled| pooled.mode == mode);
-        let position = fitting.or(idle.len().checked_sub(1))?;
+        let same_mode = idle.iter().rposition(|pooled| pooled.mode == mode);
+        let position = same_mode.or(idle.len().checked_sub(1))?;
         Some(idle.swap_remove(position))
     });
     let pooled = match idle {
@@ -91,42 +90,42 @@ pub(super) async fn acquire(mode: Mode) -> Result<Connection> {
 
 async fn open() -> Result<PooledConnection> {
     let address =
-        address(&config::text("mysql").await?).ok_or_else(|| config::invalid("mysql", "has not five lines"))?;
+        address(&config::text("mysql").await?).ok_or_else(|| config::invalid("mysql", "must have five lines"))?;
 
     let _lock = POOL.connect_lock.lock().await;
     let connection = mysql::Connection::open(address).await.map_err(|error| Error::Unavailable(describe(&error)))?;
-    Ok(PooledConnection { connection, mode: Mode::Autocommit, isolated: false })
+    Ok(PooledConnection { connection, mode: Mode::Autocommit, is_read_committed: false })
 }
 
 impl Connection {
-    /// Rows of a SELECT, decoded.
+    /// The rows of a SELECT, decoded.
     pub async fn query<T: FromRow>(&mut self, sql: &str, params: Vec<ParameterValue>) -> Result<Vec<T>, Error> {
         let was_busy = std::mem::replace(&mut self.busy, true);
         let rows = self.rows(sql, params).await;
-        self.settle(&rows, was_busy);
+        self.end_statement(&rows, was_busy);
         rows?.into_iter().map(|mut row| T::from_row(&mut row)).collect()
     }
 
-    /// The one row of a SELECT, or none.
+    /// The first row of a SELECT, if there is one.
     pub async fn query_one<T: FromRow>(&mut self, sql: &str, params: Vec<ParameterValue>) -> Result<Option<T>, Error> {
         Ok(self.query(sql, params).await?.into_iter().next())
     }
 
-    /// A statement without rows. Its errors are precise: duplicate keys, conflicts.
+    /// A statement without rows. Unlike [`Connection::query`] it tells duplicate keys and conflicts from other errors.
     pub async fn execute(&mut self, sql: &str, params: Vec<ParameterValue>) -> Result<(), Error> {
         let was_busy = std::mem::replace(&mut self.busy, true);
         let result = match &self.pooled {
             Some(pooled) => pooled.connection.execute(sql, params).await.map_err(|error| classify(&error, sql)),
             None => Err(Error::Unavailable("closed".to_owned())),
         };
-        self.settle(&result, was_busy);
+        self.end_statement(&result, was_busy);
         result
     }
 
     /// The AUTO_INCREMENT id of this connection's last INSERT.
     pub async fn last_insert_id<T: Column>(&mut self) -> Result<T, Error> {
         let id: Option<(T,)> = self.query_one("SELECT LAST_INSERT_ID() AS id", vec![]).await?;
-        id.map(|(id,)| id).ok_or_else(|| Error::Statement("no id".to_owned()))
+        id.map(|(id,)| id).ok_or_else(|| Error::Statement("LAST_INSERT_ID() returned no row".to_owned()))
     }
 
     async fn rows(&self, sql: &str, params: Vec<ParameterValue>) -> Result<Vec<Row>, Error> {
@@ -142,7 +141,7 @@ impl Connection {
         Ok(rows)
     }
 
-    fn settle<T>(&mut self, result: &Result<T, Error>, was_busy: bool) {
+    fn end_statement<T>(&mut self, result: &Result<T, Error>, was_busy: bool) {
         self.busy = was_busy;
         // Outside a transaction, what looks like a conflict may be a broken connection: `query` does not say which.
         self.broken |= match result {
@@ -157,11 +156,13 @@ impl Connection {
     }
 
     pub(super) async fn set_mode(&mut self, mode: Mode) -> Result<(), Error> {
-        let Some((current, isolated)) = self.pooled.as_ref().map(|pooled| (pooled.mode, pooled.isolated)) else {
+        let Some((current, is_read_committed)) =
+            self.pooled.as_ref().map(|pooled| (pooled.mode, pooled.is_read_committed))
+        else {
             return Ok(());
         };
-        if mode == Mode::Transaction && !isolated {
-            // No gap locks: buyers of different products never wait for one another.
+        if mode == Mode::Transaction && !is_read_committed {
+            // Without gap locks, buyers of different products never wait for one another.
             self.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", vec![]).await?;
         }
         match mode {
@@ -174,7 +175,7 @@ impl Connection {
         }
         if let Some(pooled) = &mut self.pooled {
             pooled.mode = mode;
-            pooled.isolated |= mode == Mode::Transaction;
+            pooled.is_read_committed |= mode == Mode::Transaction;
         }
         Ok(())
     }
@@ -184,7 +185,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let Some(pooled) = self.pooled.take() else { return };
         if self.busy || self.broken {
-            // Closing it also ends the transaction that it may have open.
+            // Closing it also rolls back its open transaction, if there is one.
             wasip3::spawn(async move {
                 let _lock = POOL.connect_lock.lock().await;
                 drop(pooled);
@@ -195,27 +196,28 @@ impl Drop for Connection {
     }
 }
 
-/// Interprets an error of the host, whose text has the server's code, such as `ServerError { code: 1062, …`.
+/// Classifies an error of the host by the server's error code in its text, such as `ServerError { code: 1062, …`.
 fn classify(error: &mysql::Error, sql: &str) -> Error {
     let text = describe(error);
     let code = text.split_once("code: ").and_then(|(_, rest)| {
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse::<u32>().ok()
     });
-    let at = || format!("{text} in {}", sql.split_whitespace().take(4).collect::<Vec<_>>().join(" "));
+    let with_statement = || format!("{text} in {}", sql.split_whitespace().take(4).collect::<Vec<_>>().join(" "));
     match code {
         Some(1062) => Error::Duplicate { key: duplicate_key(&text) },
         // Lock wait timeout; deadlock; record changed since last read (MariaDB's snapshot isolation); locked, and NOWAIT
         // (MySQL).
-        Some(1205 | 1213 | 1020 | 3572) => Error::Conflict(at()),
+        Some(1205 | 1213 | 1020 | 3572) => Error::Conflict(with_statement()),
         // Server shutdown; too many connections; connection killed; read-only while failing over.
         Some(1053 | 1040 | 1317 | 1290 | 1927) => Error::Unavailable(text),
-        Some(_) => Error::Statement(at()),
-        // What `query` turns every server error into; if the connection is broken, the ROLLBACK that follows shows it.
-        None if text.contains("channel closed") => Error::Conflict(at()),
+        Some(_) => Error::Statement(with_statement()),
+        // `query` reports every server error like this. If the connection broke instead, the ROLLBACK that follows
+        // fails.
+        None if text.contains("channel closed") => Error::Conflict(with_statement()),
         None => match error {
             mysql::Error::MysqlError(MysqlError::BadParameter(_) | MysqlError::ValueConversionFailed(_)) => {
-                Error::Statement(at())
+                Error::Statement(with_statement())
             }
             _ => Error::Unavailable(text),
         },
@@ -236,8 +238,8 @@ fn describe(error: &mysql::Error) -> String {
     }
 }
 
-/// The URL of the variable `mysql`, as `spin.toml` composes it: host, user, database, parameters, password, separated by
-/// line feeds. The password is last, so no character of it can be taken for a separator.
+/// The connection's URL, from the variable `mysql`: host, user, database, parameters and password, which `spin.toml`
+/// joins by line feeds. The password is last, so none of its characters can be taken for a separator.
 fn address(variable: &str) -> Option<String> {
     let [host, user, database, params, password] = variable.splitn(5, '\n').collect::<Vec<_>>().try_into().ok()?;
     let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);

@@ -1,4 +1,4 @@
-//! Rows, and structs made of them.
+//! Decoding rows.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     ActivityId, AddressId, CategoryId, Cents, CouponId, OrderNo, ProductId, PromotionId, SessionId, Timestamp, UserId,
 };
 
-/// A row of a result. Values are taken out, by the column's name.
+/// A row of a result. Values are taken out by column name.
 pub struct Row {
     columns: Arc<Vec<mysql::Column>>,
     values: Vec<DbValue>,
@@ -36,7 +36,7 @@ impl Row {
     }
 }
 
-/// A struct that a row becomes; see [`crate::row!`].
+/// A type that is decoded from a row; see [`crate::row!`].
 pub trait FromRow: Sized {
     fn from_row(row: &mut Row) -> Result<Self, Error>;
 }
@@ -48,9 +48,9 @@ impl<T: Column> FromRow for (T,) {
     }
 }
 
-/// Defines a struct whose fields are the columns of a SELECT, by name, and `COLUMNS`, the projection to select them by.
-/// A field may give its SQL expression, `product_id: ProductId as "id"`, or, if no column belongs to it, its first value,
-/// `currency: String = String::new()`.
+/// Defines a struct whose fields are decoded from the columns of the same names, and `COLUMNS`, the projection that
+/// selects them. A field can have an SQL expression, `product_id: ProductId as "id"`. A field that is not selected has
+/// an initial value, `currency: String = String::new()`.
 #[macro_export]
 macro_rules! row {
     (
@@ -62,7 +62,7 @@ macro_rules! row {
         $vis struct $name { $($(#[$field_meta])* $field_vis $field: $type),* }
 
         impl $name {
-            /// What to SELECT.
+            /// The projection for a SELECT.
             #[allow(dead_code)]
             $vis const COLUMNS: &'static str =
                 concat!($($crate::row!(@column $field $(as $sql)? $(= $value)?)),*).split_at(2).1;
@@ -81,7 +81,8 @@ macro_rules! row {
     (@value $row:ident $field:ident = $value:expr) => { $value };
 }
 
-/// Lets enums that are texts (`strum::EnumString`, `strum::IntoStaticStr`) stand in columns and parameters.
+/// Implements [`Column`](crate::mysql::Column) and [`IntoParam`](crate::mysql::IntoParam) for enums that are stored as text
+/// (`strum::EnumString`, `strum::IntoStaticStr`).
 #[macro_export]
 macro_rules! text_column {
     ($($name:ty),* $(,)?) => { $(
@@ -100,9 +101,9 @@ macro_rules! text_column {
     )* };
 }
 
-/// A type that a column's value can become.
+/// A type that a column's value can be decoded to.
 pub trait Column: Sized {
-    /// The error says what is wrong with the value, without the value.
+    /// The error tells what is wrong without quoting the value.
     fn from_value(value: DbValue) -> Result<Self, String>;
 }
 
@@ -135,7 +136,7 @@ impl Column for String {
     fn from_value(value: DbValue) -> Result<Self, String> {
         match value {
             DbValue::Str(text) => Ok(text),
-            // A text column with a binary collation comes as bytes.
+            // A text column with a binary collation is returned as bytes.
             DbValue::Binary(bytes) => String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned()),
             other => Err(unexpected("a text", &other)),
         }
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn decodes_by_name_and_names_the_column_that_does_not_fit() {
+    fn decodes_by_name_and_reports_the_wrong_column() {
         let user = User::from_row(&mut row(vec![DbValue::Uint32(7), DbValue::Binary(b"a@b".into())])).unwrap();
         assert_eq!(user, User { id: 7, email: Some("a@b".to_owned()) });
         let error = User::from_row(&mut row(vec![DbValue::DbNull, DbValue::DbNull])).unwrap_err();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::Result;
 
-/// How often a transaction runs at most when it conflicts with others.
+/// How often a transaction is attempted if it conflicts with others.
 const ATTEMPTS: u32 = 5;
 
 /// An open transaction, READ COMMITTED.
@@ -26,7 +26,7 @@ pub struct Transaction {
 
 impl Transaction {
     /// Runs `future` after the commit, before [`transaction`] returns; without a commit it is dropped. All such futures
-    /// of a transaction run concurrently. A failure can't undo the commit any more, so the future handles it.
+    /// of a transaction run concurrently. They must handle their own failures, which can't undo the commit.
     pub fn after_commit(&mut self, future: impl Future<Output = ()> + 'static) {
         self.after_commit.push(Box::pin(future));
     }
@@ -46,11 +46,12 @@ impl DerefMut for Transaction {
     }
 }
 
-/// Runs `work` in a transaction, which is committed if it returns `Ok` and rolled back otherwise. After a conflict with
-/// other transactions it is rolled back and `work` runs again from the start, a bounded number of times.
+/// Runs `work` in a transaction, which is committed if `work` returns `Ok` and rolled back otherwise. After a conflict
+/// with another transaction `work` runs again from the start, a limited number of times and up to the transaction's
+/// lifetime.
 ///
-/// The future claims to be `Send`, which axum asks for and the compiler can't see through the closure; an instance has
-/// one thread.
+/// axum requires the future to be `Send`, which the compiler can't infer through the closure; an instance has one
+/// thread.
 pub fn transaction<T>(work: impl AsyncFn(&mut Transaction) -> Result<T>) -> impl Future<Output = Result<T>> + Send {
     SendWrapper::new(async move {
         let (started, mut attempt) = (Instant::now(), 1);
@@ -69,8 +70,8 @@ async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>, sta
     let connection = pool::acquire(Mode::Transaction).await?;
     let mut transaction = Transaction { connection, after_commit: Vec::new() };
     transaction.set_mode(Mode::Transaction).await?;
-    // From here to the end of COMMIT or ROLLBACK nobody else may get the connection: if this future is dropped in
-    // between, the connection is closed, and the server rolls back.
+    // From here to the end of COMMIT or ROLLBACK the connection must not return to the pool: if this future is dropped
+    // in between, the connection is closed, and the server rolls back.
     transaction.set_busy(true);
     let mut result = work(&mut transaction).await;
     if result.is_ok() && started.elapsed() > TRANSACTION_LIFETIME {
@@ -88,7 +89,7 @@ async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>, sta
             }
             result
         }
-        // If the work failed in a `query`, this tells whether the connection is the reason.
+        // If `work` failed in a `query`, this error tells that the connection was the reason.
         Err(error) => Err(error.into()),
     }
 }
