@@ -39,27 +39,27 @@ pub async fn get(db: &mut Connection, user_id: UserId) -> Result<Account> {
     db.query_one(&sql, params![user_id]).await?.ok_or_else(|| Problem::not_found("user"))
 }
 
-/// The username counts in any case. It must be well-formed ([`kit::auth::is_username`]): MySQL also finds other spellings,
-/// with accents or a space at the end.
+/// Finds an account by its username, regardless of case. The username must be well-formed ([`kit::auth::is_username`]),
+/// since MySQL also ignores accents and spaces at the end.
 pub async fn find_by_username(db: &mut Connection, username: &str) -> Result<Option<Account>> {
     let sql = format!("SELECT {} FROM users WHERE username = ?", Account::COLUMNS);
     Ok(db.query_one(&sql, params![username]).await?)
 }
 
-/// Locks the user's row: every change of their password, role, sessions or addresses waits for this transaction. 404 if
-/// there is no such user.
+/// Locks the user's row. Every change of a user's password, role, sessions or addresses does this first, so that such
+/// changes happen one after the other. 404 if there is no such user.
 pub async fn lock(tx: &mut Transaction, user_id: UserId) -> Result<Account> {
     let sql = format!("SELECT {} FROM users WHERE id = ? FOR UPDATE", Account::COLUMNS);
     tx.query_one(&sql, params![user_id]).await?.ok_or_else(|| Problem::not_found("user"))
 }
 
-/// Whether somebody has this username, in any case.
+/// Whether the username is taken, regardless of case.
 pub async fn username_exists(db: &mut Connection, username: &str) -> Result<bool> {
     const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM users WHERE username = ?) AS found";
     Ok(db.query_one::<(bool,)>(EXISTS, params![username]).await?.is_some_and(|(found,)| found))
 }
 
-/// 409
+/// 409 `username_taken`.
 pub fn username_taken() -> Problem {
     Problem::new(Code::UsernameTaken, "The username is already taken")
 }
@@ -73,7 +73,7 @@ pub struct NewAccount<'a> {
     pub created_at: Timestamp,
 }
 
-/// 409 `username_taken` if somebody has the username.
+/// Adds an account; 409 `username_taken` if the username is taken.
 pub async fn insert(db: &mut Connection, new: NewAccount<'_>) -> Result<UserId> {
     const INSERT: &str = "
         INSERT INTO users (username, password_hash, email, locale, created_at) VALUES (?, ?, ?, ?, ?)";

@@ -20,7 +20,7 @@ row! {
     }
 }
 
-/// What an address says.
+/// The text of an address.
 #[derive(Clone, Copy)]
 pub struct AddressText<'a> {
     pub receiver: &'a str,
@@ -35,7 +35,7 @@ pub async fn find(db: &mut Connection, user_id: UserId, address_id: AddressId) -
     Ok(db.query_one(&sql, params![address_id, user_id]).await?)
 }
 
-/// The same; 404 instead of none.
+/// Like [`find`], but 404 instead of none.
 pub async fn get(db: &mut Connection, user_id: UserId, address_id: AddressId) -> Result<Address> {
     find(db, user_id, address_id).await?.ok_or_else(|| Problem::not_found("address"))
 }

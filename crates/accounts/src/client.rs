@@ -9,8 +9,8 @@ pub fn address(headers: &HeaderMap) -> &str {
     address.rsplit_once(':').map_or(address, |(ip, _port)| ip)
 }
 
-/// 429 if this address does this too often. Each action, such as `login`, has a limit of its own, but all share the
-/// variables.
+/// 429 if this IP address exceeds the rate limit. Each action, such as `login`, is counted on its own, but all have the
+/// limit of the variables `login_rate` and `login_burst`.
 pub async fn limit_rate(action: &str, headers: &HeaderMap) -> Result<()> {
     let rate = config::number("login_rate", 1, 1_000_000).await?;
     let burst = config::number("login_burst", 1, 1_000_000).await?;

@@ -34,7 +34,7 @@ pub async fn insert(tx: &mut Transaction, identity: Identity<'_>, user_id: UserI
     })
 }
 
-/// 409
+/// 409 `identity_taken`.
 pub fn identity_taken(detail: &str) -> Problem {
     Problem::new(Code::IdentityTaken, detail)
 }

@@ -7,7 +7,7 @@ use kit::{
     params,
 };
 
-/// The column `locale`. A language that the shop does not speak (any more) counts as none.
+/// The column `locale`. A language that the shop does not support counts as none.
 pub(crate) struct LocaleColumn(pub Option<Locale>);
 
 impl Column for LocaleColumn {
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_language_that_is_not_ours_counts_as_none() {
+    fn an_unsupported_language_counts_as_none() {
         let read = |value| LocaleColumn::from_value(value).unwrap().0;
         assert_eq!(read(DbValue::Str("zh-CN".to_owned())), Some(Locale::ZhCn));
         assert_eq!(read(DbValue::Str("tlh".to_owned())), None);

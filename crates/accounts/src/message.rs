@@ -1,4 +1,4 @@
-//! What the shop tells a user: shown in their account, and sent by e-mail as well if there is an address.
+//! Messages to users, which are shown in their accounts and also sent by e-mail if there is an address.
 
 use kit::{
     OrderNo, Problem, Result, Timestamp, UserId,
@@ -39,7 +39,7 @@ row! {
     pub struct Message {
         #[schema(minimum = 1)]
         message_id: i64 as "id",
-        // As text, so that this version can list what a later one writes.
+        // A string, so that this version can list the kinds of a later one.
         #[schema(value_type = Kind)]
         kind: String,
         #[schema(required)]
@@ -59,7 +59,7 @@ pub async fn list(db: &mut Connection, user_id: UserId, page: &PageQuery) -> Res
     Ok(Page::new(rows, limit, |message: &Message| message.message_id))
 }
 
-/// A message to be written. A job writes one at most.
+/// A message to be inserted. A job inserts one at most.
 pub struct NewMessage<'a> {
     pub user_id: UserId,
     pub job: &'a Job,
@@ -79,7 +79,7 @@ impl NewMessage<'_> {
 const INSERT: &str = "INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at) VALUES ";
 const ROW: &str = "(?, ?, ?, ?, ?, ?, ?)";
 
-/// Writes a message, unless an earlier attempt of the job has.
+/// Inserts a message, unless an earlier attempt of the job has done so.
 pub async fn insert(tx: &mut Transaction, message: NewMessage<'_>) -> Result<()> {
     match tx.execute(&format!("{INSERT}{ROW}"), message.values()).await {
         Err(Error::Duplicate { key }) if key == "ux_messages_job" => Ok(()),
@@ -87,7 +87,7 @@ pub async fn insert(tx: &mut Transaction, message: NewMessage<'_>) -> Result<()>
     }
 }
 
-/// Writes messages in one statement. It fails if an earlier attempt has written one of them.
+/// Inserts messages in one statement. It fails if an earlier attempt has inserted one of them.
 pub async fn insert_all(tx: &mut Transaction, messages: Vec<NewMessage<'_>>) -> Result<()> {
     if messages.is_empty() {
         return Ok(());
@@ -96,7 +96,7 @@ pub async fn insert_all(tx: &mut Transaction, messages: Vec<NewMessage<'_>>) -> 
     Ok(tx.execute(&sql, messages.into_iter().flat_map(NewMessage::values).collect()).await?)
 }
 
-/// Records that the job's message went out by e-mail as well.
+/// Records that the job's message was sent by e-mail, too.
 pub async fn mark_sent(tx: &mut Transaction, job: &Job) -> Result<()> {
     const SENT: &str = "UPDATE messages SET sent_at = ? WHERE job_id = ?";
     Ok(tx.execute(SENT, params![Timestamp::now(), job.id]).await?)

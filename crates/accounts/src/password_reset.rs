@@ -1,4 +1,4 @@
-//! Resetting a forgotten password with a token that comes by e-mail.
+//! Resetting a forgotten password, with a token that is sent by e-mail.
 
 use kit::{
     Code, Problem, Result, Timestamp, UserId, auth,
@@ -12,7 +12,8 @@ use crate::account;
 /// How long a token is valid.
 pub const TTL_MINUTES: u32 = 30;
 
-/// The payload of the job of `notify` that mails a token to this user. The token is issued there: only the mail has it.
+/// The payload of a `notify` job that sends a token to this user. The worker issues the token, so that only the mail
+/// contains it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MailResetToken {
@@ -23,14 +24,14 @@ row! {
     struct ResetRow { user_id: UserId, expires_at: Timestamp }
 }
 
-/// The user of this name, if a token can be mailed to them.
+/// The user with this name, if they have an e-mail address.
 pub async fn find_recipient(db: &mut Connection, username: &str) -> Result<Option<UserId>> {
     const RECIPIENT: &str = "SELECT id FROM users WHERE username = ? AND email IS NOT NULL";
     let found = db.query_one::<(UserId,)>(RECIPIENT, params![username]).await?;
     Ok(found.map(|(user_id,)| user_id))
 }
 
-/// Issues a token that works once. Those that the user had before stop working.
+/// Issues a token that works once, and revokes the earlier ones of the user.
 pub async fn issue(tx: &mut Transaction, user_id: UserId) -> Result<String> {
     const INSERT: &str = "INSERT INTO password_resets (hash, user_id, expires_at) VALUES (?, ?, ?)";
     account::lock(tx, user_id).await?;
@@ -48,7 +49,7 @@ pub async fn verify(db: &mut Connection, token: &str) -> Result<UserId> {
     row.filter(|row| row.expires_at > Timestamp::now()).map(|row| row.user_id).ok_or_else(invalid_token)
 }
 
-/// Uses up a token of a locked user; 401 `invalid_token` if another request was faster.
+/// Uses up a token of a locked user; 401 `invalid_token` if it has been used since.
 pub async fn redeem(tx: &mut Transaction, user_id: UserId, token: &str) -> Result<()> {
     let sql = format!("SELECT {} FROM password_resets WHERE hash = ? FOR UPDATE", ResetRow::COLUMNS);
     let row: Option<ResetRow> = tx.query_one(&sql, params![auth::token_hash(token).as_slice()]).await?;

@@ -1,4 +1,4 @@
-//! A user's profile, as the user and the staff see it.
+//! User profiles, as users and staff see them.
 
 use i18n::Locale;
 use kit::{
@@ -63,7 +63,7 @@ pub async fn get(db: &mut Connection, user_id: UserId, default_locale: Locale) -
     row.map(|row| row.into_profile(default_locale)).ok_or_else(|| Problem::not_found("user"))
 }
 
-/// Users whose name starts with this, newest first.
+/// Users whose username starts with a prefix, newest first.
 pub async fn list(
     db: &mut Connection,
     username_prefix: &str,
@@ -82,7 +82,7 @@ pub async fn list(
     Ok(Page::new(profiles.collect(), limit, |profile: &Profile| profile.user_id))
 }
 
-/// What changes: `None` leaves a field as it is, `Some(None)` clears it.
+/// The changes: `None` leaves a field as it is, `Some(None)` clears it.
 pub struct ProfileChange<'a> {
     pub email: Option<Option<&'a str>>,
     pub nickname: Option<Option<&'a str>>,

@@ -1,4 +1,4 @@
-//! To whom messages go.
+//! Recipients of messages.
 
 use i18n::Locale;
 use kit::{
@@ -25,7 +25,7 @@ impl Recipient {
     }
 }
 
-/// Those of the users who exist, in one statement.
+/// The recipients with these ids, in one statement; unknown ids are left out.
 pub async fn recipients(db: &mut Connection, user_ids: impl IntoIterator<Item = UserId>) -> Result<Vec<Recipient>> {
     let ids: Vec<_> = user_ids.into_iter().map(param).collect();
     if ids.is_empty() {

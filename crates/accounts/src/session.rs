@@ -48,7 +48,7 @@ pub async fn list(db: &mut Connection, user: &User, page: &PageQuery) -> Result<
     Ok(Page::new(sessions, limit, |session| session.session_id))
 }
 
-/// Starts a session of a locked user, and deletes those that have expired.
+/// Starts a session of a locked user, and deletes their expired ones.
 pub(crate) async fn insert(
     tx: &mut Transaction,
     user_id: UserId,
@@ -67,7 +67,7 @@ pub(crate) async fn insert(
     Ok(tx.last_insert_id().await?)
 }
 
-/// 401 if a session of a locked user has ended. For a write that the session asked for earlier, in another request.
+/// 401 if a session of a locked user has ended. For a write that the session requested earlier, in another request.
 pub async fn require_active(tx: &mut Transaction, user_id: UserId, session_id: SessionId) -> Result<()> {
     const ACTIVE: &str = "SELECT id FROM sessions WHERE id = ? AND user_id = ? AND ended_at IS NULL AND expires_at > ?";
     let active = tx.query_one::<(SessionId,)>(ACTIVE, params![session_id, user_id, Timestamp::now()]).await?;
@@ -112,7 +112,7 @@ pub(crate) async fn mark_refreshed(tx: &mut Transaction, session_id: SessionId) 
     Ok(tx.execute(REFRESHED, params![Timestamp::now(), session_id]).await?)
 }
 
-/// Has the access tokens of sessions refused.
+/// Refuses the access tokens of sessions from now on.
 pub(crate) async fn revoke_access(session_ids: &[SessionId]) -> Result<()> {
     auth::end_sessions(session_ids, access_ttl_seconds().await?).await
 }

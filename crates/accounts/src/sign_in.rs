@@ -1,4 +1,5 @@
-//! Signing in, and staying signed in: a session has a chain of refresh tokens, each of which works once.
+//! Signing in, and refreshing tokens: each refresh token of a session works once (refresh token rotation, RFC 9700,
+//! section 4.14.2).
 
 use http::HeaderMap;
 use kit::{
@@ -40,7 +41,7 @@ pub async fn sign_in(account: Account, headers: &HeaderMap) -> Result<Tokens> {
     let token = auth::new_secret_token()?;
     let hash = auth::token_hash(&token);
     let (session_id, account) = mysql::transaction(async |tx| {
-        // So that a request that ends all sessions does so before or after this one starts, not in between.
+        // With the lock, a request that ends all sessions does so before or after this session starts, not in between.
         let current = account::lock(tx, account.id).await?;
         if current.password_hash != account.password_hash {
             return Err(Problem::new(Code::InvalidCredentials, "The password has just been changed"));
@@ -66,7 +67,7 @@ row! {
 
 enum Refreshed {
     Next(Account, SessionId),
-    /// The token was used before, so somebody else may have it: the session has ended.
+    /// The token was used before, so it may be stolen: the session has ended.
     Reused(SessionId),
 }
 
@@ -90,7 +91,7 @@ async fn exchange(tx: &mut Transaction, hash: &[u8], next_hash: &[u8]) -> Result
     let from = "FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = ?";
     let owner = format!("SELECT {} {from}", OwnerRow::COLUMNS);
     let OwnerRow { session_id, user_id } = tx.query_one(&owner, params![hash]).await?.ok_or_else(invalid_token)?;
-    // Everybody locks the user first.
+    // The user is always locked first.
     let account = account::lock(tx, user_id).await?;
     let now = Timestamp::now();
     let token = format!("SELECT {} {from} FOR UPDATE", TokenRow::COLUMNS);

@@ -54,7 +54,7 @@ async fn add(connection: &mut MySqlConnection, products: &[(i64, String)]) -> sq
     // In the order of the primary key, so that concurrent transactions lock rows in the same order.
     let mut lists = BTreeMap::<_, Vec<u8>>::new();
     for (id, text) in &texts {
-        let (block, place) = block::place(*id);
+        let (block, place) = block::locate(*id);
         for term in search::terms(text) {
             lists.entry((term, block)).or_default().extend(place);
         }

@@ -1,5 +1,5 @@
-# What the shop writes to its customers, in English. A text that another language lacks is taken from here.
-# The syntax is Fluent's: https://projectfluent.org/fluent/guide/
+# The texts that the shop sends to its customers, in English. A text that is missing in another language is taken from
+# here. The syntax is Fluent's: https://projectfluent.org/fluent/guide/
 
 ## Messages: what an e-mail says, and its subject.
 

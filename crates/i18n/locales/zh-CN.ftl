@@ -1,4 +1,4 @@
-# What the shop writes to its customers, in Simplified Chinese: the same texts as in en.ftl, with the same variables.
+# The texts that the shop sends to its customers, in Simplified Chinese: those of en.ftl, with the same variables.
 
 ## Messages: what an e-mail says, and its subject.
 

@@ -1,4 +1,4 @@
-//! The texts of each language, parsed at their first use.
+//! The texts of each language, parsed on first use.
 
 use std::sync::LazyLock;
 
@@ -20,7 +20,7 @@ pub(crate) fn bundle(locale: Locale) -> &'static Bundle {
     }
 }
 
-/// Leaves out what can't be parsed; that nothing is left out, a test checks.
+/// Skips what can't be parsed; a test checks that everything can.
 fn parse(locale: Locale, texts: &str) -> Bundle {
     let language = <&str>::from(locale).parse().unwrap_or_default();
     let mut bundle = Bundle::new_concurrent(vec![language]);

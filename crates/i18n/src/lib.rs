@@ -1,6 +1,7 @@
-//! Everything that the shop writes to its customers, in every language that it speaks. The texts are in `locales/`.
+//! The texts that the shop sends to its customers, in all languages that it supports. They are in `locales/`.
 //!
-//! A new text is a variant of [`Message`] or [`CouponRefusal`], and an entry in each file: the tests name what is missing.
+//! A new text is a variant of [`Message`] or [`CouponRefusal`], and an entry in each file; the tests report what is
+//! missing.
 
 mod catalog;
 mod locale;
@@ -10,7 +11,7 @@ use strum::IntoStaticStr;
 
 pub use locale::Locale;
 
-/// What a customer is told by message and by e-mail.
+/// A message to a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Message<'a> {

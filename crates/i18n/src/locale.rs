@@ -32,12 +32,13 @@ pub enum Locale {
 }
 
 impl Locale {
-    /// The one that an `Accept-Language` header (RFC 9110, 12.5.4) prefers; none if it names neither language.
+    /// The language that an `Accept-Language` header (RFC 9110, section 12.5.4) prefers; none if it names no supported
+    /// one.
     ///
-    /// Whoever asks for Traditional Chinese gets Simplified Chinese, which is nearer to it than English.
+    /// For Traditional Chinese it is Simplified Chinese, which is closer than English.
     pub fn negotiate(accept_language: &str) -> Option<Locale> {
         // Not by `fluent-langneg`, whose parser ignores the weights.
-        // Of equal weights the first counts, and `max_by` takes the last.
+        // Of equal weights the first counts, but `max_by` returns the last: hence `rev`.
         let ranges = accept_language.split(',').rev().filter_map(weighted);
         ranges.max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(locale, _)| locale)
     }
@@ -51,7 +52,7 @@ impl Locale {
     }
 }
 
-/// The language and the weight of one element; none if it is excluded (`q=0`), not one of ours or malformed.
+/// The language and the weight of an element; none if it is excluded (`q=0`), not supported or malformed.
 fn weighted(element: &str) -> Option<(Locale, f32)> {
     let (range, weight) = match element.split_once(';') {
         Some((range, weight)) => (range, quality(weight.trim())?),
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_language_that_is_asked_for_first_counts() {
+    fn negotiates_by_weight_then_by_order() {
         let (en, zh) = (Some(Locale::En), Some(Locale::ZhCn));
         let cases = [
             ("en", en),
@@ -105,7 +106,7 @@ mod tests {
             // Excluded.
             ("en;q=0", None),
             ("en;q=0.000, zh;q=0.001", zh),
-            // Not ours, or nothing at all.
+            // Not supported, or empty.
             ("", None),
             (" , ,", None),
             ("*", None),
@@ -114,7 +115,7 @@ mod tests {
             ("english", None),
             ("zhu", None),
             ("i-klingon, x-en", None),
-            // Malformed: as if it were not there.
+            // Malformed: ignored.
             ("en;q=2, zh;q=0.1", zh),
             ("en;q=-1, zh;q=0.1", zh),
             ("en;q=NaN, zh;q=0.1", zh),
@@ -145,17 +146,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_is_too_strange(header in any::<String>()) {
+        fn any_header_is_accepted(header in any::<String>()) {
             Locale::negotiate(&header);
         }
 
         #[test]
-        fn neither_is_one_that_nearly_looks_right(header in "([a-z*]{0,3}(-[a-zA-Z0-9]{0,9})?[ ;]*(q=)?[0-9.naife-]{0,6}[, ]{0,2}){0,40}") {
+        fn an_almost_valid_header_is_accepted(header in "([a-z*]{0,3}(-[a-zA-Z0-9]{0,9})?[ ;]*(q=)?[0-9.naife-]{0,6}[, ]{0,2}){0,40}") {
             Locale::negotiate(&header);
         }
 
         #[test]
-        fn the_heaviest_weight_counts(en in 1_u32..=1000, zh in 1_u32..=1000) {
+        fn the_greatest_weight_wins(en in 1_u32..=1000, zh in 1_u32..=1000) {
             let header = format!("en;q={:.3},zh;q={:.3}", f64::from(en) / 1000.0, f64::from(zh) / 1000.0);
             let expected = if zh > en { Locale::ZhCn } else { Locale::En };
             prop_assert_eq!(Locale::negotiate(&header), Some(expected));

@@ -45,7 +45,7 @@ fn texts(locale: Locale) -> &'static str {
     }
 }
 
-/// What the enums need.
+/// The texts that the enums need.
 fn needed() -> BTreeSet<Key> {
     let messages = MESSAGES.iter().flat_map(|message| {
         let id: &str = message.into();
@@ -55,7 +55,7 @@ fn needed() -> BTreeSet<Key> {
     messages.chain(refusals).collect()
 }
 
-/// The variables of a text: without arguments Fluent complains of each.
+/// The variables of a text: without arguments, Fluent reports each as an error.
 fn variables(locale: Locale, (id, attribute): &Key) -> BTreeSet<String> {
     let bundle = catalog::bundle(locale);
     let message = bundle.get_message(id).unwrap();
@@ -69,11 +69,11 @@ fn variables(locale: Locale, (id, attribute): &Key) -> BTreeSet<String> {
 }
 
 #[test]
-fn each_file_has_the_texts_that_are_needed_once_and_no_others() {
+fn each_file_has_exactly_the_needed_texts() {
     for locale in Locale::iter() {
         let keys = keys(texts(locale));
         let distinct: BTreeSet<_> = keys.iter().cloned().collect();
-        assert_eq!(distinct.len(), keys.len(), "{locale}: a text is there twice");
+        assert_eq!(distinct.len(), keys.len(), "{locale}: a text occurs twice");
         assert_eq!(distinct, needed(), "{locale}");
     }
 }
@@ -85,7 +85,7 @@ fn a_text_has_the_same_variables_in_every_language() {
     assert_eq!(
         en.iter().filter(|(variables, _)| !variables.is_empty()).count(),
         7,
-        "six subjects and a body have some"
+        "six subjects and a body have variables"
     );
     for locale in Locale::iter() {
         assert_eq!(of(locale), en, "{locale}");
@@ -93,7 +93,7 @@ fn a_text_has_the_same_variables_in_every_language() {
 }
 
 #[test]
-fn every_text_is_there_in_every_language_and_differs() {
+fn every_text_exists_in_every_language_and_differs() {
     let mut seen = BTreeMap::new();
     for locale in Locale::iter() {
         let bundle = catalog::bundle(locale);
@@ -119,13 +119,13 @@ fn a_subject_names_the_order_and_fits_its_column() {
     for (locale, message) in Locale::iter().flat_map(|locale| MESSAGES.map(|message| (locale, message))) {
         let subject = message.render(locale).subject;
         assert!(subject.len() <= 200 && !subject.contains('\n'), "{subject}");
-        let of_an_order = !matches!(message, Message::PasswordReset { .. });
-        assert_eq!(subject.contains(ORDER_NO), of_an_order, "{subject}");
+        let is_about_an_order = !matches!(message, Message::PasswordReset { .. });
+        assert_eq!(subject.contains(ORDER_NO), is_about_an_order, "{subject}");
     }
 }
 
 #[test]
-fn what_a_customer_reads() {
+fn messages_are_rendered() {
     let paid = Message::OrderPaid { order_no: ORDER_NO };
     assert_eq!(paid.render(Locale::En).subject, format!("Payment received for order {ORDER_NO}"));
     assert_eq!(paid.render(Locale::ZhCn).subject, format!("订单 {ORDER_NO} 支付成功"));
@@ -149,10 +149,10 @@ fn what_a_customer_reads() {
 }
 
 #[test]
-fn what_is_missing_is_english_or_the_id() {
+fn a_missing_text_falls_back_to_english_then_to_its_id() {
     let nothing = FluentArgs::new();
     assert_eq!(catalog::value(Locale::ZhCn, "no-such-text", &nothing), "no-such-text");
     assert_eq!(catalog::attribute(Locale::ZhCn, "coupon-ended", "subject", &nothing), "coupon-ended");
-    // An argument that only Chinese lacks can't be; one that both lack is no text with a hole.
+    // With a missing argument the text is not used, rather than shown with a gap.
     assert_eq!(catalog::attribute(Locale::ZhCn, "order-paid", "subject", &nothing), "order-paid");
 }

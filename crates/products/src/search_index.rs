@@ -29,7 +29,7 @@ pub async fn update(tx: &mut Transaction, product_id: ProductId, name: &str) -> 
     let before = search::terms(&before.and_then(|(text,)| text).unwrap_or_default());
     let text = search::fold(name);
     let terms = search::terms(&text);
-    let (block, place) = block::place(product_id.get());
+    let (block, offset) = block::locate(product_id.get());
 
     if !before.is_subset(&terms) {
         // All that change, in the order in which every writer locks them.
@@ -40,11 +40,11 @@ pub async fn update(tx: &mut Transaction, product_id: ProductId, name: &str) -> 
         );
         let mut lists: Vec<Postings> = tx.query(&sql, [changed, params![block]].concat()).await?;
         lists.retain(|list| std::str::from_utf8(&list.term).is_ok_and(|term| before.contains(term)));
-        lists.iter_mut().for_each(|list| list.products = block::without(&list.products, place));
+        lists.iter_mut().for_each(|list| list.products = block::without(&list.products, offset));
         write(tx, lists, "VALUES(products)").await?;
     }
     let new =
-        terms.difference(&before).map(|term| Postings { term: term.clone().into(), block, products: place.into() });
+        terms.difference(&before).map(|term| Postings { term: term.clone().into(), block, products: offset.into() });
     write(tx, new.collect(), "CONCAT(products, VALUES(products))").await?;
     Ok(tx.execute(TEXT, params![text, product_id]).await?)
 }
@@ -74,7 +74,7 @@ impl Matches {
         let sql = format!("SELECT term, block, products FROM product_terms WHERE term IN ({})", placeholders(count));
         let terms = query.terms.iter().map(|term| param(term.as_bytes())).collect();
         let lists: Vec<Postings> = db.query(&sql, terms).await?;
-        Ok(Matches(block::in_all(count, lists.into_iter().map(|list| (list.block, list.products)))))
+        Ok(Matches(block::intersect(count, lists.into_iter().map(|list| (list.block, list.products)))))
     }
 
     pub fn are_many(&self) -> bool {

@@ -1,9 +1,11 @@
-//! What of a product's name can be found, and what a query looks for: rules alone, without a database.
+//! Search in product names: the terms by which a name is found, and the terms that a query looks up. Pure functions,
+//! without a database.
 //!
-//! A name is folded ([`fold`]) and cut into terms ([`terms`]), which the table `product_terms` keeps. Where a script puts
-//! spaces between words, every beginning of a word is a term; elsewhere (Chinese, but also punctuation and emoji) every
-//! character and every two that stand together, so that any part is found. A query ([`Query`]) is cut in the same way, into
-//! as few as tell it; what they don't say for certain is looked up in the folded name. No term is looked up but as a whole.
+//! A name is folded ([`fold`]) and split into terms ([`terms`]), which are stored in the table `product_terms`. Where a
+//! script separates words by spaces, every prefix of a word is a term. Elsewhere (Chinese, but also punctuation and
+//! emoji) every character and every bigram is a term, so that any part of the name is found. A query ([`Query`]) is
+//! split in the same way, into as few terms as possible. What they leave open is checked in the folded name. The index
+//! only looks up whole terms.
 
 pub mod block;
 
@@ -11,14 +13,15 @@ use std::{cmp::Reverse, collections::BTreeSet};
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Characters of a word that are a term at most; of what follows the name itself tells.
-const WORD: usize = 16;
-/// The same where words are not told apart.
-const PAIR: usize = 2;
-/// Terms that a query looks up. The rest of a long one is looked for in the names that have these.
-const MOST_TERMS: usize = 6;
+/// The longest prefix that is a term, in characters. What follows it in a word is checked in the name itself.
+const MAX_PREFIX: usize = 16;
+/// The longest term where words are not separated, in characters.
+const BIGRAM: usize = 2;
+/// The most terms that a query looks up. The rest of a longer one is checked in the names that have these.
+const MAX_TERMS: usize = 6;
 
-/// Text as it is compared: without case, accents and widths, one space between words.
+/// Text in the form in which it is compared: compatibility composition (Unicode Standard Annex #15), lower case,
+/// without accents, one space between words.
 pub fn fold(text: &str) -> String {
     let is_accent = |c: &char| ('\u{300}'..='\u{36f}').contains(c);
     let folded: String = text.nfkd().flat_map(char::to_lowercase).filter(|c| !is_accent(c)).nfc().collect();
@@ -29,11 +32,11 @@ pub fn fold(text: &str) -> String {
 enum Kind {
     Letter,
     Digit,
-    /// Found by any part.
+    /// Any part of it is found.
     Other,
 }
 
-/// Latin, Greek, Cyrillic and Armenian put spaces between words.
+/// Latin, Greek, Cyrillic and Armenian separate words by spaces.
 fn kind(c: char) -> Kind {
     match c {
         c if c >= '\u{590}' => Kind::Other,
@@ -47,24 +50,24 @@ fn is_word(run: &[char]) -> bool {
     run.first().is_some_and(|c| kind(*c) != Kind::Other)
 }
 
-fn longest(run: &[char]) -> usize {
-    if is_word(run) { WORD } else { PAIR }
+fn max_term_length(run: &[char]) -> usize {
+    if is_word(run) { MAX_PREFIX } else { BIGRAM }
 }
 
-/// What stands between spaces, as runs of what is a word and what is not.
+/// Splits a text without spaces into runs of word characters and of other characters.
 fn runs(part: &[char]) -> impl Iterator<Item = &[char]> {
     part.chunk_by(|a, b| (kind(*a) == Kind::Other) == (kind(*b) == Kind::Other))
 }
 
-/// Whether a term begins with `c` after `before` in the same run: `mate60` is found as `60`, too.
-fn begins(before: Option<char>, c: char) -> bool {
+/// Whether a term begins with `c`, which follows `before` in the same run: `mate60` is also found by `60`.
+fn starts_term(before: Option<char>, c: char) -> bool {
     match before.map(kind) {
         None | Some(Kind::Other) => true,
         Some(before) => before != kind(c),
     }
 }
 
-/// What a folded name is found by.
+/// The terms of a folded name.
 pub fn terms(folded: &str) -> BTreeSet<String> {
     let mut terms = BTreeSet::new();
     for part in folded.split(' ') {
@@ -72,8 +75,8 @@ pub fn terms(folded: &str) -> BTreeSet<String> {
         for run in runs(&chars) {
             let before = std::iter::once(None).chain(run.iter().copied().map(Some));
             for (at, (before, c)) in before.zip(run).enumerate() {
-                if begins(before, *c) {
-                    let term: Vec<char> = run.iter().copied().skip(at).take(longest(run)).collect();
+                if starts_term(before, *c) {
+                    let term: Vec<char> = run.iter().copied().skip(at).take(max_term_length(run)).collect();
                     terms.extend((1..=term.len()).map(|length| term.iter().take(length).collect::<String>()));
                 }
             }
@@ -82,14 +85,14 @@ pub fn terms(folded: &str) -> BTreeSet<String> {
     terms
 }
 
-/// What somebody looks for: words, in any order.
+/// A search query: words, in any order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Query {
-    /// The whole of it, folded.
+    /// The whole query, folded.
     pub text: String,
-    /// The name must have all of these. The longest first, which tend to be rare.
+    /// Terms that the name must have, all of them. The longest come first, since they tend to be rare.
     pub terms: Vec<String>,
-    /// What the folded name must have besides, since the terms could stand in it apart from each other.
+    /// Texts that the folded name must also contain, since the terms might be apart from each other in it.
     pub parts: Vec<String>,
 }
 
@@ -100,23 +103,23 @@ impl Query {
         for part in text.split(' ').filter(|part| !part.is_empty()) {
             let chars: Vec<char> = part.chars().collect();
             for run in runs(&chars) {
-                if run.len() < chars.len() || run.len() > longest(run) {
+                if run.len() < chars.len() || run.len() > max_term_length(run) {
                     parts.insert(part.to_owned());
                 }
-                terms.extend(wanted(run));
+                terms.extend(needed_terms(run));
             }
         }
         let mut terms: Vec<_> = terms.into_iter().collect();
         terms.sort_by_key(|term| Reverse(term.len()));
-        if terms.len() > MOST_TERMS {
-            terms.truncate(MOST_TERMS);
+        if terms.len() > MAX_TERMS {
+            terms.truncate(MAX_TERMS);
             parts.extend(text.split(' ').map(str::to_owned));
         }
         Query { text, terms, parts: parts.into_iter().collect() }
     }
 
-    /// How well a name fits: 3 if it is what was asked for, 2 if it begins so, 1 if it has it as it was said, 0 if it has
-    /// all of its words.
+    /// How well a matching name fits: 3 if it equals the query, 2 if it begins with it, 1 if it contains it, 0 if it
+    /// only has its words.
     pub fn relevance(&self, name: &str) -> i64 {
         let name = fold(name);
         match name.find(&self.text) {
@@ -128,13 +131,13 @@ impl Query {
     }
 }
 
-/// The terms that a name with this run has, as few as tell it.
-fn wanted(run: &[char]) -> Vec<String> {
-    if is_word(run) || run.len() < PAIR {
-        return vec![run.iter().take(WORD).collect()];
+/// The terms that a name with this run must have, as few as possible.
+fn needed_terms(run: &[char]) -> Vec<String> {
+    if is_word(run) || run.len() < BIGRAM {
+        return vec![run.iter().take(MAX_PREFIX).collect()];
     }
-    let pairs = run.windows(PAIR).step_by(PAIR).chain(run.windows(PAIR).last());
-    pairs.map(|pair| pair.iter().collect()).collect()
+    let bigrams = run.windows(BIGRAM).step_by(BIGRAM).chain(run.windows(BIGRAM).last());
+    bigrams.map(|bigram| bigram.iter().collect()).collect()
 }
 
 #[cfg(test)]
@@ -143,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// What the shop does with both, without a database.
+    /// What the shop does with terms and query in SQL.
     fn finds(q: &str, name: &str) -> bool {
         let (query, name) = (Query::new(q), fold(name));
         let terms = terms(&name);
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_becomes_words_and_pairs() {
+    fn a_name_is_split_into_prefixes_and_bigrams() {
         let of = |name: &str| terms(&fold(name)).into_iter().collect::<Vec<_>>();
         assert_eq!(of("华为手机壳"), ["为", "为手", "华", "华为", "壳", "手", "手机", "机", "机壳"]);
         assert_eq!(of("5G  Pro手"), ["5", "5g", "g", "p", "pr", "pro", "手"]);
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_parts_of_chinese_words_and_beginnings_of_others_in_any_order() {
+    fn finds_parts_of_chinese_words_and_prefixes_of_others() {
         for (q, name, found) in [
             ("手机", "华为手机壳", true),
             ("壳", "华为手机壳", true),
@@ -200,16 +203,16 @@ mod tests {
     }
 
     #[test]
-    fn a_long_query_looks_up_a_few_terms_and_means_all_of_it() {
+    fn a_long_query_looks_up_few_terms_but_matches_as_a_whole() {
         let long = Query::new("a b c d e f g h i");
-        assert_eq!((long.terms.len(), long.parts.len()), (MOST_TERMS, 9));
+        assert_eq!((long.terms.len(), long.parts.len()), (MAX_TERMS, 9));
         let word = "x".repeat(200);
         assert!(finds(&word, &word) && !finds(&word, &"x".repeat(199)));
         assert!(Query::new(" \u{301} ").terms.is_empty());
     }
 
     #[test]
-    fn what_is_nearer_to_the_query_is_more_relevant() {
+    fn a_closer_match_is_more_relevant() {
         let of = |name| Query::new("iPhone 15").relevance(name);
         assert_eq!(["IPHONE  15", "iPhone 15 Pro", "Apple iPhone 15", "15 cases for iPhone"].map(of), [3, 2, 1, 0]);
     }
@@ -233,7 +236,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_is_found_that_is_not_there(name in "[\u{4e00}-\u{4e04}a-b ]{1,20}", q in "[\u{4e00}-\u{4e04}]{1,6}") {
+        fn finds_nothing_but_substrings(name in "[\u{4e00}-\u{4e04}a-b ]{1,20}", q in "[\u{4e00}-\u{4e04}]{1,6}") {
             prop_assert_eq!(finds(&q, &name), name.contains(&q));
         }
 
