@@ -38,12 +38,12 @@ pub enum SaleState {
 }
 
 impl Activity {
-    /// Units that are in no order.
+    /// Units that are not in an order.
     pub fn unsold(&self) -> i64 {
         self.stock.saturating_sub(self.booked)
     }
 
-    /// Its state when `left` units are left.
+    /// Its state at a time when `left` units are left.
     pub fn state(&self, left: i64, now: Timestamp) -> SaleState {
         if self.closed_at.is_some() || now >= self.ends_at {
             SaleState::Ended
@@ -61,17 +61,17 @@ impl Activity {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Task {
-    /// Open the sale in Redis if it is not open, and again every few seconds until it has closed.
+    /// Open the sale in Redis if that is missing; repeated every few seconds until the sale is closed.
     Watch { activity_id: ActivityId },
     /// Close the sale and return the units that are left to the product.
     Close { activity_id: ActivityId },
-    /// Return a ticket's unit to the sale.
+    /// Return the unit of a cancelled or refunded order to the sale.
     GiveBack { activity_id: ActivityId, ticket: String },
-    /// Rebuild the sale in Redis, whatever is there.
+    /// Rebuild the sale in Redis, even if it exists there.
     Rebuild { activity_id: ActivityId },
 }
 
-/// A sale to be set up.
+/// A sale to be created.
 #[derive(Debug, Clone, Copy)]
 pub struct NewActivity {
     pub product_id: ProductId,
@@ -82,9 +82,9 @@ pub struct NewActivity {
     pub per_user_limit: i64,
 }
 
-/// Sets up a sale and sets its units aside. After the commit the caller opens it in Redis, or else `drain` does. 422 for an
-/// unknown product, 409 `out_of_stock` if it has fewer units.
-pub async fn init(tx: &mut Transaction, new: &NewActivity) -> Result<Activity> {
+/// Creates a sale and sets its units aside. The caller opens it in Redis after the commit; if that fails, `drain` does.
+/// 422 for an unknown product, 409 `out_of_stock` if it has fewer units.
+pub async fn create(tx: &mut Transaction, new: &NewActivity) -> Result<Activity> {
     const INSERT: &str = "
         INSERT INTO seckill_activities (product_id, price_cents, stock, per_user_limit, starts_at, ends_at, created_at)
         VALUES (?, ?, ?, ?, ?, ?, ?)";
@@ -102,7 +102,7 @@ pub async fn init(tx: &mut Transaction, new: &NewActivity) -> Result<Activity> {
     tx.execute(INSERT, values).await?;
     let activity_id = tx.last_insert_id().await?;
     let line = Line { product_id: new.product_id, quantity: new.stock };
-    stock::shift(tx, &[line], StockCount::Available, StockCount::Reserved).await?;
+    stock::transfer(tx, &[line], StockCount::Available, StockCount::Reserved).await?;
     let (watch, close) = (Task::Watch { activity_id }, Task::Close { activity_id });
     tx.enqueue(&[Queue::Drain.job(&watch, now)?, Queue::Drain.job(&close, new.ends_at)?]).await?;
     find(tx, activity_id).await
@@ -133,13 +133,14 @@ pub async fn lock(tx: &mut Transaction, activity_id: ActivityId) -> Result<Activ
     find(tx, activity_id).await
 }
 
-/// Counts units of a locked sale as booked, or no longer so if `delta` is negative.
+/// Adds `delta`, which may be negative, to the booked units of a locked sale.
 pub(crate) async fn add_booked(tx: &mut Transaction, activity_id: ActivityId, delta: i64) -> Result<()> {
     const BOOKED: &str = "UPDATE seckill_activities SET booked = booked + ? WHERE id = ?";
     Ok(tx.execute(BOOKED, params![delta, activity_id]).await?)
 }
 
-/// Closes a sale and returns the units that are in no order to the product, once. All tickets must have been booked.
+/// Closes a sale and returns its unsold units to the product. Does nothing if the sale is closed already. All tickets
+/// must have been booked.
 pub async fn close(tx: &mut Transaction, activity_id: ActivityId) -> Result<()> {
     const CLOSED: &str = "UPDATE seckill_activities SET closed_at = ? WHERE id = ?";
     let activity = lock(tx, activity_id).await?;
@@ -148,5 +149,5 @@ pub async fn close(tx: &mut Transaction, activity_id: ActivityId) -> Result<()> 
     }
     tx.execute(CLOSED, params![Timestamp::now(), activity_id]).await?;
     let line = Line { product_id: activity.product_id, quantity: activity.unsold() };
-    stock::shift(tx, &[line], StockCount::Reserved, StockCount::Available).await
+    stock::transfer(tx, &[line], StockCount::Reserved, StockCount::Available).await
 }

@@ -1,4 +1,4 @@
-//! A flash sale in Redis: who is admitted. All keys of a sale have the same hash tag.
+//! Admission to a flash sale, in Redis. All keys of a sale have the same hash tag.
 
 use kit::{
     ActivityId, Code, OrderNo, Problem, Result, SessionId, UserId, auth, rate_limit,
@@ -10,11 +10,11 @@ use crate::{
     ticket::{ActiveTicket, activity_of, new_ticket},
 };
 
-/// How long a sale's keys are kept after its end, in milliseconds: a buyer can ask for the ticket that long.
-const KEEP_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-/// Tickets that a worker reads at once.
+/// How long a sale's keys are kept after its end, in milliseconds. So long, buyers can look up their tickets.
+const RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// The most tickets that a worker reads at once.
 pub const BATCH: usize = 200;
-/// After this time, in milliseconds, another worker takes over what one has read and not acknowledged.
+/// After this time, in milliseconds, another worker takes over tickets that one has read and not acknowledged.
 const ABANDONED_MS: i64 = 5_000;
 
 /// The prefix of all keys of a sale.
@@ -26,8 +26,9 @@ fn key(activity_id: ActivityId, what: &str) -> String {
     format!("{}:{what}", tag(activity_id))
 }
 
-/// KEYS: sale, stream, buyers, tickets. ARGV: whether to replace what is there, the sale's fields and values up to an
-/// empty one, then user, ticket and order of the active tickets. Returns whether the sale was written.
+/// KEYS: sale, stream, buyers, tickets. ARGV: `1` to replace an existing sale, the sale's fields and values up to an
+/// empty one, then user, ticket and order of each active ticket. Returns 1 if the sale was written, 0 if it exists, -1
+/// if tickets are waiting to be booked.
 static OPEN: Script = Script::new(
     r"
     pcall(redis.call, 'XGROUP', 'CREATE', KEYS[2], 'drain', '0', 'MKSTREAM')
@@ -42,15 +43,15 @@ static OPEN: Script = Script::new(
         i = i + 2
     end
     for j = i + 1, #ARGV, 3 do
-        local mine = redis.call('HGET', KEYS[3], ARGV[j])
-        redis.call('HSET', KEYS[3], ARGV[j], mine and (mine .. ',' .. ARGV[j + 1]) or ARGV[j + 1])
+        local owned = redis.call('HGET', KEYS[3], ARGV[j])
+        redis.call('HSET', KEYS[3], ARGV[j], owned and (owned .. ',' .. ARGV[j + 1]) or ARGV[j + 1])
         redis.call('HSET', KEYS[4], ARGV[j + 1], ARGV[j] .. ':' .. ARGV[j + 2])
     end
     return 1",
 );
 
-/// Writes the sale with its active tickets to Redis, if it is not there or is to be replaced; whether it was written. A
-/// conflict if tickets wait to be booked: then it is not known what is left.
+/// Writes the sale with its active tickets to Redis if it is missing there, or if `replace` is true; returns whether it
+/// was written. A conflict if tickets are waiting to be booked: then the number of units left is not known.
 pub async fn open(activity: &Activity, active: &[ActiveTicket], replace: bool) -> Result<bool> {
     let id = activity.id;
     let left = if activity.closed_at.is_some() { 0 } else { activity.unsold() };
@@ -68,12 +69,12 @@ pub async fn open(activity: &Activity, active: &[ActiveTicket], replace: bool) -
     let keys = [key(id, "sale"), key(id, "stream"), key(id, "buyers"), key(id, "tickets")];
     let reply = OPEN.run(&keys.each_ref().map(String::as_str), values).await?;
     match reply.int(0) {
-        Some(-1) => Err(Problem::conflict().because("tickets wait to be booked")),
+        Some(-1) => Err(Problem::conflict().because("tickets are waiting to be booked")),
         written => Ok(written == Some(1)),
     }
 }
 
-/// Ends the sale.
+/// KEYS: sale, stream, buyers, tickets. ARGV: how long to keep them, in milliseconds.
 static CLOSE: Script = Script::new(
     r"
     if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'left', 0, 'ends', 0) end
@@ -81,10 +82,10 @@ static CLOSE: Script = Script::new(
     return 1",
 );
 
-/// Ends the sale: from now on nobody gets a ticket.
+/// Ends the sale: from now on no tickets are issued.
 pub async fn close(activity_id: ActivityId) -> Result<()> {
     let keys = ["sale", "stream", "buyers", "tickets"].map(|what| key(activity_id, what));
-    CLOSE.run(&keys.each_ref().map(String::as_str), vec![int(KEEP_MS)]).await.map(drop)
+    CLOSE.run(&keys.each_ref().map(String::as_str), vec![int(RETENTION_MS)]).await.map(drop)
 }
 
 static BUY: Script = Script::new(include_str!("buy.lua"));
@@ -94,15 +95,15 @@ static BUY: Script = Script::new(include_str!("buy.lua"));
 pub enum Admission {
     /// A new ticket.
     Queued(String),
-    /// The ticket that the user has already, and its order once there is one.
-    Same(String, Option<OrderNo>),
+    /// The ticket that the user already has, and its order if there is one.
+    Existing(String, Option<OrderNo>),
     /// Redis does not have the sale.
     Unknown,
-    /// Refused. If nobody but the buyers can get anything any more, who these are.
+    /// Refused. If everybody but the buyers is refused, too, it has the list of buyers.
     Refused(Problem, Option<Vec<UserId>>),
 }
 
-/// A user's rate limit: requests a second, and at once.
+/// A user's rate limit: `rate` is in requests per second, `burst` is how many may come at once.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimit {
     pub rate: i64,
@@ -125,7 +126,7 @@ pub async fn buy(
         "queued" => Admission::Queued(ticket),
         "same" => {
             let order_no = reply.text(2).and_then(|value| value.split_once(':')?.1.parse().ok());
-            Admission::Same(reply.text(1).unwrap_or_default().to_owned(), order_no)
+            Admission::Existing(reply.text(1).unwrap_or_default().to_owned(), order_no)
         }
         "none" => Admission::Unknown,
         "signed_out" => Admission::Refused(auth::session_ended(), None),
@@ -143,14 +144,14 @@ fn buyers_of(reply: &[RedisResult]) -> Option<Vec<UserId>> {
     is_list.then(|| (2..reply.len()).filter_map(|at| reply.int(at)?.try_into().ok()).collect())
 }
 
-/// The user who has a ticket; none if Redis does not know it.
-pub async fn holder(ticket: &str) -> Result<Option<UserId>> {
+/// The user of a ticket; none if Redis does not have the ticket.
+pub async fn ticket_owner(ticket: &str) -> Result<Option<UserId>> {
     let Some(activity_id) = activity_of(ticket) else { return Ok(None) };
     let reply = redis::command("HGET", vec![arg(key(activity_id, "tickets")), arg(ticket)]).await?;
     Ok(reply.text(0).and_then(|value| value.split(':').next()?.parse().ok()))
 }
 
-/// How many units are left; none if Redis does not have the sale.
+/// The number of units left; none if Redis does not have the sale.
 pub async fn left(activity_id: ActivityId) -> Result<Option<i64>> {
     let reply = redis::command("HGET", vec![arg(key(activity_id, "sale")), arg("left")]).await?;
     Ok(reply.int(0))
@@ -159,10 +160,10 @@ pub async fn left(activity_id: ActivityId) -> Result<Option<i64>> {
 /// KEYS: sale, buyers, tickets. ARGV: a ticket.
 static RETURN_UNIT: Script = Script::new(
     r"
-    local held = redis.call('HGET', KEYS[3], ARGV[1])
-    if not held then return 0 end
+    local value = redis.call('HGET', KEYS[3], ARGV[1])
+    if not value then return 0 end
     redis.call('HDEL', KEYS[3], ARGV[1])
-    local user = held:match('^[^:]*')
+    local user = value:match('^[^:]*')
     local rest = {}
     for ticket in (redis.call('HGET', KEYS[2], user) or ''):gmatch('[^,]+') do
         if ticket ~= ARGV[1] then table.insert(rest, ticket) end
@@ -172,7 +173,7 @@ static RETURN_UNIT: Script = Script::new(
     return 1",
 );
 
-/// Puts a ticket's unit on sale again, once, and lets its user buy again.
+/// Puts the unit of a ticket on sale again, once, and allows its user to buy again.
 pub async fn return_unit(activity_id: ActivityId, ticket: &str) -> Result<()> {
     let keys = ["sale", "buyers", "tickets"].map(|what| key(activity_id, what));
     RETURN_UNIT.run(&keys.each_ref().map(String::as_str), vec![arg(ticket)]).await.map(drop)
@@ -183,12 +184,12 @@ pub async fn is_open(activity_id: ActivityId) -> Result<bool> {
     Ok(redis::command("EXISTS", vec![arg(key(activity_id, "sale"))]).await?.int(0) == Some(1))
 }
 
-/// Lets the next ticket wake the worker, who has been woken.
+/// Clears the mark of the pending wake-up: from now on a new ticket sends another one.
 pub async fn clear_wake(activity_id: ActivityId) -> Result<()> {
     redis::command("DEL", vec![arg(key(activity_id, "wake"))]).await.map(drop)
 }
 
-/// A ticket that waits to be booked, in the stream.
+/// A ticket in the stream, which is waiting to be booked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its id in the stream.
@@ -197,8 +198,9 @@ pub struct Entry {
     pub user_id: UserId,
 }
 
-/// Tickets that wait to be booked: first those that another worker has abandoned, then new ones.
-pub async fn waiting(activity_id: ActivityId, consumer: &str) -> Result<Vec<Entry>> {
+/// Reads tickets that are waiting to be booked: first those that another worker has read and not acknowledged, then new
+/// ones.
+pub async fn read_tickets(activity_id: ActivityId, consumer: &str) -> Result<Vec<Entry>> {
     let stream = key(activity_id, "stream");
     let claim = vec![
         arg(&stream),
@@ -210,15 +212,15 @@ pub async fn waiting(activity_id: ActivityId, consumer: &str) -> Result<Vec<Entr
         arg(BATCH.to_string()),
     ];
     let abandoned = redis::command("XAUTOCLAIM", claim).await?;
-    // After the cursor; the ids of deleted entries follow.
+    // The first value is the cursor; the ids of deleted entries follow the entries.
     let entries = entries(abandoned.get(1..).unwrap_or_default());
     if !entries.is_empty() {
         return Ok(entries);
     }
-    unread(&stream, consumer).await
+    read_new(&stream, consumer).await
 }
 
-async fn unread(stream: &str, consumer: &str) -> Result<Vec<Entry>> {
+async fn read_new(stream: &str, consumer: &str) -> Result<Vec<Entry>> {
     let read = vec![
         arg("GROUP"),
         arg("drain"),
@@ -230,11 +232,11 @@ async fn unread(stream: &str, consumer: &str) -> Result<Vec<Entry>> {
         arg(">"),
     ];
     let reply = redis::command("XREADGROUP", read).await?;
-    // After the stream's name.
+    // The first value is the stream's name.
     Ok(entries(reply.get(1..).unwrap_or_default()))
 }
 
-/// A reply is one flat list: the id, then `ticket`, its value, `user`, its value.
+/// Decodes a reply, which is one flat list: the id, then `ticket`, its value, `user`, its value.
 fn entries(reply: &[RedisResult]) -> Vec<Entry> {
     reply
         .chunks_exact(5)
@@ -252,7 +254,7 @@ fn entries(reply: &[RedisResult]) -> Vec<Entry> {
         .collect()
 }
 
-/// KEYS: stream, tickets. ARGV: triples of the entry's id, ticket and order, which is empty for a ticket that failed.
+/// KEYS: stream, tickets. ARGV: for each entry its id, ticket and order, which is empty for a ticket that failed.
 static ACKNOWLEDGE: Script = Script::new(
     r"
     for i = 1, #ARGV, 3 do
@@ -275,7 +277,7 @@ pub async fn acknowledge(activity_id: ActivityId, done: &[(Entry, Option<OrderNo
     ACKNOWLEDGE.run(&[&stream, &tickets], values.collect()).await.map(drop)
 }
 
-/// How many tickets wait to be booked.
+/// The number of tickets that are waiting to be booked.
 pub async fn backlog(activity_id: ActivityId) -> Result<i64> {
     let reply = redis::command("XLEN", vec![arg(key(activity_id, "stream"))]).await?;
     Ok(reply.int(0).unwrap_or_default())
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_end_where_something_else_begins() {
+    fn decodes_entries_up_to_the_deleted_ones() {
         let reply =
             ["1-0", "ticket", "t1", "user", "7", "2-0", "ticket", "t2", "user", "8", "3-0", "4-0", "5-0", "6-0", "7-0"];
         let entries = entries(&reply.map(text));

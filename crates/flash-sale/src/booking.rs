@@ -1,4 +1,4 @@
-//! From tickets to orders, many at a time. A ticket is booked once, whatever happens between the commit and the
+//! Books tickets as orders, in batches. A ticket is booked once, even if the worker dies between the commit and the
 //! acknowledgement.
 
 use std::collections::BTreeSet;
@@ -19,11 +19,11 @@ use crate::{
     ticket::{self, booked_among},
 };
 
-/// How the orders of a sale are made.
+/// Settings for the orders of a sale.
 #[derive(Debug, Clone)]
 pub struct Terms {
     currency: String,
-    /// How long an order waits for payment.
+    /// The time to pay, in seconds.
     ttl_seconds: i64,
 }
 
@@ -34,20 +34,20 @@ impl Terms {
     }
 }
 
-/// Books a batch of the tickets that wait; how many there were.
+/// Books the next batch of waiting tickets; returns how many there were.
 pub async fn book_batch(activity_id: ActivityId, consumer: &str, terms: &Terms) -> Result<usize> {
-    let entries = admission::waiting(activity_id, consumer).await?;
+    let entries = admission::read_tickets(activity_id, consumer).await?;
     if entries.is_empty() {
         return Ok(0);
     }
     let count = entries.len();
-    // A batch that fails is halved until the bad ticket is alone, so that it holds up no others.
+    // A failed batch is halved until the bad ticket is on its own, so that it does not block the others.
     let mut parts = vec![entries];
     while let Some(part) = parts.pop() {
         let result = mysql::transaction(async |tx| book(tx, activity_id, &part, terms).await).await;
         match result {
             Ok(done) => admission::acknowledge(activity_id, &done).await?,
-            // The database failed, not a ticket: they are taken up again.
+            // The database failed, not a ticket: the batch is retried later.
             Err(problem) if problem.code == Code::Unavailable => return Err(problem),
             Err(problem) => match part.as_slice() {
                 [entry] => fail(activity_id, entry, &problem).await?,
@@ -61,7 +61,7 @@ pub async fn book_batch(activity_id: ActivityId, consumer: &str, terms: &Terms) 
     Ok(count)
 }
 
-/// Makes orders of tickets. Returns the tickets, each with its order if it has one.
+/// Creates the orders for tickets. Returns the tickets, each with its order if it has one.
 async fn book(
     tx: &mut Transaction,
     activity_id: ActivityId,
@@ -83,7 +83,7 @@ async fn book(
     let left = if activity.closed_at.is_some() { 0 } else { activity.unsold() };
     let (fit, excess) = new.split_at(new.len().min(usize::try_from(left).unwrap_or_default()));
     if !excess.is_empty() {
-        log::warn("tickets failed for which no unit was left: Redis had lost sales", &excess.len());
+        log::warn("tickets failed because no unit was left: Redis had lost its last writes", &excess.len());
         let failed: Vec<_> = excess.iter().map(|entry| (entry.ticket.as_str(), entry.user_id, None)).collect();
         ticket::insert(tx, activity_id, &failed).await?;
         done.extend(excess.iter().map(|entry| ((*entry).clone(), None)));
@@ -148,7 +148,7 @@ fn order(activity: &Activity, product: &ProductSummary, terms: &Terms) -> Order 
     }
 }
 
-/// A ticket that can't be booked has failed; its unit is on sale again.
+/// Records that a ticket can't be booked, and puts its unit on sale again.
 async fn fail(activity_id: ActivityId, entry: &Entry, problem: &Problem) -> Result<()> {
     log::error(&format!("the ticket {} can't be booked", entry.ticket), problem);
     mysql::transaction(async |tx| {

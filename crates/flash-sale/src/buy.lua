@@ -1,8 +1,9 @@
--- A ticket for a unit, if the sale and the user's earlier purchases allow it: one round trip.
--- KEYS: the prefix of all keys of the sale. ARGV: the user, a new ticket, requests a second, burst, the user's session, in
--- one text separated by spaces: every parameter costs on its way out of the sandbox.
--- The keys: sale, buyers (user -> tickets), tickets (ticket -> user[:order]), stream, rate:<user>, wake.
--- Returns a word for the outcome and what belongs to it.
+-- Issues a ticket for a unit, if the sale and the user's earlier purchases allow it, in one round trip.
+-- KEYS: the prefix of all keys of the sale.
+-- ARGV: user, new ticket, requests per second, burst and the user's session, in one text separated by spaces, since every
+-- argument of a call from the sandbox to the host takes time.
+-- The sale's keys: sale, buyers (user -> tickets), tickets (ticket -> user[:order]), stream, rate:<user>, wake.
+-- Returns the outcome and its values.
 local tag = KEYS[1]
 local user, ticket, rate, burst, session = ARGV[1]:match('^(%S+) (%S+) (%S+) (%S+) (%S+)$')
 if redis.call('EXISTS', 'ended:' .. session) == 1 then return {'signed_out'} end
@@ -19,27 +20,27 @@ local wait = math.ceil(arrival - now - step * tonumber(burst))
 if wait > 0 then return {'rate', wait} end
 redis.call('SET', rate_key, arrival, 'PX', math.ceil(arrival - now) + 1)
 
-local mine = redis.call('HGET', tag .. ':buyers', user)
-if limit == 1 and mine then return {'same', mine, redis.call('HGET', tag .. ':tickets', mine) or ''} end
+local existing = redis.call('HGET', tag .. ':buyers', user)
+if limit == 1 and existing then return {'same', existing, redis.call('HGET', tag .. ':tickets', existing) or ''} end
 if now < starts then return {'not_started', starts - now} end
 
--- With the buyers, so that an instance can refuse everybody else from memory for a moment.
-local function over(word)
-    if tonumber(sale[5]) > 1000 then return {word} end
+-- Also returns the buyers, so that an instance can refuse everybody else from its own cache for a moment.
+local function refuse_all(outcome)
+    if tonumber(sale[5]) > 1000 then return {outcome} end
     local reply = redis.call('HKEYS', tag .. ':buyers')
     table.insert(reply, 1, 'buyers')
-    table.insert(reply, 1, word)
+    table.insert(reply, 1, outcome)
     return reply
 end
-if now >= ends then return over('ended') end
-if mine then
-    local _, commas = string.gsub(mine, ',', ',')
+if now >= ends then return refuse_all('ended') end
+if existing then
+    local _, commas = string.gsub(existing, ',', ',')
     if commas + 1 >= limit then return {'limit'} end
 end
-if left <= 0 then return over('sold_out') end
+if left <= 0 then return refuse_all('sold_out') end
 
 redis.call('HINCRBY', tag .. ':sale', 'left', -1)
-redis.call('HSET', tag .. ':buyers', user, mine and (mine .. ',' .. ticket) or ticket)
+redis.call('HSET', tag .. ':buyers', user, existing and (existing .. ',' .. ticket) or ticket)
 redis.call('HSET', tag .. ':tickets', ticket, user)
 redis.call('XADD', tag .. ':stream', '*', 'ticket', ticket, 'user', user)
 if redis.call('SET', tag .. ':wake', '', 'NX', 'PX', 1000) then redis.call('PUBLISH', 'mall:drain', '') end

@@ -7,7 +7,7 @@ use kit::{
 };
 use strum::{EnumString, IntoStaticStr};
 
-/// What became of a ticket.
+/// The outcome of a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum TicketState {
@@ -27,19 +27,19 @@ row! {
     }
 }
 
-/// A new ticket: the activity and 80 random bits, at most 32 letters, digits, `_`, `-` and a dot.
+/// A new ticket: the activity and 80 random bits, at most 32 characters.
 pub(crate) fn new_ticket(activity_id: ActivityId) -> Result<String> {
     Ok(format!("{:x}.{}", activity_id.get(), random::token::<10>()?))
 }
 
-/// The activity of a ticket; none for a text that can't be a ticket.
+/// The activity of a ticket; none for a malformed one.
 pub fn activity_of(ticket: &str) -> Option<ActivityId> {
     let (activity, random) = ticket.split_once('.')?;
     let plausible = ticket.len() <= 32 && random.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
     if plausible { i64::from_str_radix(activity, 16).ok()?.try_into().ok() } else { None }
 }
 
-/// A ticket's row; none while it waits to be booked.
+/// A ticket's row; none while it is waiting to be booked.
 pub async fn booked_ticket(db: &mut Connection, ticket: &str) -> Result<Option<BookedTicket>> {
     let sql = format!("SELECT {} FROM seckill_tickets WHERE ticket = ?", BookedTicket::COLUMNS);
     Ok(db.query_one(&sql, params![ticket]).await?)
@@ -56,11 +56,11 @@ pub(crate) async fn booked_among(tx: &mut Transaction, tickets: &[&str]) -> Resu
 }
 
 row! {
-    /// A ticket whose order stands.
+    /// A ticket whose order was not cancelled or refunded.
     pub struct ActiveTicket { pub ticket: String, pub user_id: UserId, pub order_no: OrderNo }
 }
 
-/// The tickets whose orders stand.
+/// The active tickets of a sale.
 pub async fn active_tickets(db: &mut Connection, activity_id: ActivityId) -> Result<Vec<ActiveTicket>> {
     let sql = format!(
         "SELECT {} FROM seckill_tickets WHERE activity_id = ? AND live = 1 ORDER BY created_at, ticket",
@@ -87,7 +87,7 @@ pub(crate) async fn insert(
     Ok(tx.execute(&sql, values.collect()).await?)
 }
 
-/// Marks a ticket whose order no longer stands.
+/// Marks a ticket whose order was cancelled or refunded.
 pub(crate) async fn deactivate(tx: &mut Transaction, ticket: &str) -> Result<()> {
     const DEACTIVATE: &str = "UPDATE seckill_tickets SET live = 0 WHERE ticket = ?";
     Ok(tx.execute(DEACTIVATE, params![ticket]).await?)

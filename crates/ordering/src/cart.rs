@@ -1,4 +1,4 @@
-//! The cart: a Redis hash for each user, changed by scripts so that two devices at once lose nothing.
+//! The cart: a Redis hash for each user. Scripts change it, so that concurrent changes from two devices are not lost.
 
 use kit::{
     Cents, Code, Problem, ProductId, Result, Timestamp, UserId, log,
@@ -16,15 +16,15 @@ use crate::{
     promotion,
 };
 
-/// A little less than a request's deadline, so that a client whose checkout failed can retry at once. Its transaction
-/// has three seconds.
+/// The lifetime of a checkout's lock, in milliseconds: a little less than a request's deadline, so that a client whose
+/// checkout failed can retry at once. The checkout's transaction has three seconds.
 const CHECKOUT_LOCK_MS: i64 = 4400;
 const TTL_SECONDS: i64 = 90 * 24 * 60 * 60;
 
-/// The beginning of every script. A field is a product's id, its value `quantity:selected:added_at`. The reply is one list:
-/// a word for the outcome, then of each product the cart's field, its value, and the product's cached summary or an empty
-/// text. `not_for_sale` says what keeps the product from being bought, as far as the cache knows; if the caller has checked
-/// that in MySQL, ARGV[2] is `1` and nothing does.
+/// The beginning of every script. The field of a product is its id, the value `quantity:selected:added_at`. A reply is
+/// one flat list: the outcome, then for each product its field, its value, and its cached summary or an empty text.
+/// `not_for_sale` returns an outcome if the product is not cached or off the shelf. If ARGV[2] is `1` it returns
+/// nothing, since the caller has checked that in MySQL.
 macro_rules! script {
     ($body:literal) => {
         Script::new(concat!(
@@ -33,8 +33,8 @@ macro_rules! script {
             local value = id ~= '' and redis.call('HGET', cart, id)
             local quantity, selected, added
             if value then quantity, selected, added = value:match('^(%d+):(%d):(%d+)$') end
-            local function answer(word)
-                local reply, fields = {word}, redis.call('HGETALL', cart)
+            local function respond(outcome)
+                local reply, fields = {outcome}, redis.call('HGETALL', cart)
                 for i = 1, #fields, 2 do
                     table.insert(reply, fields[i])
                     table.insert(reply, fields[i + 1])
@@ -45,7 +45,7 @@ macro_rules! script {
             local function put(quantity, selected, added, ttl)
                 redis.call('HSET', cart, id, quantity .. ':' .. selected .. ':' .. added)
                 redis.call('EXPIRE', cart, ttl)
-                return answer('ok')
+                return respond('ok')
             end
             local function not_for_sale()
                 if ARGV[2] == '1' then return nil end
@@ -60,23 +60,23 @@ macro_rules! script {
 }
 
 /// ARGV: ''.
-static SHOW: Script = script!("return answer('ok')");
+static SHOW: Script = script!("return respond('ok')");
 
-/// ARGV: id, whether MySQL was asked, quantity to add, now, TTL, maximum quantity, maximum number of products.
+/// ARGV: id, whether MySQL was checked, quantity to add, now, TTL, maximum quantity, maximum number of products.
 static ADD: Script = script!(
     r"
     local refusal = not_for_sale()
     if refusal then return refusal end
     local sum = (tonumber(quantity) or 0) + tonumber(ARGV[3])
-    if sum > tonumber(ARGV[6]) then return answer('quantity') end
-    if not value and redis.call('HLEN', cart) >= tonumber(ARGV[7]) then return answer('full') end
+    if sum > tonumber(ARGV[6]) then return respond('quantity') end
+    if not value and redis.call('HLEN', cart) >= tonumber(ARGV[7]) then return respond('full') end
     return put(sum, 1, added or ARGV[4], ARGV[5])"
 );
 
-/// ARGV: id, whether MySQL was asked, quantity or '', selected or '', TTL.
+/// ARGV: id, whether MySQL was checked, quantity or '', selected or '', TTL.
 static SET: Script = script!(
     r"
-    if not value then return answer('absent') end
+    if not value then return respond('absent') end
     local refusal = ARGV[4] == '1' and not_for_sale()
     if refusal then return refusal end
     if ARGV[3] ~= '' then quantity = ARGV[3] end
@@ -88,10 +88,11 @@ static SET: Script = script!(
 static REMOVE: Script = script!(
     r"
     redis.call('HDEL', cart, id)
-    return answer('ok')"
+    return respond('ok')"
 );
 
-/// KEYS: cart, its checkout lock. ARGV: pairs of id and quantity that were bought. What has been added since stays.
+/// KEYS: cart, its checkout lock. ARGV: pairs of id and quantity that were bought. What was added in the meantime
+/// stays.
 static REMOVE_BOUGHT: Script = Script::new(
     r"
     redis.call('DEL', KEYS[2])
@@ -115,7 +116,7 @@ fn checkout_key(user_id: UserId) -> String {
     format!("checkout:{user_id}")
 }
 
-/// What is in a cart, in the order in which it was added.
+/// The contents of a cart, in the order in which they were added.
 #[derive(Debug, Default)]
 pub struct Cart(Vec<Entry>);
 
@@ -125,7 +126,7 @@ struct Entry {
     quantity: i64,
     selected: bool,
     added_at: i64,
-    /// If it is cached.
+    /// Its summary, if that is cached.
     product: Option<ProductSummary>,
 }
 
@@ -141,7 +142,8 @@ impl Cart {
         Self::run_for_sale(&ADD, user_id, product_id, values).await
     }
 
-    /// Sets what is given; 404 if the product is not in the cart, 422 if a product that is off the shelf is to be selected.
+    /// Sets the given values; 404 if the product is not in the cart, 422 if a product that is off the shelf is to be
+    /// selected.
     pub async fn set(
         user_id: UserId,
         product_id: ProductId,
@@ -162,8 +164,8 @@ impl Cart {
         Ok(Cart::default())
     }
 
-    /// Begins a checkout, which [`Cart::complete_checkout`] or [`Cart::abandon_checkout`] ends; 409 while another checkout
-    /// of the same cart is under way, which would buy the same things twice.
+    /// Begins a checkout, which [`Cart::complete_checkout`] or [`Cart::abandon_checkout`] ends. 409 while another
+    /// checkout of the same cart is in progress, which would order the same items again.
     pub async fn begin_checkout(user_id: UserId) -> Result<()> {
         let values = vec![arg(checkout_key(user_id)), arg(""), arg("NX"), arg("PX"), int(CHECKOUT_LOCK_MS)];
         match redis::command("SET", values).await?.text(0) {
@@ -175,29 +177,29 @@ impl Cart {
         }
     }
 
-    /// Removes from the cart what the transaction has bought, after its commit. The order stands even if Redis fails.
+    /// Removes the ordered items from the cart, after the commit. The order remains valid even if Redis fails.
     pub fn complete_checkout(tx: &mut Transaction, user_id: UserId, bought: impl IntoIterator<Item = Line>) {
         let values = bought.into_iter().flat_map(|line| [int(line.product_id.get()), int(line.quantity)]).collect();
         tx.after_commit(async move {
             let removed = REMOVE_BOUGHT.run(&[&key(user_id), &checkout_key(user_id)], values).await;
-            log::warn_if_failed("what was bought is still in the cart", removed);
+            log::warn_if_failed("the ordered items could not be removed from the cart", removed);
         });
     }
 
-    /// Ends a checkout that bought nothing.
+    /// Ends a checkout that did not place an order.
     pub async fn abandon_checkout(user_id: UserId) {
         let unlocked = redis::command("DEL", vec![arg(checkout_key(user_id))]).await;
         log::warn_if_failed("the checkout lock was not released", unlocked);
     }
 
-    /// What a checkout would buy, as far as it is on the shelf.
+    /// The selected lines, including products that have left the shelf since.
     pub fn selected(&self) -> Vec<Line> {
         let selected = self.0.iter().filter(|entry| entry.selected);
         selected.map(|entry| Line { product_id: entry.product_id, quantity: entry.quantity }).collect()
     }
 
-    /// Runs a script that may require the product to be on the shelf: according to the cache or, if it is not there, to
-    /// MySQL.
+    /// Runs a script that may require the product to be on the shelf. That is looked up in the cache and, if it is not
+    /// there, in MySQL.
     async fn run_for_sale(
         script: &Script,
         user_id: UserId,
@@ -221,7 +223,7 @@ impl Cart {
     async fn run(script: &Script, user_id: UserId, arguments: Vec<RedisParameter>) -> Result<Self> {
         Self::try_run(script, user_id, arguments)
             .await?
-            .map_err(|NotCached| Problem::internal().because("the cart script asked for MySQL twice"))
+            .map_err(|NotCached| Problem::internal().because("the cart script reported a missing cache entry twice"))
     }
 
     async fn try_run(
@@ -240,7 +242,7 @@ impl Cart {
                 "product_id",
                 format!("must not be added: a cart has at most {MAX_LINES} products"),
             )),
-            other => Err(Problem::internal().because(format!("the cart script answered {other}"))),
+            other => Err(Problem::internal().because(format!("unknown outcome of the cart script: {other}"))),
         }
     }
 
@@ -251,7 +253,7 @@ impl Cart {
     }
 }
 
-/// The cache does not know whether the product is on the shelf.
+/// The product is not cached.
 struct NotCached;
 
 fn not_on_shelf() -> Problem {
@@ -301,7 +303,8 @@ pub struct CartItem {
 }
 
 impl Cart {
-    /// The cart at today's names, prices and stock, priced with the coupon if there is one.
+    /// The cart with current names, prices and stock, priced with the coupon if there is one. 409 `coupon_invalid` if
+    /// the coupon does not apply.
     pub async fn view(mut self, user_id: UserId, coupon: Option<&Redeemable>, currency: &str) -> Result<CartView> {
         let missing: Vec<_> = self.0.iter().filter(|entry| entry.product.is_none()).map(|e| e.product_id).collect();
         let mut read = product_cache::read_through(&missing).await?;
@@ -313,8 +316,8 @@ impl Cart {
                 Some((entry, product))
             })
             .collect();
-        let counts = |entry: &Entry, product: &ProductSummary| entry.selected && product.on_shelf;
-        let selected = shown.iter().filter(|(entry, product)| counts(entry, product));
+        let is_counted = |entry: &Entry, product: &ProductSummary| entry.selected && product.on_shelf;
+        let selected = shown.iter().filter(|(entry, product)| is_counted(entry, product));
         let lines = selected.map(|(entry, product)| PricedLine {
             product_id: entry.product_id,
             categories: product.categories.clone(),
@@ -332,7 +335,7 @@ impl Cart {
         };
         let mut prices = prices.into_iter();
         let items = shown.into_iter().map(|(entry, product)| {
-            let selected = counts(entry, &product);
+            let selected = is_counted(entry, &product);
             let priced = if selected { prices.next() } else { None };
             CartItem {
                 product_id: entry.product_id,

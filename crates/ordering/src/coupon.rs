@@ -1,8 +1,8 @@
-//! Coupons: set up by the staff, claimed by users, redeemed by an order, released when it ends unpaid.
+//! Coupons: created by the staff, claimed by users, redeemed by an order, and released if it is cancelled.
 //!
-//! Each coupon that a user has is a row of `user_coupons`, which counts towards the coupon's limits from the moment it was
-//! claimed. An order that names a code which its user has not claimed claims it, for as long as the order stands. All of
-//! this is decided under the coupon's lock, which is taken after the order's and before the products'.
+//! Each coupon of a user is a row of `user_coupons`, which counts towards the coupon's limits. An order with a code
+//! that its user has not claimed claims the coupon until the order is cancelled. All this happens under the lock of the
+//! coupon, which is taken after the order's and before the products'.
 
 use accounts::{locale, requested_locale};
 use i18n::CouponRefusal;
@@ -79,7 +79,7 @@ fn one() -> i64 {
 }
 
 impl NewCoupon {
-    /// 422 for what is out of bounds.
+    /// 422 if a field is out of bounds.
     pub fn check(&self) -> Result<()> {
         let mut validator = Validator::new();
         validator.require(
@@ -104,7 +104,7 @@ fn code_taken() -> Problem {
     Problem::invalid("code", "is already used by another coupon")
 }
 
-/// A code as it is stored; none if it can't be one.
+/// The code as it is stored; none if it is malformed.
 fn normalize(code: &str) -> Option<String> {
     let plausible =
         (1..=32).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
@@ -136,7 +136,7 @@ pub async fn list(db: &mut Connection, page: &PageQuery) -> Result<Page<Coupon>>
     Ok(Page::new(rows, limit, |coupon: &Coupon| coupon.coupon_id))
 }
 
-/// Sets up a coupon.
+/// Creates a coupon. 422 if the code is used by another one, or the rule names an unknown category or product.
 pub async fn insert(tx: &mut Transaction, new: &NewCoupon) -> Result<Coupon> {
     const INSERT: &str = "
         INSERT INTO coupons (code, name, rule, total_limit, per_user_limit, starts_at, ends_at, updated_at, created_at)
@@ -148,7 +148,7 @@ pub async fn insert(tx: &mut Transaction, new: &NewCoupon) -> Result<Coupon> {
     find(tx, coupon_id).await
 }
 
-/// Replaces a coupon; it before and after.
+/// Replaces a coupon; returns it before and after.
 pub async fn update(tx: &mut Transaction, coupon_id: CouponId, new: &NewCoupon) -> Result<(Coupon, Coupon)> {
     const UPDATE: &str = "
         UPDATE coupons SET code = ?, name = ?, rule = ?, total_limit = ?, per_user_limit = ?, starts_at = ?, ends_at = ?,
@@ -161,7 +161,7 @@ pub async fn update(tx: &mut Transaction, coupon_id: CouponId, new: &NewCoupon) 
     Ok((before, find(tx, coupon_id).await?))
 }
 
-/// Withdraws a coupon: its code is free again, and nobody can redeem it any more.
+/// Withdraws a coupon: its code is free again, and it can no longer be redeemed.
 pub async fn withdraw(tx: &mut Transaction, coupon_id: CouponId) -> Result<Coupon> {
     const WITHDRAW: &str = "UPDATE coupons SET code = NULL, updated_at = ? WHERE id = ?";
     let before = find_by_id(tx, coupon_id, "FOR UPDATE").await?;
@@ -171,7 +171,7 @@ pub async fn withdraw(tx: &mut Transaction, coupon_id: CouponId) -> Result<Coupo
 
 /// 409 for a coupon that does not apply, in the user's language.
 pub(crate) async fn refused(db: &mut Connection, user_id: UserId, refusal: CouponRefusal) -> Problem {
-    // If it can't be read, the language of the request is good enough.
+    // If the user's language can't be read, the request's will do.
     let locale = locale(db, user_id).await.ok().flatten().or_else(requested_locale).unwrap_or_default();
     Problem::new(Code::CouponInvalid, refusal.render(locale))
 }
@@ -180,7 +180,7 @@ pub(crate) async fn refused(db: &mut Connection, user_id: UserId, refusal: Coupo
 #[derive(Debug)]
 pub struct Redeemable {
     coupon: Coupon,
-    /// The row of one that the user has claimed and not used.
+    /// The id of a row that the user has claimed and not used.
     claimed: Option<i64>,
 }
 
@@ -190,7 +190,7 @@ impl Redeemable {
         engine::Coupon { code: code.clone(), rule: rule.to_engine(name, *starts_at, *ends_at) }
     }
 
-    /// Whether an order priced with one would be priced the same with the other.
+    /// Whether an order would have the same price with either.
     fn is_same_offer(&self, other: &Redeemable) -> bool {
         let offer = |redeemable: &Redeemable| {
             let Coupon { coupon_id, starts_at, ends_at, .. } = redeemable.coupon;
@@ -200,8 +200,8 @@ impl Redeemable {
     }
 }
 
-/// The coupon, if the user has claimed it or may claim it; 409 `coupon_invalid` otherwise. Whether it applies to what is
-/// bought, the pricing component decides.
+/// The coupon, if the user has claimed it or may claim it; 409 `coupon_invalid` otherwise. Whether it applies to the
+/// items is decided by the pricing component.
 pub async fn redeemable(db: &mut Connection, user_id: UserId, code: &str) -> Result<Redeemable> {
     find_redeemable(db, user_id, code, "").await
 }
@@ -230,7 +230,7 @@ async fn owned_by(db: &mut Connection, coupon: &Coupon, user_id: UserId) -> Resu
     Ok(db.query(&sql, params![coupon.coupon_id, user_id]).await?)
 }
 
-/// Whether a user who has `owned` of them may have one more.
+/// Checks whether a user who has `owned` of them may have one more.
 fn check_limits(coupon: &Coupon, owned: usize) -> std::result::Result<(), CouponRefusal> {
     if i64::try_from(owned).is_ok_and(|owned| owned >= coupon.per_user_limit) {
         return Err(CouponRefusal::UserLimitReached);
@@ -243,8 +243,8 @@ fn check_limits(coupon: &Coupon, owned: usize) -> std::result::Result<(), Coupon
 
 const TAKE_ONE: &str = "UPDATE coupons SET taken = taken + 1 WHERE id = ?";
 
-/// Redeems the coupon that the order was priced with. A conflict if it has changed since. The order's products are not
-/// locked yet.
+/// Redeems the coupon that the order was priced with. A conflict if the coupon has changed since. It must be called
+/// before the order's products are locked.
 pub(crate) async fn redeem(
     tx: &mut Transaction,
     user_id: UserId,
@@ -272,8 +272,8 @@ row! {
     struct RedeemedRow { id: i64, coupon_id: CouponId, claimed_at: Option<Timestamp> }
 }
 
-/// Releases the coupon of a locked order, if it has one: a claimed coupon is the user's to redeem again, any other is free
-/// for everybody.
+/// Releases the coupon of a locked order, if it has one: if the user had claimed it, the user can redeem it again;
+/// otherwise it no longer counts towards the limits.
 pub(crate) async fn release(tx: &mut Transaction, order_no: &OrderNo) -> Result<()> {
     const LOCK: &str = "SELECT id FROM coupons WHERE id = ? FOR UPDATE";
     const UNUSED: &str = "UPDATE user_coupons SET order_no = NULL, used_at = NULL WHERE id = ?";
@@ -290,8 +290,8 @@ pub(crate) async fn release(tx: &mut Transaction, order_no: &OrderNo) -> Result<
     Ok(tx.execute(RETURN_ONE, params![redeemed.coupon_id]).await?)
 }
 
-/// Claims a coupon; its id in the user's wallet. 404 if there is no such coupon, 409 `coupon_invalid` if it has ended or a
-/// limit is reached.
+/// Claims a coupon; returns its id in the user's wallet. 404 if there is no such coupon, 409 `coupon_invalid` if it has
+/// ended or a limit is reached.
 pub async fn claim(tx: &mut Transaction, user_id: UserId, code: &str) -> Result<i64> {
     const INSERT: &str = "INSERT INTO user_coupons (coupon_id, user_id, claimed_at) VALUES (?, ?, ?)";
     let coupon = find_by_code(tx, code, "FOR UPDATE").await?.ok_or_else(|| Problem::not_found("coupon"))?;

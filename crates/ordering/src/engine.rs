@@ -1,4 +1,4 @@
-//! The pricing component that is composed in as `mall:pricing/engine`.
+//! Bindings of the pricing component, which is composed in as `mall:pricing/engine`.
 
 wit_bindgen::generate!({ world: "priced", path: "../../wit" });
 pub(crate) use mall::pricing::engine::*;

@@ -23,11 +23,11 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Task {
-    /// Ship what was paid.
+    /// Ship a paid order.
     Ship { order_no: OrderNo },
     /// Complete an order that was shipped a while ago.
     Complete { order_no: OrderNo },
-    /// Refund it.
+    /// Refund an order.
     Refund { order_no: OrderNo },
     /// Count which products were bought together.
     Relate { order_no: OrderNo },
@@ -48,7 +48,7 @@ impl Task {
     }
 }
 
-/// What follows the payment of an order with this many lines.
+/// The jobs that follow the payment of an order with this many lines.
 pub(crate) fn after_payment(order_no: &OrderNo, lines: usize, now: Timestamp) -> Result<Vec<NewJob>> {
     let mut tasks = vec![Task::Ship { order_no: order_no.clone() }];
     if lines > 1 {
@@ -75,7 +75,7 @@ pub async fn ship(
     ship_locked(tx, &[order], shipment.carrier, &[shipment.tracking_no.to_owned()], auto_confirm_seconds, actor).await
 }
 
-/// Ships those of the orders that are still paid, with generated tracking numbers.
+/// Ships those of the orders that are still paid, with generated tracking numbers; 404 if one of them does not exist.
 pub async fn auto_ship(tx: &mut Transaction, order_nos: &BTreeSet<&OrderNo>, auto_confirm_seconds: i64) -> Result<()> {
     let mut orders = lock_all(tx, order_nos).await?;
     orders.retain(|order| order.status.after(Event::Ship).is_ok());
@@ -86,7 +86,7 @@ pub async fn auto_ship(tx: &mut Transaction, order_nos: &BTreeSet<&OrderNo>, aut
     ship_locked(tx, &orders, "mall", &tracking_nos, auto_confirm_seconds, Actor::Shop).await
 }
 
-/// Each order has its own tracking number.
+/// `tracking_nos` has a number for each order.
 async fn ship_locked(
     tx: &mut Transaction,
     orders: &[LockedOrder],
@@ -119,7 +119,8 @@ async fn ship_locked(
     tx.enqueue(&jobs).await
 }
 
-/// Completes a user's shipped order, which the user has received. 404 if it is somebody else's.
+/// Completes a shipped order whose user confirms the receipt. 404 if it is another user's, 409 `order_state` in any
+/// other state.
 pub async fn confirm(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo) -> Result<()> {
     let order = lock(tx, user_id, order_no).await?;
     complete(tx, &order, Actor::User(user_id)).await
@@ -140,7 +141,7 @@ async fn complete(tx: &mut Transaction, order: &LockedOrder, actor: Actor) -> Re
     Ok(tx.execute(COMPLETED, params![next, Timestamp::now(), &order.order_no]).await?)
 }
 
-/// An order counts with its first lines: the number of pairs grows with the square.
+/// Only the first lines of an order are counted, since the number of pairs grows with the square of the lines.
 const MAX_COUNTED_LINES: usize = 20;
 
 /// Counts which products of an order were bought together.

@@ -13,5 +13,5 @@ pub async fn hot_products(db: &mut Connection, limit: u32, reader: Reader) -> Re
         WHERE o.paid_at >= ? AND o.status IN ('paid', 'shipped', 'completed')
         GROUP BY i.product_id";
     let since = Timestamp::now().plus_seconds(PERIOD_SECONDS.saturating_neg());
-    products::in_order_of(db, SOLD, params![since], limit, reader).await
+    products::ranked_by(db, SOLD, params![since], limit, reader).await
 }

@@ -1,4 +1,4 @@
-//! Writing new orders.
+//! Inserting new orders.
 
 use kit::{
     OrderNo, Problem, Result, Timestamp, UserId,
@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{history, order::Order};
 
-/// An order to be written.
+/// An order to be inserted.
 pub struct PlacedOrder<'a> {
     pub user_id: UserId,
     pub order: Order,
-    /// If it comes from a flash sale.
+    /// Its ticket, if it comes from a flash sale.
     pub ticket: Option<&'a str>,
 }
 
-/// The job of `timer`: an order that is cancelled unless it has been paid.
+/// The payload of a `timer` job: the order is cancelled unless it has been paid.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Expiry {
     pub order_no: OrderNo,
@@ -30,7 +30,7 @@ impl Expiry {
     }
 }
 
-/// Writes pending orders, at least one, with their items, the first entry of their logs and their expiry.
+/// Inserts pending orders, at least one, with their items, their first log entries and the jobs of their expiry.
 pub async fn insert(tx: &mut Transaction, orders: &[PlacedOrder<'_>]) -> Result<()> {
     insert_orders(tx, orders).await?;
     insert_items(tx, orders).await?;

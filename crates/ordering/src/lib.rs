@@ -1,10 +1,10 @@
-//! Cart and order: what they cost, what they do to the stock, and which state follows which.
+//! Carts and orders: prices, promotions and coupons, the state machine, payment, fulfilment, refunds.
 // Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod cancellation;
 pub mod cart;
 pub mod coupon;
-mod ending;
 mod engine;
 pub mod fulfilment;
 pub mod history;
@@ -22,7 +22,7 @@ mod rule;
 mod state;
 pub mod wallet;
 
-pub use ending::{cancel, expire};
+pub use cancellation::{cancel, expire};
 pub use history::Actor;
 pub use hot::hot_products;
 pub use insert::{Expiry, PlacedOrder, insert};

@@ -1,4 +1,4 @@
-//! Orders under lock.
+//! Locking orders.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use products::Line;
 use crate::state::OrderState;
 
 row! {
-    /// A locked order: what its next step depends on.
+    /// A locked order, with the columns that its transitions need.
     pub(crate) struct LockedOrder {
         pub order_no: OrderNo,
         pub user_id: UserId,
@@ -22,7 +22,7 @@ row! {
         pub expires_at: Timestamp,
         pub shipped_at: Option<Timestamp>,
         pub refund_no: Option<String>,
-        /// If it came from a flash sale.
+        /// Its ticket, if it came from a flash sale.
         pub ticket: Option<String>,
     }
 }
@@ -44,7 +44,7 @@ pub(crate) async fn lock_any(tx: &mut Transaction, order_no: &OrderNo) -> Result
     orders.pop().ok_or_else(|| Problem::not_found("order"))
 }
 
-/// Locks a user's order; 404 if it is somebody else's.
+/// Locks a user's order; 404 if it is another user's.
 pub(crate) async fn lock(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo) -> Result<LockedOrder> {
     let order = lock_any(tx, order_no).await?;
     if order.user_id == user_id { Ok(order) } else { Err(Problem::not_found("order")) }
@@ -54,7 +54,7 @@ row! {
     struct LineRow { product_id: ProductId, quantity: i64 }
 }
 
-/// The lines of an order, in its order.
+/// The lines of an order, sorted by their numbers.
 pub async fn order_lines(tx: &mut Transaction, order_no: &OrderNo) -> Result<Vec<Line>> {
     let sql = format!("SELECT {} FROM order_items WHERE order_no = ? ORDER BY line", LineRow::COLUMNS);
     let rows = tx.query::<LineRow>(&sql, params![order_no]).await?;

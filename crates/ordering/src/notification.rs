@@ -1,4 +1,4 @@
-//! What a user is told about an order. `notify` makes a message of it.
+//! Notifications about orders. The worker `notify` sends them as messages.
 
 use accounts::message::Kind;
 use i18n::Message;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::locked::LockedOrder;
 
-/// The job of `notify`.
+/// The payload of a `notify` job.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Notification {
     pub user_id: UserId,
@@ -32,7 +32,7 @@ impl Notification {
     }
 }
 
-/// The job of notifying the order's user.
+/// A job that notifies the order's user.
 pub(crate) fn notification_job(order: &LockedOrder, kind: Kind) -> Result<NewJob> {
     let notification = Notification { user_id: order.user_id, order_no: order.order_no.clone(), kind };
     Queue::Notify.job(&notification, Timestamp::now())

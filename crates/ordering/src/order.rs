@@ -1,4 +1,4 @@
-//! Orders as they are shown.
+//! Orders as the API shows them.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +57,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// How many of which product.
+    /// The quantity of each product.
     pub fn lines(&self) -> impl Iterator<Item = Line> {
         self.items.iter().map(|item| Line { product_id: item.product_id, quantity: item.quantity })
     }
@@ -126,17 +126,17 @@ row! {
 
 const TABLES: &str = "orders o LEFT JOIN refunds r ON r.refund_no = o.refund_no";
 
-/// A user's order; 404 if it is somebody else's.
+/// A user's order; 404 if it is another user's.
 pub async fn find(db: &mut Connection, user_id: UserId, order_no: &OrderNo) -> Result<Order> {
-    one(db, "o.order_no = ? AND o.user_id = ?", params![order_no, user_id]).await
+    find_where(db, "o.order_no = ? AND o.user_id = ?", params![order_no, user_id]).await
 }
 
-/// An order of any user.
+/// An order of any user; 404 if there is none.
 pub async fn find_any(db: &mut Connection, order_no: &OrderNo) -> Result<Order> {
-    one(db, "o.order_no = ?", params![order_no]).await
+    find_where(db, "o.order_no = ?", params![order_no]).await
 }
 
-async fn one(db: &mut Connection, condition: &str, values: Vec<ParameterValue>) -> Result<Order> {
+async fn find_where(db: &mut Connection, condition: &str, values: Vec<ParameterValue>) -> Result<Order> {
     let sql = format!("SELECT {} FROM {TABLES} WHERE {condition}", OrderRow::COLUMNS);
     let row = db.query_one::<OrderRow>(&sql, values).await?;
     let row = row.ok_or_else(|| Problem::not_found("order"))?;
@@ -213,7 +213,7 @@ async fn with_items(db: &mut Connection, rows: Vec<OrderRow>) -> Result<Vec<Orde
 fn assemble(items: &mut BTreeMap<OrderNo, Vec<OrderItem>>, row: OrderRow) -> Order {
     Order {
         items: items.remove(&row.order_no).unwrap_or_default(),
-        // We wrote this JSON.
+        // This crate wrote the JSON, so it can be parsed.
         discounts: serde_json::from_str(&row.discounts).unwrap_or_default(),
         address: row.address.and_then(|json| serde_json::from_str(&json).ok()),
         order_no: row.order_no,

@@ -1,4 +1,4 @@
-//! Payment.
+//! Payments.
 
 use accounts::message::Kind;
 use kit::{Cents, Code, OrderNo, Problem, Result, Timestamp, UserId, mysql::Transaction, params, text_column};
@@ -12,7 +12,7 @@ use crate::{
     history::{Actor, transition},
     locked::{lock, order_lines},
     notification::notification_job,
-    state::{Event, refused},
+    state::{Event, invalid_state},
 };
 
 /// A payment provider.
@@ -55,14 +55,15 @@ impl Provider {
     /// Charges the customer. The provider recognises a repeated request by `payment_no`.
     async fn charge(self, _payment_no: &str, amount: Cents) -> PaymentStatus {
         match self {
-            // After discounts nothing may be left to pay, which no provider accepts.
+            // Discounts can make an order free, and providers accept no payments of zero.
             _ if amount == Cents(0) => PaymentStatus::Succeeded,
             Provider::Mock => PaymentStatus::Succeeded,
             Provider::MockFail => PaymentStatus::Failed,
         }
     }
 
-    /// Refunds a payment. The provider recognises a repeated request by `refund_no`. An error if it is not possible now.
+    /// Refunds a payment. The provider recognises a repeated request by `refund_no`. An error if the refund has to be
+    /// retried later.
     pub(crate) async fn refund(self, _payment_no: &str, _refund_no: &str, amount: Cents) -> Result<()> {
         match self {
             _ if amount == Cents(0) => Ok(()),
@@ -72,8 +73,9 @@ impl Provider {
     }
 }
 
-/// Pays a user's order under the order's lock, so that it is either paid once or cancelled. Every attempt is recorded, also
-/// one that was declined: the transaction commits then, too.
+/// Pays a user's order. The order's lock ensures that it is either paid once or cancelled. Every attempt is recorded,
+/// even a declined one, for which the transaction is committed, too. 404 if the order is another user's, 409
+/// `order_state` if it is not pending or its time to pay has passed.
 pub async fn pay(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, provider: Provider) -> Result<Payment> {
     const PAYMENT: &str = "
         INSERT INTO payments (payment_no, order_no, provider, status, amount_cents, currency, created_at)
@@ -84,7 +86,7 @@ pub async fn pay(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, prov
     let next = order.status.after(Event::Pay)?;
     let now = Timestamp::now();
     if now >= order.expires_at {
-        return Err(refused("The time to pay has passed".to_owned()));
+        return Err(invalid_state("The time to pay has passed".to_owned()));
     }
     let payment_no = ulid::Ulid::generate().to_string();
     let status = provider.charge(&payment_no, order.total_cents).await;
@@ -98,7 +100,7 @@ pub async fn pay(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, prov
         let mut jobs = after_payment(order_no, lines.len(), now)?;
         jobs.push(notification_job(&order, Kind::OrderPaid)?);
         tx.enqueue(&jobs).await?;
-        stock::shift(tx, &lines, StockCount::Reserved, StockCount::Sold).await?;
+        stock::transfer(tx, &lines, StockCount::Reserved, StockCount::Sold).await?;
     }
     Ok(Payment {
         payment_no,
@@ -111,7 +113,7 @@ pub async fn pay(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, prov
 }
 
 impl Payment {
-    /// 402 for a payment that was declined.
+    /// 402 `payment_declined` if the payment was declined.
     pub fn declined(&self) -> Option<Problem> {
         let declined = self.status == PaymentStatus::Failed;
         declined.then(|| Problem::new(Code::PaymentDeclined, "The payment was declined; the order can still be paid"))

@@ -1,8 +1,9 @@
-//! Placing an order. Whatever may change later is copied, then the products are locked in the order of their ids, price
-//! and stock are re-checked under the lock, and the stock is reserved.
+//! Placing an order. Everything that may change later is copied. Then the products are locked in the order of their
+//! ids, price and stock are checked again under the lock, and the stock is reserved.
 //!
-//! The products are locked last, since everybody who wants the same product waits for the lock: the order is made from
-//! what was read before, and made again if that has changed. The coupon is locked just before them.
+//! The products are locked last, since other buyers of the same products wait for the locks. So the order is built from
+//! what was read before without a lock, and built again if that has changed. The coupon is locked just before the
+//! products.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,7 @@ use crate::{
 /// What to do with a line whose product is not on the shelf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffShelf {
-    /// 422: the client named it.
+    /// 422: the client named the product.
     Refuse,
     /// Leave it in the cart, which shows that it can't be bought.
     Skip,
@@ -45,12 +46,12 @@ pub struct PlaceOrder<'a> {
     pub coupon_code: Option<&'a str>,
     pub note: Option<&'a str>,
     pub currency: &'a str,
-    /// How long the order waits for payment.
+    /// The time to pay, in seconds.
     pub ttl_seconds: i64,
 }
 
-/// Places the order. 422 for an invalid request, 409 `coupon_invalid`, 409 `out_of_stock` naming each product of which there
-/// is too little.
+/// Places the order. 422 for an invalid request, 409 `coupon_invalid`, 409 `out_of_stock` with an error for each
+/// product that is short.
 pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Order> {
     check(request)?;
     let address = address(tx, request).await?;
@@ -120,12 +121,12 @@ pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Ord
     Ok(order)
 }
 
-const NOTHING: &str = "must not be empty";
+const EMPTY: &str = "must not be empty";
 
 fn check(request: &PlaceOrder<'_>) -> Result<()> {
     let mut validator = Validator::new();
     let count = request.lines.len();
-    validator.require(count > 0, "items", NOTHING);
+    validator.require(count > 0, "items", EMPTY);
     validator.require(count <= MAX_LINES, "items", format!("must be at most {MAX_LINES}"));
     let mut seen = BTreeSet::new();
     for (i, line) in request.lines.iter().enumerate() {
@@ -149,8 +150,8 @@ async fn address(db: &mut Connection, request: &PlaceOrder<'_>) -> Result<Option
     Ok(Some(Address { receiver: found.receiver, phone: found.phone, region: found.region, detail: found.detail }))
 }
 
-/// Reserves the units, if the products are still what the order was made from. Every transaction locks products in the
-/// order of their ids, so there is no deadlock.
+/// Reserves the units, if the products are still those from which the order was built. Every transaction locks products
+/// in the order of their ids, so there is no deadlock.
 async fn reserve(
     tx: &mut Transaction,
     request: &PlaceOrder<'_>,
@@ -166,10 +167,10 @@ async fn reserve(
     let items = on_shelf(request, &locked)?;
     check_stock(&items)?;
     let lines: Vec<_> = items.into_iter().map(|(line, _)| *line).collect();
-    stock::shift(tx, &lines, StockCount::Available, StockCount::Reserved).await
+    stock::transfer(tx, &lines, StockCount::Available, StockCount::Reserved).await
 }
 
-/// Whether nothing but the stock has changed.
+/// Whether a product is unchanged apart from its stock.
 fn is_same_offer(before: &ProductSummary, now: &ProductSummary) -> bool {
     (&before.name, &before.image_url, before.price_cents, before.on_shelf, &before.categories)
         == (&now.name, &now.image_url, now.price_cents, now.on_shelf, &now.categories)
@@ -188,7 +189,7 @@ fn on_shelf<'a>(
         }
         items.extend(product.map(|product| (line, product)));
     }
-    validator.require(!items.is_empty() || request.off_shelf == OffShelf::Refuse, "items", NOTHING);
+    validator.require(!items.is_empty() || request.off_shelf == OffShelf::Refuse, "items", EMPTY);
     validator.finish()?;
     Ok(items)
 }

@@ -1,4 +1,4 @@
-//! Prices, by the component that is composed in as `mall:pricing/engine`.
+//! Prices, calculated by the component that is composed in as `mall:pricing/engine`.
 
 use i18n::CouponRefusal;
 use kit::{Cents, Problem, ProductId, PromotionId, Timestamp, UserId};
@@ -34,7 +34,7 @@ pub struct Quote {
     pub currency: String,
 }
 
-/// A product to be priced.
+/// A line to be priced.
 pub(crate) struct PricedLine {
     pub product_id: ProductId,
     pub categories: CategoryPath,
@@ -56,7 +56,7 @@ pub(crate) struct LinePrice {
     pub discount_cents: Cents,
 }
 
-/// Why there is no price.
+/// Why the lines could not be priced.
 pub(crate) enum Error {
     /// The coupon does not apply.
     Coupon(CouponRefusal),
@@ -65,11 +65,11 @@ pub(crate) enum Error {
 
 /// The quote, and each line's price in the order of the lines.
 pub(crate) fn price(lines: Vec<PricedLine>, terms: &Terms<'_>) -> Result<(Quote, Vec<LinePrice>), Error> {
-    let asked = lines.into_iter().map(line).collect::<Result<Vec<_>, _>>()?;
+    let requested = lines.into_iter().map(line).collect::<Result<Vec<_>, _>>()?;
     let coupon = terms.coupon.map(Redeemable::to_engine);
-    let quote = engine::price(terms.user_id.into(), &asked, terms.promotions, coupon.as_ref(), Timestamp::now().0)
-        .map_err(|error| not_priced(&error))?;
-    if !adds_up(&asked, &quote) {
+    let quote = engine::price(terms.user_id.into(), &requested, terms.promotions, coupon.as_ref(), Timestamp::now().0)
+        .map_err(|error| pricing_error(&error))?;
+    if !adds_up(&requested, &quote) {
         return Err(broken("its sums don't add up"));
     }
     let code = coupon.map(|coupon| coupon.code);
@@ -108,27 +108,27 @@ fn line(line: PricedLine) -> Result<engine::Line, Error> {
 }
 
 /// A shop may replace the engine, so the totals are checked against the contract of `wit/pricing.wit`.
-fn adds_up(asked: &[engine::Line], quote: &engine::Quote) -> bool {
-    let off = |line: &engine::PricedLine| sum(line.discounts.iter().map(|share| share.amount));
-    let line_fits = |(asked, line): (&engine::Line, &engine::PricedLine)| {
-        line.product_id == asked.product_id
-            && asked.unit_price.checked_mul(asked.quantity.into()) == Some(line.amount)
-            && off(line).is_some_and(|off| off <= line.amount)
+fn adds_up(requested: &[engine::Line], quote: &engine::Quote) -> bool {
+    let discount_of = |line: &engine::PricedLine| sum(line.discounts.iter().map(|share| share.amount));
+    let line_fits = |(requested, line): (&engine::Line, &engine::PricedLine)| {
+        line.product_id == requested.product_id
+            && requested.unit_price.checked_mul(requested.quantity.into()) == Some(line.amount)
+            && discount_of(line).is_some_and(|discount| discount <= line.amount)
     };
-    quote.lines.len() == asked.len()
-        && asked.iter().zip(&quote.lines).all(line_fits)
+    quote.lines.len() == requested.len()
+        && requested.iter().zip(&quote.lines).all(line_fits)
         && sum(quote.lines.iter().map(|line| line.amount)) == Some(quote.subtotal)
-        && sum(quote.lines.iter().filter_map(off)) == Some(quote.discount)
+        && sum(quote.lines.iter().filter_map(discount_of)) == Some(quote.discount)
         && sum(quote.discounts.iter().map(|discount| discount.amount)) == Some(quote.discount)
         && quote.subtotal.checked_sub(quote.discount) == Some(quote.total)
 }
 
-/// None if an amount is negative, or they don't fit 64 bits.
+/// The sum; none if an amount is negative, or it does not fit 64 bits.
 fn sum(mut amounts: impl Iterator<Item = i64>) -> Option<i64> {
     amounts.try_fold(0_i64, |sum, amount| sum.checked_add(amount).filter(|_| amount >= 0))
 }
 
-fn not_priced(error: &engine::Error) -> Error {
+fn pricing_error(error: &engine::Error) -> Error {
     use engine::Refusal;
     let engine::Error::CouponRefused(refusal) = error else { return broken(&format!("{error:?}")) };
     Error::Coupon(match refusal {
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn totals_that_do_not_add_up_are_refused() {
-        let asked = [engine::Line { product_id: 1, categories: vec![], unit_price: 100, quantity: 3 }];
+        let requested = [engine::Line { product_id: 1, categories: vec![], unit_price: 100, quantity: 3 }];
         let share = engine::Share { source: engine::Source::Engine, amount: 30 };
         let line = engine::PricedLine { product_id: 1, amount: 300, discounts: vec![share] };
         let discount = engine::Discount { source: engine::Source::Engine, name: "less".to_owned(), amount: 30 };
@@ -161,7 +161,7 @@ mod tests {
             discount: 30,
             total: 270,
         };
-        assert!(adds_up(&asked, &right()));
+        assert!(adds_up(&requested, &right()));
         let wrong: [fn(&mut engine::Quote); 8] = [
             |quote| quote.total = 271,
             |quote| quote.subtotal = 299,
@@ -175,7 +175,7 @@ mod tests {
         for spoil in wrong {
             let mut quote = right();
             spoil(&mut quote);
-            assert!(!adds_up(&asked, &quote), "{quote:?}");
+            assert!(!adds_up(&requested, &quote), "{quote:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Promotions: set up by the staff, applied to every cart and order.
+//! Promotions: created by the staff, applied to every cart and order.
 //!
-//! An order reads the active ones from MySQL. A cart uses those that were read less than a second ago, cached by the
-//! instance and, since an instance does not live long, in Redis.
+//! Orders read the active promotions from MySQL. Carts use a copy that is at most a second old, cached in the instance
+//! and, since instances are short-lived, in Redis.
 
 use std::{
     sync::{Arc, Mutex},
@@ -26,7 +26,7 @@ use crate::{
 };
 
 const MAX_PRIORITY: i64 = 1000;
-/// In Redis, and again in the instance: together less than a second, which leaves time for reading.
+/// The time to live in Redis and again in the instance: together less than a second, which leaves time for reading.
 const TTL: Duration = Duration::from_millis(450);
 const KEY: &str = "promotions";
 
@@ -71,7 +71,7 @@ pub struct NewPromotion {
 }
 
 impl NewPromotion {
-    /// 422 for what is out of bounds.
+    /// 422 if a field is out of bounds.
     pub fn check(&self) -> Result<()> {
         let mut validator = Validator::new();
         check_offer(&mut validator, &self.name, &self.rule, self.starts_at, self.ends_at);
@@ -103,7 +103,7 @@ pub async fn list(db: &mut Connection, page: &PageQuery) -> Result<Page<Promotio
     Ok(Page::new(rows, limit, |promotion: &Promotion| promotion.promotion_id))
 }
 
-/// Sets up a promotion.
+/// Creates a promotion. 422 if the rule names an unknown category or product.
 pub async fn insert(tx: &mut Transaction, new: &NewPromotion) -> Result<Promotion> {
     const INSERT: &str = "
         INSERT INTO promotions (name, rule, exclusive, priority, starts_at, ends_at, updated_at, created_at)
@@ -114,7 +114,7 @@ pub async fn insert(tx: &mut Transaction, new: &NewPromotion) -> Result<Promotio
     find(tx, promotion_id).await
 }
 
-/// Replaces a promotion; it before and after.
+/// Replaces a promotion; returns it before and after.
 pub async fn update(
     tx: &mut Transaction,
     promotion_id: PromotionId,
@@ -158,11 +158,11 @@ impl ActiveRow {
 
 /// The active promotions, from MySQL.
 pub(crate) async fn active(db: &mut Connection) -> Result<Vec<engine::Promotion>> {
-    Ok(read(db).await?.iter().filter_map(ActiveRow::to_engine).collect())
+    Ok(read_active(db).await?.iter().filter_map(ActiveRow::to_engine).collect())
 }
 
-/// The active ones, and those that start while the list is cached.
-async fn read(db: &mut Connection) -> Result<Vec<ActiveRow>> {
+/// The active promotions, and those that start while the list is cached.
+async fn read_active(db: &mut Connection) -> Result<Vec<ActiveRow>> {
     let sql = format!(
         "SELECT {} FROM promotions
          WHERE (ends_at IS NULL OR ends_at > ?) AND (starts_at IS NULL OR starts_at <= ?)",
@@ -184,21 +184,21 @@ pub(crate) async fn active_cached() -> Result<Arc<[engine::Promotion]>> {
     {
         return Ok(promotions);
     }
-    let promotions: Arc<[_]> = shared().await?.iter().filter_map(ActiveRow::to_engine).collect();
+    let promotions: Arc<[_]> = read_through().await?.iter().filter_map(ActiveRow::to_engine).collect();
     if let Ok(mut cache) = CACHE.lock() {
         *cache = Some((now, promotions.clone()));
     }
     Ok(promotions)
 }
 
-/// From Redis, or from MySQL and then cached in Redis. Without Redis they are read, too.
-async fn shared() -> Result<Vec<ActiveRow>> {
+/// The list from Redis, or from MySQL and then cached in Redis. If Redis can't be reached, MySQL is read, too.
+async fn read_through() -> Result<Vec<ActiveRow>> {
     if let Ok(reply) = redis::command("GET", vec![arg(KEY)]).await
         && let Some(promotions) = reply.text(0).and_then(|json| serde_json::from_str(json).ok())
     {
         return Ok(promotions);
     }
-    let promotions = read(&mut mysql::connection().await?).await?;
+    let promotions = read_active(&mut mysql::connection().await?).await?;
     let json = serde_json::to_vec(&promotions).unwrap_or_default();
     let ttl = i64::try_from(TTL.as_millis()).unwrap_or_default();
     let cached = redis::command("SET", vec![arg(KEY), arg(json), arg("PX"), int(ttl)]).await;

@@ -1,4 +1,4 @@
-//! Refunds. Before an order is shipped the worker refunds it, after that an admin decides.
+//! Refunds. Before an order is shipped, the worker refunds it automatically; after that, an admin decides.
 
 use accounts::message::Kind;
 use kit::{Cents, OrderNo, Problem, Result, Timestamp, UserId, mysql::Transaction, params, row, text_column};
@@ -8,13 +8,13 @@ use strum::{EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 
 use crate::{
-    ending::release_stock,
+    cancellation::release_stock,
     fulfilment::Task,
     history::{Actor, transition},
     locked::{LockedOrder, lock, lock_any},
     notification::notification_job,
     payment::Provider,
-    state::{Event, OrderState, refused},
+    state::{Event, OrderState, invalid_state},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, ToSchema)]
@@ -58,7 +58,7 @@ row! {
     struct PaymentRow { payment_no: String, amount_cents: Cents }
 }
 
-/// Requests a refund of a user's order. 409 `order_state` unless the order is paid or shipped.
+/// Requests a refund of a user's order. 404 if it is another user's, 409 `order_state` unless it is paid or shipped.
 pub async fn request(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, reason: &str) -> Result<()> {
     const PAID: &str = "
         SELECT payment_no, amount_cents FROM payments WHERE order_no = ? AND status = 'succeeded' LIMIT 1";
@@ -84,7 +84,7 @@ pub async fn request(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, 
     Ok(())
 }
 
-/// Approves a refund, which the worker then does. 409 `order_state` unless one waits for a decision.
+/// Approves a refund, which the worker then carries out. 409 `order_state` unless one is waiting for a decision.
 pub async fn approve(tx: &mut Transaction, order_no: &OrderNo) -> Result<()> {
     const APPROVED: &str = "UPDATE refunds SET status = ? WHERE refund_no = ?";
     let (_, refund) = lock_requested(tx, order_no).await?;
@@ -92,8 +92,8 @@ pub async fn approve(tx: &mut Transaction, order_no: &OrderNo) -> Result<()> {
     tx.enqueue(&[Task::Refund { order_no: order_no.clone() }.job(Timestamp::now())?]).await
 }
 
-/// Rejects a refund. The order is shipped again, and completes automatically `auto_confirm_seconds` after it was shipped.
-/// 409 `order_state` unless a refund waits for a decision.
+/// Rejects a refund. The order is `shipped` again, and completes automatically `auto_confirm_seconds` after it was
+/// shipped. 409 `order_state` unless a refund is waiting for a decision.
 pub async fn reject(
     tx: &mut Transaction,
     order_no: &OrderNo,
@@ -102,20 +102,20 @@ pub async fn reject(
     actor: Actor,
 ) -> Result<()> {
     const REJECTED: &str = "UPDATE refunds SET status = ?, reject_reason = ?, settled_at = ? WHERE refund_no = ?";
-    const BACK: &str = "UPDATE orders SET status = ? WHERE order_no = ?";
+    const SHIPPED_AGAIN: &str = "UPDATE orders SET status = ? WHERE order_no = ?";
     let (order, refund) = lock_requested(tx, order_no).await?;
     let next = transition(tx, &order, Event::RejectRefund, Some(reason), actor).await?;
     let now = Timestamp::now();
     tx.execute(REJECTED, params![RefundStatus::Rejected, reason, now, &refund.refund_no]).await?;
-    tx.execute(BACK, params![next, order_no]).await?;
-    // The job that would have completed it may have run while there was nothing to complete.
+    tx.execute(SHIPPED_AGAIN, params![next, order_no]).await?;
+    // The job that completes the order may have run in the meantime, without effect.
     let due = order.shipped_at.unwrap_or(now).plus_seconds(auto_confirm_seconds).max(now);
     let complete = Task::Complete { order_no: order_no.clone() };
     tx.enqueue(&[complete.job(due)?, notification_job(&order, Kind::RefundRejected)?]).await
 }
 
-/// Refunds an order and releases its stock, if that is still to be done; `release_unit` as for [`crate::cancel`]. The
-/// provider recognises a repeated request by the refund's number.
+/// Refunds an order and releases its stock, unless that has been done; `release_unit` as for [`crate::cancel`]. The
+/// provider recognises a repeated request by the number of the refund.
 pub async fn settle(
     tx: &mut Transaction,
     order_no: &OrderNo,
@@ -136,14 +136,14 @@ pub async fn settle(
     release_stock(tx, &order, StockCount::Sold, release_unit).await
 }
 
-/// Locks an order whose refund waits for a decision, and reads the refund.
+/// Locks an order and reads its refund, which must be waiting for a decision.
 async fn lock_requested(tx: &mut Transaction, order_no: &OrderNo) -> Result<(LockedOrder, RefundRow)> {
     let order = lock_any(tx, order_no).await?;
     match find(tx, &order).await? {
         Some(refund) if order.status == OrderState::Refunding && refund.status == RefundStatus::Requested => {
             Ok((order, refund))
         }
-        _ => Err(refused("No refund of this order is waiting for a decision".to_owned())),
+        _ => Err(invalid_state("No refund of this order is waiting for a decision".to_owned())),
     }
 }
 

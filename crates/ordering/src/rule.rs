@@ -1,4 +1,4 @@
-//! The rule of a promotion or coupon: as admins write it, as the database stores it, as the pricing component takes it.
+//! The rule of a promotion or coupon: its JSON, in the API and in the database, and its form for the pricing component.
 
 use kit::{
     CategoryId, Cents, Problem, ProductId, Result, Timestamp,
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::engine;
 
 const MAX_CENTS: i64 = 100_000_000_000;
-const MAX_NAMED: usize = 100;
+const MAX_SCOPE_IDS: usize = 100;
 
 /// What is taken off, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -48,7 +48,7 @@ pub enum Effect {
         #[schema(nullable = false)]
         cap_cents: Option<Cents>,
     },
-    /// A percentage of every nth piece, counted from the dearest.
+    /// A percentage of every nth piece, has_minimum from the dearest.
     NthItem {
         #[schema(minimum = 2, maximum = 100)]
         nth: i64,
@@ -58,15 +58,15 @@ pub enum Effect {
 }
 
 impl Rule {
-    /// Whether it is within its bounds. Whether its products and categories exist is not looked up.
+    /// 422 if a number is out of bounds. Whether the categories and products exist is checked by [`check_scope`].
     fn check(&self, validator: &mut Validator) {
         let Rule { effect, minimum_cents, category_ids, product_ids } = self;
         validator.number("rule.minimum_cents", minimum_cents.0, 0, MAX_CENTS);
         match effect {
             Effect::AmountOff { amount_cents, repeating } => {
                 validator.number("rule.effect.amount_cents", amount_cents.0, 1, MAX_CENTS);
-                let counted = !repeating || minimum_cents.0 > 0;
-                validator.require(counted, "rule.minimum_cents", "must be more than 0 for what repeats");
+                let has_minimum = !repeating || minimum_cents.0 > 0;
+                validator.require(has_minimum, "rule.minimum_cents", "must be more than 0 for a repeating discount");
             }
             Effect::PercentOff { percent, cap_cents } => {
                 validator.number("rule.effect.percent", *percent, 1, 100);
@@ -78,11 +78,11 @@ impl Rule {
             }
         }
         for (field, count) in [("rule.category_ids", category_ids.len()), ("rule.product_ids", product_ids.len())] {
-            validator.require(count <= MAX_NAMED, field, format!("must be at most {MAX_NAMED}"));
+            validator.require(count <= MAX_SCOPE_IDS, field, format!("must be at most {MAX_SCOPE_IDS}"));
         }
     }
 
-    /// As the pricing component takes it. Numbers that could not be are none that were let in.
+    /// The rule for the pricing component. Its numbers fit, since they are checked when the rule is created.
     pub(crate) fn to_engine(
         &self,
         name: &str,
@@ -114,7 +114,7 @@ impl Rule {
         }
     }
 
-    /// As the database stores it.
+    /// The JSON that the database stores.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Problem::internal().because(error))
     }
@@ -126,7 +126,7 @@ impl Column for Rule {
     }
 }
 
-/// What promotions and coupons have in common.
+/// Checks the fields that promotions and coupons share.
 pub(crate) fn check_offer(
     validator: &mut Validator,
     name: &str,
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_read_as_it_was_written_and_nothing_else() {
+    fn json_round_trips_and_has_no_other_fields() {
         let json = r#"{"effect":{"kind":"percent_off","percent":10,"cap_cents":500},"minimum_cents":1,"category_ids":[2],"product_ids":[3]}"#;
         assert_eq!(serde_json::from_str::<Rule>(json).unwrap().to_json().unwrap(), json);
         for bad in [

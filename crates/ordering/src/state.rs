@@ -21,7 +21,7 @@ pub enum OrderState {
     Refunded,
 }
 
-/// What happens to an order; as text, the cause in its log.
+/// An event of an order; as text, the cause in its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 pub enum Event {
     #[strum(serialize = "paid")]
@@ -48,12 +48,12 @@ pub enum Event {
 }
 
 impl Event {
-    /// As the order's log writes it.
+    /// The cause in the order's log.
     pub fn cause(self) -> &'static str {
         self.into()
     }
 
-    /// What can't be done in another state.
+    /// What an order can't do in the wrong state, for the error message.
     fn verb(self) -> &'static str {
         match self {
             Event::Pay => "be paid",
@@ -69,14 +69,14 @@ impl Event {
 text_column!(OrderState);
 
 impl OrderState {
-    /// As the API and the database write it.
+    /// The name in the API and in the database.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
     /// The state after the event; 409 `order_state` if the event can't happen now.
     ///
-    /// A rejected refund leads back to `shipped`: one of an order that was not shipped is never put to an admin.
+    /// A rejected refund leads back to `shipped`, since only refunds of shipped orders need a decision.
     pub fn after(self, event: Event) -> Result<OrderState> {
         match (self, event) {
             (OrderState::Pending, Event::Pay) => Ok(OrderState::Paid),
@@ -86,12 +86,13 @@ impl OrderState {
             (OrderState::Paid | OrderState::Shipped, Event::RequestRefund) => Ok(OrderState::Refunding),
             (OrderState::Refunding, Event::RejectRefund) => Ok(OrderState::Shipped),
             (OrderState::Refunding, Event::Refund) => Ok(OrderState::Refunded),
-            (state, event) => Err(refused(format!("The order is {} and can't {}", state.name(), event.verb()))),
+            (state, event) => Err(invalid_state(format!("The order is {} and can't {}", state.name(), event.verb()))),
         }
     }
 }
 
-pub(crate) fn refused(detail: String) -> Problem {
+/// 409 `order_state`.
+pub(crate) fn invalid_state(detail: String) -> Problem {
     Problem::new(Code::OrderState, detail)
 }
 
@@ -101,7 +102,7 @@ mod tests {
 
     /// Every state and event: those that are not here are refused.
     #[test]
-    fn states_follow_one_another_as_the_contract_says() {
+    fn transitions_are_those_of_the_contract() {
         use Event::*;
         use OrderState::*;
         let allowed = [
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_ones_of_the_api() {
+    fn names_are_those_of_the_api() {
         for &state in OrderState::VARIANTS {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
             assert_eq!(state.name().parse(), Ok(state));

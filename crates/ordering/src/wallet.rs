@@ -1,4 +1,4 @@
-//! The coupons that a user has.
+//! A user's coupons.
 
 use kit::{
     OrderNo, Problem, Result, Timestamp, UserId,
@@ -96,9 +96,9 @@ pub async fn list(db: &mut Connection, user_id: UserId, page: &PageQuery) -> Res
     Ok(Page::new(rows.into_iter().map(UserCoupon::from).collect(), limit, |coupon: &UserCoupon| coupon.user_coupon_id))
 }
 
-/// One of a user's coupons, which exists.
+/// One of a user's coupons; an internal error if it does not exist.
 pub async fn find(db: &mut Connection, user_id: UserId, user_coupon_id: i64) -> Result<UserCoupon> {
     let sql = format!("SELECT {} FROM {TABLES} WHERE u.user_id = ? AND u.id = ?", WalletRow::COLUMNS);
     let row = db.query_one::<WalletRow>(&sql, params![user_id, user_coupon_id]).await?;
-    row.map(UserCoupon::from).ok_or_else(|| Problem::internal().because("the coupon of the wallet is gone"))
+    row.map(UserCoupon::from).ok_or_else(|| Problem::internal().because("the user's coupon does not exist"))
 }

@@ -1,4 +1,4 @@
-//! Replies that were read less than a second ago, ready to be sent: cached by the instance, and in Redis for all
+//! A cache of replies that are ready to be sent and less than a second old: in the instance, and in Redis for all
 //! instances, since an instance is short-lived.
 
 use std::{
@@ -20,8 +20,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
-/// In the instance, after at most as long in Redis: together less than the second that the contract allows, which leaves
-/// time for reading and replying.
+/// The time to live in the instance and, before that, in Redis. Together it is less than the second that the contract
+/// allows, which leaves time for reading and replying.
 const TTL: Duration = Duration::from_millis(450);
 const MAX_ENTRIES: usize = 512;
 /// Twelve bytes in hexadecimal, and the quotes.
@@ -42,7 +42,8 @@ impl CachedReply {
         Ok(CachedReply { body: body.into(), etag })
     }
 
-    /// The reply cached in Redis under `key`, or what `read` returns, which is then cached. Without Redis it is read, too.
+    /// The reply cached in Redis under `key`, or the result of `read`, which is then cached. If Redis can't be reached,
+    /// `read` is called, too.
     pub async fn shared(key: &str, read: impl AsyncFnOnce() -> Result<CachedReply>) -> Result<CachedReply> {
         let key = arg(key);
         if let Ok(found) = redis::command("GET", vec![key.clone()]).await
@@ -86,7 +87,7 @@ fn matches(tags: &HeaderValue, etag: &HeaderValue) -> bool {
 /// The instance's cached replies, by request.
 pub struct InstanceCache<K>(Mutex<Option<HashMap<K, Entry>>>);
 
-/// Its age counts from before it was read.
+/// A reply and the time before it was read, from which its age counts.
 type Entry = (Instant, Arc<OnceCell<CachedReply>>);
 
 impl<K> InstanceCache<K> {
@@ -97,8 +98,8 @@ impl<K> InstanceCache<K> {
 }
 
 impl<K: Eq + std::hash::Hash> InstanceCache<K> {
-    /// The reply cached for `key`, or what `read` returns, which is then cached. Requests that come meanwhile wait for it:
-    /// an instance starts with many requests at once.
+    /// The reply cached for `key`, or the result of `read`, which is then cached. Concurrent requests share one call of
+    /// `read`: a new instance gets many requests at once.
     pub async fn get(&self, key: K, read: impl AsyncFnOnce() -> Result<CachedReply>) -> Result<CachedReply> {
         self.entry(key)?.get_or_try_init(|| read()).await.cloned()
     }
@@ -127,7 +128,7 @@ mod tests {
     #[tokio::test]
     async fn requests_during_a_read_share_its_result() {
         let (cache, reads) = (InstanceCache::new(), Mutex::new(0));
-        let ask = |works: bool| {
+        let get = |works: bool| {
             let reads = &reads;
             cache.get("key", async move || {
                 *reads.lock().unwrap() += 1;
@@ -135,8 +136,8 @@ mod tests {
                 if works { CachedReply::new(&1) } else { Err(Problem::unavailable()) }
             })
         };
-        // A failed read is its own request's error; the next one reads again.
-        let (first, second, third) = tokio::join!(ask(false), ask(true), ask(true));
+        // A failed read is an error for its own request only; the next one reads again.
+        let (first, second, third) = tokio::join!(get(false), get(true), get(true));
         assert!(first.is_err() && second.is_ok() && third.is_ok());
         assert_eq!(*reads.lock().unwrap(), 2);
     }

@@ -9,11 +9,11 @@ use kit::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// [`crate::ProductSummary`] selects all categories above a product by this.
+/// The query of [`crate::ProductSummary`] selects this many levels.
 const MAX_DEPTH: usize = 5;
 
 row! {
-    /// Where a category is, and its name.
+    /// A category without its children.
     #[derive(Debug, Clone, Serialize)]
     pub struct CategoryRow {
         #[serde(skip)]
@@ -54,12 +54,12 @@ pub async fn tree(db: &mut Connection) -> Result<Vec<Category>> {
     Ok(subtree(&load(db).await?, None))
 }
 
-/// The category's id and those of all below it. An unknown category has none below it.
+/// The ids of a category and of all below it. For an unknown category it is only its id.
 pub async fn with_descendants(db: &mut Connection, category_id: CategoryId) -> Result<Vec<CategoryId>> {
     Ok(descendants(&load(db).await?, category_id))
 }
 
-/// 422 unless the category exists, and goes on to until the transaction ends.
+/// 422 unless the category exists. Its row is locked, so that it can't be removed before the transaction ends.
 pub(crate) async fn check_exists(tx: &mut Transaction, category_id: Option<CategoryId>) -> Result<()> {
     const CATEGORY: &str = "SELECT id FROM categories WHERE id = ? LOCK IN SHARE MODE";
     let Some(id) = category_id else { return Ok(()) };
@@ -75,7 +75,7 @@ pub async fn first_missing(db: &mut Connection, ids: &[CategoryId]) -> Result<Op
     Ok(ids.iter().copied().find(|id| !rows.iter().any(|row| row.id == *id)))
 }
 
-/// Adds a category; 422 for a parent that can't be one.
+/// Adds a category; 422 for a parent that does not exist or is too deep.
 pub async fn insert(tx: &mut Transaction, parent_id: Option<CategoryId>, name: &str) -> Result<Category> {
     const INSERT: &str = "INSERT INTO categories (parent_id, name) VALUES (?, ?)";
     check_parent(&lock(tx).await?, parent_id, 1)?;
@@ -83,7 +83,7 @@ pub async fn insert(tx: &mut Transaction, parent_id: Option<CategoryId>, name: &
     Ok(Category { category_id: tx.last_insert_id().await?, name: name.to_owned(), children: vec![] })
 }
 
-/// Renames or moves a category; what is none stays. Returns it, and its row before and after.
+/// Renames or moves a category; `None` leaves a value as it is. Returns the category, and its row before and after.
 pub async fn update(
     tx: &mut Transaction,
     category_id: CategoryId,

@@ -11,7 +11,8 @@ pub struct CategoryPath(pub Vec<u64>);
 impl Column for CategoryPath {
     fn from_value(value: DbValue) -> Result<Self, String> {
         let ids = Option::<String>::from_value(value)?.unwrap_or_default();
-        let ids = ids.split(',').filter(|id| !id.is_empty()).map(|id| id.parse().map_err(|_| "is no id".to_owned()));
+        let ids =
+            ids.split(',').filter(|id| !id.is_empty()).map(|id| id.parse().map_err(|_| "is not an id".to_owned()));
         ids.collect::<Result<_, _>>().map(CategoryPath)
     }
 }
@@ -21,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_read() {
+    fn reads_a_list_of_ids() {
         let read = |value| CategoryPath::from_value(value).map(|path| path.0);
         assert_eq!(read(DbValue::Str("3,2,1".to_owned())), Ok(vec![3, 2, 1]));
         assert_eq!(read(DbValue::Binary(b"7".to_vec())), Ok(vec![7]));

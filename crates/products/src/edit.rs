@@ -1,4 +1,4 @@
-//! What admins change about products.
+//! Changes to products by the staff.
 
 use kit::{
     CategoryId, Cents, Problem, ProductId, Result, Timestamp, UserId,
@@ -79,7 +79,7 @@ fn check_image_url(validator: &mut Validator, url: &str) {
 }
 
 impl NewProduct {
-    /// 422 for what is out of bounds.
+    /// 422 if a field is out of bounds.
     pub fn check(&self) -> Result<()> {
         let mut validator = Validator::new();
         check_name(&mut validator, &self.name);
@@ -93,7 +93,7 @@ impl NewProduct {
     }
 }
 
-/// Adds a product, which the user has put in.
+/// Adds a product. `user_id` is recorded as the source of its initial stock.
 pub async fn insert(tx: &mut Transaction, new: &NewProduct, user_id: UserId) -> Result<Product> {
     const INSERT: &str = "
         INSERT INTO products (name, description, image_url, category_id, price_cents, available, on_shelf,
@@ -120,7 +120,7 @@ pub async fn insert(tx: &mut Transaction, new: &NewProduct, user_id: UserId) -> 
 }
 
 impl ProductChange {
-    /// 422 for what is out of bounds.
+    /// 422 if a field is out of bounds.
     pub fn check(&self) -> Result<()> {
         let mut validator = Validator::new();
         if let Some(name) = &self.name {
@@ -139,7 +139,7 @@ impl ProductChange {
     }
 }
 
-/// Changes a product; it before and after.
+/// Changes a product; returns it before and after.
 pub async fn update(tx: &mut Transaction, product_id: ProductId, change: &ProductChange) -> Result<(Product, Product)> {
     stock::lock(tx, product_id).await?;
     category::check_exists(tx, change.category_id.flatten()).await?;
@@ -178,7 +178,7 @@ pub async fn update(tx: &mut Transaction, product_id: ProductId, change: &Produc
     Ok((before, find(tx, product_id, Reader::Admin).await?))
 }
 
-/// Takes a product off the shelf; it before that.
+/// Takes a product off the shelf; returns it as it was before.
 pub async fn take_off_shelf(tx: &mut Transaction, product_id: ProductId) -> Result<Product> {
     stock::lock(tx, product_id).await?;
     let before = find(tx, product_id, Reader::Admin).await?;
@@ -197,7 +197,7 @@ pub async fn set_on_shelf(tx: &mut Transaction, product_ids: &[ProductId], on_sh
     set_shelf(tx, product_ids, on_shelf).await
 }
 
-/// The products are locked.
+/// The products must be locked.
 async fn set_shelf(tx: &mut Transaction, product_ids: &[ProductId], on_shelf: bool) -> Result<()> {
     let sql =
         format!("UPDATE products SET on_shelf = ?, updated_at = ? WHERE id IN ({})", placeholders(product_ids.len()));

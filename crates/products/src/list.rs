@@ -17,7 +17,8 @@ use crate::{
     search_index::{self, Matches, Sql},
 };
 
-/// A scan may find too few matches on a page. After this many pages the rest is read from the matches themselves.
+/// The most scans for a page, which may each find too few matches. After that, the rest is read from the list of
+/// matches.
 const MAX_SCANS: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -61,14 +62,14 @@ pub struct Filter {
     cursor: Option<String>,
 }
 
-/// Where a page ended.
+/// The position of a page's last item, which the cursor contains.
 #[derive(Serialize, Deserialize)]
-struct Place {
+struct Position {
     sort: Sort,
-    /// The last product's price or sales; its id for `new`.
+    /// Its price or sales; its id for `new`.
     key: i64,
     id: ProductId,
-    /// Its relevance; none where only sales decide.
+    /// Its relevance; none if the list is not sorted by it.
     relevance: Option<i64>,
 }
 
@@ -78,35 +79,35 @@ pub async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
     let (mut search, limit) = (Search::new(filter)?, page.limit()?);
     let words = filter.words();
     let sort = filter.sort.unwrap_or(if words.is_some() { Sort::Relevance } else { Sort::New });
-    let place = page.cursor::<Place>()?;
-    if place.as_ref().is_some_and(|place| place.sort != sort) {
+    let position = page.cursor::<Position>()?;
+    if position.as_ref().is_some_and(|position| position.sort != sort) {
         return Err(Problem::invalid("cursor", "belongs to a list with another sort order"));
     }
     let mut db = mysql::connection().await?;
     if let Some(category_id) = filter.category_id {
-        search.within(&category::with_descendants(&mut db, category_id).await?);
+        search.in_categories(&category::with_descendants(&mut db, category_id).await?);
     }
 
     let mut matches = None;
     let mut relevance = None;
     if let Some(words) = &words {
         let found = Matches::find(&mut db, words).await?;
-        // A list that began sorted by relevance stays so, even if many products match by now.
-        let ranked = place.as_ref().map_or(!found.are_many(), |place| place.relevance.is_some());
+        // A list whose first page was sorted by relevance stays so, even if many products match by now.
+        let ranked = position.as_ref().map_or(!found.are_many(), |position| position.relevance.is_some());
         if ranked && found.are_too_many() {
             return Err(Problem::invalid("cursor", "belongs to a list that has changed too much; start over"));
         }
         relevance = Some(words).filter(|_| sort == Sort::Relevance && ranked);
-        search.find(words, &found, relevance.is_none() && found.are_many());
+        search.restrict_to(words, &found, relevance.is_none() && found.are_many());
         matches = Some(found);
-    } else if place.as_ref().is_some_and(|place| place.relevance.is_some()) {
+    } else if position.as_ref().is_some_and(|position| position.relevance.is_some()) {
         return Err(Problem::invalid("cursor", "belongs to a search"));
     }
     if let Some(words) = relevance {
         search.relevance = search_index::relevance(words);
     }
-    if let Some(place) = &place {
-        search.after(place);
+    if let Some(position) = &position {
+        search.after(position);
     }
     let order = match sort {
         Sort::New => "id DESC",
@@ -116,7 +117,7 @@ pub async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
         Sort::Sold | Sort::Relevance => "sold DESC, id DESC",
     };
     let currency = config::currency().await?;
-    let place = |product: &Product| Place {
+    let position = |product: &Product| Position {
         sort,
         key: match sort {
             Sort::New => product.product_id.get(),
@@ -134,18 +135,18 @@ pub async fn find(filter: &Filter, reader: Reader) -> Result<Page<Product>> {
         }
         let (sql, values) = search.select(order, limit);
         let rows = db.query::<Product>(&sql, values).await?;
-        let are_all = rows.len() < wanted;
+        let is_last_page = rows.len() < wanted;
         let rows: Vec<_> = rows.into_iter().map(|row| row.shown_to(reader, &currency)).collect();
-        let last = rows.last().map(place);
-        let does_match = |product: &Product| matches.as_ref().is_none_or(|found| found.contain(product.product_id));
-        products.extend(rows.into_iter().filter(does_match));
+        let last = rows.last().map(position);
+        let is_match = |product: &Product| matches.as_ref().is_none_or(|found| found.contain(product.product_id));
+        products.extend(rows.into_iter().filter(is_match));
         match last {
-            Some(last) if !are_all && products.len() < wanted => search.after(&last),
+            Some(last) if !is_last_page && products.len() < wanted => search.after(&last),
             _ => break,
         }
     }
     drop(db);
-    Ok(Page::new(products, limit, place))
+    Ok(Page::new(products, limit, position))
 }
 
 impl Filter {
@@ -158,14 +159,14 @@ impl Filter {
     }
 }
 
-/// The statement of a list: its parts, and their parameters.
+/// The parts of a list's SELECT, with their parameters.
 struct Search {
     /// A computed column to sort by.
     relevance: Sql,
     from: Sql,
     conditions: Vec<String>,
     values: Vec<ParameterValue>,
-    /// What comes after the previous page; `having` where a computed column decides.
+    /// The condition that skips previous pages; `having` if it is about a computed column.
     after: Sql,
     having: Sql,
 }
@@ -203,14 +204,14 @@ impl Search {
         self.values.extend(values);
     }
 
-    fn within(&mut self, category_ids: &[CategoryId]) {
+    fn in_categories(&mut self, category_ids: &[CategoryId]) {
         let ids = category_ids.iter().copied().map(param).collect();
         self.add(format!("category_id IN ({})", placeholders(category_ids.len())), ids);
     }
 
-    /// Products with these words: the matches, or, in a scan, those whose names contain the words. Not all of the latter
-    /// match, since a word may be part of another.
-    fn find(&mut self, words: &Words, matches: &Matches, scan: bool) {
+    /// Restricts the list to products with these words: the matches or, in a scan, products whose names contain the
+    /// words. Not all of the latter match, since a word may be part of another one.
+    fn restrict_to(&mut self, words: &Words, matches: &Matches, scan: bool) {
         match scan {
             false => self.from = matches.table(),
             true => {
@@ -220,15 +221,16 @@ impl Search {
         search_index::contains_all(&words.parts).for_each(|(condition, values)| self.add(condition, values));
     }
 
-    fn after(&mut self, place: &Place) {
-        let (column, sign) = match (place.sort, place.relevance) {
+    fn after(&mut self, position: &Position) {
+        let (column, sign) = match (position.sort, position.relevance) {
             (Sort::New, _) => {
-                self.after = (" AND id < ?".to_owned(), params![place.id]);
+                self.after = (" AND id < ?".to_owned(), params![position.id]);
                 return;
             }
             (Sort::Relevance, Some(relevance)) => {
                 let condition = "HAVING relevance < ? OR (relevance = ? AND (sold < ? OR (sold = ? AND id < ?)))";
-                self.having = (condition.to_owned(), params![relevance, relevance, place.key, place.key, place.id]);
+                self.having =
+                    (condition.to_owned(), params![relevance, relevance, position.key, position.key, position.id]);
                 return;
             }
             (Sort::Price, _) => ("price_cents", ">"),
@@ -236,7 +238,7 @@ impl Search {
             (Sort::Sold | Sort::Relevance, _) => ("sold", "<"),
         };
         let condition = format!(" AND ({column} {sign} ? OR ({column} = ? AND id {sign} ?))");
-        self.after = (condition, params![place.key, place.key, place.id]);
+        self.after = (condition, params![position.key, position.key, position.id]);
     }
 
     fn select(&self, order: &str, limit: u32) -> Sql {

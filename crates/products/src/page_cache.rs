@@ -1,5 +1,5 @@
-//! The page cache: replies of product pages that were just read, in a hash of Redis. An instance copies the whole hash at
-//! once, since it does not live long enough to be asked for the same product twice.
+//! The page cache: recent replies with product pages, in a Redis hash. An instance copies the whole hash at once, since
+//! it rarely lives long enough to get a second request for the same product.
 
 use std::{
     collections::HashMap,
@@ -18,55 +18,56 @@ use crate::cached_reply::CachedReply;
 /// The hash that instances copy, and the one for replies that are too large to copy.
 const SMALL: &str = "page:small";
 const LARGE: &str = "page:large";
-/// From this many bytes on a reply is large.
+/// The size in bytes from which a reply is large.
 const LARGE_FROM: usize = 4096;
-/// If the hash has more replies, instances ask for single ones.
+/// If the hash has more replies than this, instances don't copy it but read single replies.
 const MAX_PRODUCTS: i64 = 200;
-/// How long a hash lives, in milliseconds.
+/// The time to live of a hash, in milliseconds.
 const HASH_TTL_MS: i64 = 850;
-/// A reply enters a hash if it will be younger than this when the hash expires: the second that the contract allows, less
-/// the time that replying takes.
+/// The maximum age of a reply when its hash expires, in milliseconds: the second that the contract allows, less the
+/// time that replying takes.
 const MAX_AGE_MS: i64 = 900;
 
-/// The instance's copy of the hash, and single replies that it has read since.
+/// The instance's copy of the hash, and the single replies that it has read since.
 struct Copy {
     expires: Instant,
-    /// Each with the time when it expires.
+    /// Each reply with the time when it expires.
     products: HashMap<ProductId, (Instant, CachedReply)>,
 }
 
 static COPY: Mutex<Option<Copy>> = Mutex::const_new(None);
 
-/// The cached reply for a product, or what `read` returns, which is then cached. Without Redis it is read, too.
+/// The cached reply for a product, or the result of `read`, which is then cached. If Redis can't be reached, `read` is
+/// called, too.
 pub async fn find(product_id: ProductId, read: impl AsyncFnOnce() -> Result<CachedReply>) -> Result<CachedReply> {
     if let Some(reply) = from_copy(product_id).await {
         return Ok(reply);
     }
-    let asked = Instant::now();
+    let started = Instant::now();
     let Ok(found) = GET.run(&[SMALL, LARGE], vec![int(product_id.get())]).await else { return read().await };
-    let (asked_at, left) = (found.int(0).unwrap_or_default(), found.int(1).unwrap_or_default());
-    let (reply, left) = match redis::bytes(found, 2).and_then(|bytes| CachedReply::from_bytes(bytes.into())) {
-        Some(reply) => (reply, left),
+    let (read_at, ttl) = (found.int(0).unwrap_or_default(), found.int(1).unwrap_or_default());
+    let (reply, ttl) = match redis::bytes(found, 2).and_then(|bytes| CachedReply::from_bytes(bytes.into())) {
+        Some(reply) => (reply, ttl),
         None => {
             let reply = read().await?;
-            put(product_id, &reply, asked_at).await;
+            put(product_id, &reply, read_at).await;
             (reply, HASH_TTL_MS)
         }
     };
     if let Ok(mut copy) = COPY.try_lock()
-        && let (Some(copy), Some(expires)) = (&mut *copy, after(asked, left))
+        && let (Some(copy), Some(expires)) = (&mut *copy, after(started, ttl))
     {
         copy.products.insert(product_id, (expires, reply.clone()));
     }
     Ok(reply)
 }
 
-/// `ms` milliseconds later.
+/// The time `ms` milliseconds after another one.
 fn after(time: Instant, ms: i64) -> Option<Instant> {
     time.checked_add(Duration::from_millis(u64::try_from(ms).ok()?))
 }
 
-/// From the instance's copy, which is renewed when it has expired. Requests that come meanwhile wait for that.
+/// Looks up the instance's copy, which is refreshed if it has expired. Concurrent requests wait for that.
 async fn from_copy(product_id: ProductId) -> Option<CachedReply> {
     let mut copy = COPY.lock().await;
     let now = Instant::now();
@@ -78,8 +79,8 @@ async fn from_copy(product_id: ProductId) -> Option<CachedReply> {
     (now < *expires).then(|| reply.clone())
 }
 
-/// KEYS: the hash. ARGV: how many products at most. Returns for how many milliseconds the hash will live, then ids and
-/// replies, separated by zero bytes.
+/// KEYS: the hash. ARGV: the maximum number of products. Returns the milliseconds until the hash expires, and ids and
+/// replies separated by zero bytes.
 static COPY_HASH: Script = Script::new(
     r"
     local all = redis.call('HLEN', KEYS[1]) <= tonumber(ARGV[1]) and redis.call('HGETALL', KEYS[1]) or {}
@@ -101,8 +102,8 @@ async fn copy_hash(now: Instant) -> Option<Copy> {
     Some(Copy { expires, products })
 }
 
-/// KEYS: the hashes. ARGV: product. Returns the time in milliseconds since 1970 and, if there is a reply, for how many
-/// milliseconds its hash will live, and the reply.
+/// KEYS: the hashes. ARGV: product. Returns the time in milliseconds since 1970 and, if there is a reply, the
+/// milliseconds until its hash expires, and the reply.
 static GET: Script = Script::new(
     r"
     local time = redis.call('TIME')
@@ -114,23 +115,24 @@ static GET: Script = Script::new(
     return found",
 );
 
-/// KEYS: the hash. ARGV: product, reply, a time before the product was read, a reply's greatest age and the hash's TTL, in
-/// milliseconds. All by the clock of Redis: however long the caller took, no old reply gets in.
+/// KEYS: the hash. ARGV: product, reply, a time before the product was read, the maximum age and the hash's time to
+/// live, in milliseconds. All times are those of the Redis server: however long the caller took, an old reply is not
+/// cached.
 static PUT: Script = Script::new(
     r"
     local time = redis.call('TIME')
     local now = time[1] * 1000 + math.floor(time[2] / 1000)
-    local young = tonumber(ARGV[3]) + tonumber(ARGV[4]) - now
-    local left = redis.call('PTTL', KEYS[1])
-    if young <= math.max(left, 0) then return 0 end
+    local fresh_for = tonumber(ARGV[3]) + tonumber(ARGV[4]) - now
+    local ttl = redis.call('PTTL', KEYS[1])
+    if fresh_for <= math.max(ttl, 0) then return 0 end
     redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-    if left < 0 then redis.call('PEXPIRE', KEYS[1], math.min(young, tonumber(ARGV[5]))) end
+    if ttl < 0 then redis.call('PEXPIRE', KEYS[1], math.min(fresh_for, tonumber(ARGV[5]))) end
     return 1",
 );
 
-async fn put(product_id: ProductId, reply: &CachedReply, asked_at: i64) {
+async fn put(product_id: ProductId, reply: &CachedReply, read_at: i64) {
     let bytes = reply.to_bytes();
     let key = if bytes.len() < LARGE_FROM { SMALL } else { LARGE };
-    let values = vec![int(product_id.get()), arg(bytes), int(asked_at), int(MAX_AGE_MS), int(HASH_TTL_MS)];
+    let values = vec![int(product_id.get()), arg(bytes), int(read_at), int(MAX_AGE_MS), int(HASH_TTL_MS)];
     log::warn_if_failed("a page was not cached", PUT.run(&[key], values).await);
 }

@@ -1,4 +1,4 @@
-//! A product as it is shown.
+//! Products as the API shows them.
 
 use kit::{
     CategoryId, Cents, Problem, ProductId, Result, Timestamp, User, config,
@@ -41,8 +41,8 @@ row! {
     }
 }
 
-/// Who reads. An admin, or who may write the catalogue, also sees what is off the shelf and what is reserved, and never
-/// gets a cached reply.
+/// Who reads a product. Staff who may write the catalogue (`Admin`) also see products off the shelf and the reserved
+/// units, and never get a cached reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reader {
     Anyone,
@@ -84,8 +84,9 @@ pub async fn first_missing(db: &mut Connection, ids: &[ProductId]) -> Result<Opt
     Ok(ids.iter().copied().find(|id| !found.contains(&(*id,))))
 }
 
-/// The products on the shelf that a subquery ranks, best first. `ranking` is a SELECT of `product_id` and `rank_by`.
-pub async fn in_order_of(
+/// The products on the shelf, in the order of a subquery, the highest rank first. `ranking` is a SELECT of `product_id`
+/// and `rank_by`.
+pub async fn ranked_by(
     db: &mut Connection,
     ranking: &str,
     mut values: Vec<ParameterValue>,

@@ -1,7 +1,7 @@
-//! Product summaries in Redis, for carts, whose scripts read them there.
+//! Product summaries in Redis, where the scripts of carts read them.
 //!
-//! MySQL is the truth. A transaction that changes a product evicts it after the commit, so a cart shows the change at
-//! once; a reader that was under way at that moment can bring the old summary back for [`TTL_MS`] at most.
+//! MySQL is authoritative. A transaction that changes a product evicts it after the commit, so carts show the change at
+//! once; a concurrent reader can put the old summary back for [`TTL_MS`] at most.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::summary::{self, Lock, ProductSummary};
 
 const TTL_MS: i64 = 900;
 
-/// KEYS: the products' keys. ARGV: TTL, then the JSON of each.
+/// KEYS: the keys of the products. ARGV: the time to live in milliseconds, then the JSON of each.
 static STORE: Script = Script::new(
     r"
     for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'PX', ARGV[1]) end
@@ -40,12 +40,16 @@ pub async fn read_through(product_ids: &[ProductId]) -> Result<BTreeMap<ProductI
     Ok(products)
 }
 
-/// For a transaction that changes products. If Redis can't be reached, the old summaries expire within a second.
+/// Evicts products that a transaction changes, after its commit. If Redis can't be reached, the old summaries expire
+/// within a second.
 pub fn evict_after_commit(tx: &mut Transaction, product_ids: impl IntoIterator<Item = ProductId>) {
     let keys: Vec<_> = product_ids.into_iter().map(|id| arg(key(id))).collect();
     if !keys.is_empty() {
         tx.after_commit(async {
-            log::warn_if_failed("cached products not evicted", redis::command("DEL", keys).await)
+            log::warn_if_failed(
+                "changed products could not be evicted from the cache",
+                redis::command("DEL", keys).await,
+            )
         });
     }
 }

@@ -7,8 +7,8 @@ use kit::{
 };
 use search::{Query, block};
 
-/// From this many matches on it is quicker to scan all products in the requested order until a page is full. Relevance says
-/// little then, so sales decide.
+/// From this many matches on it is faster to scan all products in the requested order until a page is full. Relevance
+/// means little then, so the list is sorted by sales.
 const MANY: usize = 1000;
 /// More matches than this are never sorted by relevance.
 const TOO_MANY: usize = 10 * MANY;
@@ -17,11 +17,11 @@ const TOO_MANY: usize = 10 * MANY;
 pub type Sql = (String, Vec<ParameterValue>);
 
 row! {
-    /// A term's postings in a block.
+    /// A block of a term's posting list.
     struct Postings { term: Vec<u8>, block: i64, products: Vec<u8> }
 }
 
-/// Has a product found by this name, and by no other. The product is locked, or new.
+/// Indexes a product under its new name and removes the terms of the old one. The product must be locked, or new.
 pub async fn update(tx: &mut Transaction, product_id: ProductId, name: &str) -> Result<()> {
     const BEFORE: &str = "SELECT search_text FROM products WHERE id = ?";
     const TEXT: &str = "UPDATE products SET search_text = ? WHERE id = ?";
@@ -32,7 +32,7 @@ pub async fn update(tx: &mut Transaction, product_id: ProductId, name: &str) -> 
     let (block, offset) = block::locate(product_id.get());
 
     if !before.is_subset(&terms) {
-        // All that change, in the order in which every writer locks them.
+        // All changed terms, which every writer locks in this order.
         let changed: Vec<_> = before.symmetric_difference(&terms).map(|term| param(term.as_bytes())).collect();
         let sql = format!(
             "SELECT term, block, products FROM product_terms WHERE term IN ({}) AND block = ? ORDER BY term FOR UPDATE",
@@ -49,7 +49,7 @@ pub async fn update(tx: &mut Transaction, product_id: ProductId, name: &str) -> 
     Ok(tx.execute(TEXT, params![text, product_id]).await?)
 }
 
-/// Writes postings. `update` is the new value of those that exist.
+/// Writes blocks. `update` is the SQL expression for the new value of those that exist.
 async fn write(tx: &mut Transaction, lists: Vec<Postings>, update: &str) -> Result<()> {
     if lists.is_empty() {
         return Ok(());
@@ -89,7 +89,7 @@ impl Matches {
         self.0.binary_search(&product_id.get()).is_ok()
     }
 
-    /// As a table to select products from.
+    /// The matches as a table to select products from.
     pub fn table(&self) -> Sql {
         const TABLE: &str = "JSON_TABLE(?, '$[*]' COLUMNS (product_id BIGINT PATH '$')) AS matching
                              STRAIGHT_JOIN products ON products.id = matching.product_id";
@@ -98,7 +98,7 @@ impl Matches {
     }
 }
 
-/// Conditions: the product's name contains these.
+/// One condition for each part: the product's name contains it.
 pub fn contains_all(parts: &[String]) -> impl Iterator<Item = Sql> {
     parts.iter().map(|part| ("LOCATE(?, search_text) > 0".to_owned(), params![part]))
 }

@@ -11,14 +11,14 @@ use utoipa::ToSchema;
 
 use crate::{MAX_STOCK, product_cache};
 
-/// How many of a product.
+/// A quantity of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
     pub product_id: ProductId,
     pub quantity: i64,
 }
 
-/// One of a product's counts; the name is its column.
+/// One of a product's three counts, with the name of its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum StockCount {
@@ -45,9 +45,9 @@ pub async fn lock(tx: &mut Transaction, product_id: ProductId) -> Result<Stock> 
     tx.query_one(&sql, params![product_id]).await?.ok_or_else(|| Problem::not_found("product"))
 }
 
-/// Moves each line's quantity from one count of its product to another. It takes one statement, since everybody who wants
-/// these products waits for the end of this transaction, and it locks them in the order of their ids.
-pub async fn shift(tx: &mut Transaction, lines: &[Line], from: StockCount, to: StockCount) -> Result<()> {
+/// Moves each line's quantity from one count of its product to another. It takes a single statement, since other buyers
+/// of the products wait for the end of this transaction. Rows are locked in the order of their ids.
+pub async fn transfer(tx: &mut Transaction, lines: &[Line], from: StockCount, to: StockCount) -> Result<()> {
     if from == to || lines.is_empty() {
         return Ok(());
     }
@@ -66,8 +66,8 @@ pub async fn shift(tx: &mut Transaction, lines: &[Line], from: StockCount, to: S
     Ok(())
 }
 
-/// Books units in (or out, if `delta` is negative); the stock before and after. 409 `out_of_stock` if there are fewer
-/// available, 422 above [`MAX_STOCK`].
+/// Adds `delta` units, or removes some if it is negative; returns the stock before and after. 409 `out_of_stock` if
+/// fewer are available, 422 above [`MAX_STOCK`].
 pub async fn adjust(
     tx: &mut Transaction,
     product_id: ProductId,
@@ -102,7 +102,7 @@ pub(crate) async fn record_movement(
     Ok(tx.execute(MOVEMENT, params![product_id, delta, reason, user_id, Timestamp::now()]).await?)
 }
 
-/// The units of all products.
+/// The total units of all products.
 pub async fn totals(db: &mut Connection) -> Result<Stock> {
     const TOTALS: &str = "
         SELECT CAST(COALESCE(SUM(available), 0) AS SIGNED) AS available,

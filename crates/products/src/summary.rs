@@ -1,4 +1,4 @@
-//! What carts and orders have to know of a product.
+//! What carts and orders need of a product.
 
 use std::collections::BTreeMap;
 
@@ -29,14 +29,14 @@ row! {
     }
 }
 
-/// Whether the rows are to be locked, in the order of their ids.
+/// Whether to lock the rows, in the order of their ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
     None,
     ForUpdate,
 }
 
-/// Products by id. What does not exist is left out.
+/// The products with these ids; unknown ids are left out.
 pub async fn read(
     db: &mut Connection,
     product_ids: &[ProductId],

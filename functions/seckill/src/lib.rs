@@ -151,7 +151,7 @@ async fn init(staff: Staff<SECKILL_WRITE>, request: Idempotent<NewSale>) -> Resu
     let new = request.body.checked()?;
     request
         .once(&staff.user, async |_, tx| {
-            let activity = flash_sale::init(tx, &new).await?;
+            let activity = flash_sale::create(tx, &new).await?;
             // Before anybody has bought.
             let sale = Sale::with(activity.clone(), activity.stock).await?;
             staff.record(tx, "seckill.init", sale.activity_id, (), &sale).await?;
@@ -254,7 +254,7 @@ async fn buy(TokenUser(user): TokenUser, Json(purchase): Json<Purchase>) -> Resu
     };
     match admission::buy(activity_id, user.id, user.session_id, limit).await? {
         Admission::Queued(ticket) => Ok(Ticket::respond(ticket, None, StatusCode::ACCEPTED)),
-        Admission::Same(ticket, order_no) => Ok(Ticket::respond(ticket, order_no, StatusCode::OK)),
+        Admission::Existing(ticket, order_no) => Ok(Ticket::respond(ticket, order_no, StatusCode::OK)),
         Admission::Refused(problem, buyers) => {
             if let Some(buyers) = buyers {
                 memory::remember(activity_id, &problem, buyers);
@@ -289,7 +289,7 @@ async fn ticket(user: User, Path(ticket): Path<String>) -> Result<Reply<Ticket>>
     let (owner, status, order_no) = match booked_ticket(&mut mysql::connection().await?, &ticket).await? {
         Some(row) if row.status == TicketState::Failed => (row.user_id, TicketStatus::Failed, None),
         Some(row) => (row.user_id, TicketStatus::Ordered, row.order_no),
-        None => (admission::holder(&ticket).await?.ok_or_else(none)?, TicketStatus::Queued, None),
+        None => (admission::ticket_owner(&ticket).await?.ok_or_else(none)?, TicketStatus::Queued, None),
     };
     match owner == user.id {
         true => Ok(Reply(Ticket { ticket, status, order_no, status_url: None })),

@@ -1,4 +1,4 @@
-//! The end of an order that is not paid: its stock and its coupon are released.
+//! Cancelling an unpaid order, which releases its stock and its coupon.
 
 use accounts::message::Kind;
 use kit::{OrderNo, Result, Timestamp, UserId, mysql::Transaction, params};
@@ -12,8 +12,9 @@ use crate::{
     state::Event,
 };
 
-/// Cancels a user's pending order and releases its stock and coupon. `release_unit` releases the unit of a flash sale's
-/// ticket, and says to which count of the product it goes back.
+/// Cancels a user's pending order and releases its stock and coupon. 404 if it is another user's, 409 `order_state` if
+/// it is not pending. `release_unit` returns the unit of a flash sale's ticket, and the count of the product that the
+/// unit now belongs to.
 pub async fn cancel(
     tx: &mut Transaction,
     user_id: UserId,
@@ -22,10 +23,10 @@ pub async fn cancel(
     release_unit: impl AsyncFn(&mut Transaction, &str) -> Result<StockCount>,
 ) -> Result<()> {
     let order = lock(tx, user_id, order_no).await?;
-    end(tx, &order, Event::Cancel, reason, Actor::User(user_id), release_unit).await
+    cancel_locked(tx, &order, Event::Cancel, reason, Actor::User(user_id), release_unit).await
 }
 
-/// Cancels an order if it is still pending after its time to pay; `release_unit` as for [`cancel`].
+/// Cancels an order if its time to pay has passed and it is still pending; `release_unit` as for [`cancel`].
 pub async fn expire(
     tx: &mut Transaction,
     order_no: &OrderNo,
@@ -33,12 +34,12 @@ pub async fn expire(
 ) -> Result<()> {
     let order = lock_any(tx, order_no).await?;
     match order.status.after(Event::Expire) {
-        Ok(_) => end(tx, &order, Event::Expire, Some("not paid in time"), Actor::Shop, release_unit).await,
+        Ok(_) => cancel_locked(tx, &order, Event::Expire, Some("not paid in time"), Actor::Shop, release_unit).await,
         Err(_) => Ok(()),
     }
 }
 
-async fn end(
+async fn cancel_locked(
     tx: &mut Transaction,
     order: &LockedOrder,
     event: Event,
@@ -55,7 +56,7 @@ async fn end(
     release_stock(tx, order, StockCount::Reserved, release_unit).await
 }
 
-/// Makes the units of a locked order available again, which `from` counts.
+/// Makes the units of a locked order available again. `from` is their current count.
 pub(crate) async fn release_stock(
     tx: &mut Transaction,
     order: &LockedOrder,
@@ -67,5 +68,5 @@ pub(crate) async fn release_stock(
         None => StockCount::Available,
     };
     let lines = order_lines(tx, &order.order_no).await?;
-    stock::shift(tx, &lines, from, to).await
+    stock::transfer(tx, &lines, from, to).await
 }
