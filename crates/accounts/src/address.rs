@@ -12,9 +12,13 @@ row! {
     #[derive(Serialize, ToSchema)]
     pub struct Address {
         pub address_id: AddressId as "id",
+        #[schema(example = "Alice Chen")]
         pub receiver: String,
+        #[schema(example = "+86 10 1234 5678")]
         pub phone: String,
+        #[schema(example = "Beijing, Chaoyang")]
         pub region: String,
+        #[schema(example = "1 Example Road, apartment 2")]
         pub detail: String,
         pub is_default: bool,
     }

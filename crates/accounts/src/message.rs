@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray, ToSchema,
 )]
+#[schema(description = "What a message is about.")]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
@@ -44,7 +45,9 @@ row! {
         kind: String,
         #[schema(required)]
         order_no: Option<OrderNo>,
+        #[schema(example = "Payment received for order 01KAVT2Q8ZJ6Y4T9V3N5R7W1XC")]
         subject: String,
+        #[schema(example = "We have received your payment and are preparing your order.")]
         body: String,
         created_at: Timestamp,
     }

@@ -18,10 +18,11 @@ use crate::{account, language::LocaleColumn, password_reset};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Profile {
     pub user_id: UserId,
+    #[schema(example = "alice")]
     pub username: String,
-    #[schema(required, format = "email")]
+    #[schema(required, format = "email", example = "alice@example.com")]
     pub email: Option<String>,
-    #[schema(required)]
+    #[schema(required, example = "Alice")]
     pub nickname: Option<String>,
     /// The language of messages and refusals: the one that the user chose, or signed up in; otherwise the one that
     /// `Accept-Language` asks for; otherwise English.

@@ -22,10 +22,10 @@ row! {
         refreshed_at: Option<Timestamp>,
         expires_at: Timestamp,
         /// The `User-Agent` that signed in.
-        #[schema(required)]
+        #[schema(required, max_length = 200, example = "curl/8.14.1")]
         user_agent: Option<String>,
         /// The IP address that signed in.
-        #[schema(required)]
+        #[schema(required, example = "203.0.113.7")]
         address: Option<String>,
         /// Whether this request belongs to it.
         current: bool = false,

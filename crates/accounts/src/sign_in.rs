@@ -17,11 +17,12 @@ use crate::{Account, account, session};
 /// The tokens of a session.
 #[derive(Serialize, ToSchema)]
 pub struct Tokens {
+    /// A JWT, for `Authorization: Bearer`.
     access_token: String,
     #[schema(example = "Bearer")]
     token_type: &'static str,
     /// How many seconds the access token is valid.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, example = 900)]
     expires_in: i64,
     /// Works once.
     refresh_token: String,
@@ -31,6 +32,7 @@ pub struct Tokens {
 #[derive(Serialize, ToSchema)]
 struct SignedIn {
     user_id: UserId,
+    #[schema(example = "alice")]
     username: String,
     role: Role,
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use load::http;
 use url::Url;
 
@@ -78,6 +78,7 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
 async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     check(project, "Checking the format", &["fmt", "--all", "--check"], &[]).await.context("run `cargo fmt --all`")?;
     check_dependencies(project).await?;
+    check_api_description(project).await?;
     functions::add_target(project)?;
     check(project, "Checking the lints of the tools", &[&["clippy"], &TOOLS[..]].concat(), &[]).await?;
     check(project, "Checking the lints of the shop", &[&["clippy"], &SHOP[..]].concat(), &[]).await?;
@@ -130,17 +131,20 @@ fn resolve(base_url: &str) -> anyhow::Result<SocketAddr> {
     addresses.next().with_context(form)
 }
 
+/// Runs a check of cargo's.
 async fn check(project: &Project, what: &str, arguments: &[&str], packages: &[&str]) -> anyhow::Result<()> {
-    eprintln!("{what} …");
     let mut command = functions::cargo(project);
     command.args(arguments).args(packages);
     if arguments.first() == Some(&"clippy") {
         command.args(["--", "-D", "warnings"]);
     }
-    let status = ChildProcess::spawn("cargo", &mut command, Duration::from_secs(5))?.wait().await;
-    if !status.success() {
-        bail!("`cargo {}` failed", arguments.join(" "));
-    }
+    run_check(what, &mut command, &format!("cargo {}", arguments.join(" "))).await
+}
+
+async fn run_check(what: &str, command: &mut Command, name: &str) -> anyhow::Result<()> {
+    eprintln!("{what} …");
+    let status = ChildProcess::spawn(name, command, Duration::from_secs(5))?.wait().await;
+    ensure!(status.success(), "`{name}` failed");
     Ok(())
 }
 
@@ -148,13 +152,17 @@ async fn check(project: &Project, what: &str, arguments: &[&str], packages: &[&s
 /// database of advisories is a git repository elsewhere.
 async fn check_dependencies(project: &Project) -> anyhow::Result<()> {
     const FETCH_LIMIT: Duration = Duration::from_secs(60);
-    if !succeeds(project, &["deny", "--version"]).await? {
-        eprintln!("Skipping the check of the dependencies: `cargo install --locked cargo-deny` adds what it needs");
+    let deny = |arguments: &[&str]| {
+        let mut command = functions::cargo(project);
+        command.arg("deny").args(arguments);
+        command
+    };
+    if !is_installed("the dependencies", deny(&["--version"]), "cargo install --locked cargo-deny").await {
         return Ok(());
     }
-    let fetch = tokio::time::timeout(FETCH_LIMIT, succeeds(project, &["deny", "fetch", "db"]));
+    let fetch = tokio::time::timeout(FETCH_LIMIT, succeeds(deny(&["fetch", "db"])));
     // Not fetched in time counts as not reachable.
-    let checks: &[&str] = if fetch.await.unwrap_or(Ok(false))? {
+    let checks: &[&str] = if fetch.await.unwrap_or(false) {
         &["advisories", "bans", "licenses", "sources"]
     } else {
         eprintln!("Skipping the check for security advisories: their database can't be fetched");
@@ -163,11 +171,47 @@ async fn check_dependencies(project: &Project) -> anyhow::Result<()> {
     check(project, "Checking the dependencies", &["deny", "--locked", "check"], checks).await
 }
 
-/// Whether `cargo` with these arguments succeeds. What it prints is not shown.
-async fn succeeds(project: &Project, arguments: &[&str]) -> anyhow::Result<bool> {
-    let mut command = functions::cargo(project);
-    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(ChildProcess::spawn("cargo", &mut command, Duration::from_secs(5))?.wait().await.success())
+/// Checks the API's description with two common linters, as far as this machine has them: they run on Node. What they
+/// recommend is an error here; `redocly.yaml` and `.spectral.yaml` say what is not.
+async fn check_api_description(project: &Project) -> anyhow::Result<()> {
+    const DESCRIPTION: &str = "functions/ops/openapi.json";
+    const LINTERS: [(&str, &str, &[&str]); 2] = [
+        ("redocly", "npm install --global @redocly/cli", &[]),
+        ("spectral", "npm install --global @stoplight/spectral-cli", &["--fail-severity", "warn"]),
+    ];
+    for (linter, install, options) in LINTERS {
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(linter);
+            command.args(arguments).current_dir(&project.root).stdin(Stdio::null());
+            command.env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true");
+            command
+        };
+        let what = format!("the API's description with {linter}");
+        if is_installed(&what, run(&["--version"]), install).await {
+            let mut lint = run(&["lint", DESCRIPTION]);
+            run_check(&format!("Checking {what}"), lint.args(options), &format!("{linter} lint")).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this machine has a tool that a check needs and not every machine has: whether `probe` succeeds. If not, says
+/// how to get it.
+async fn is_installed(what: &str, probe: Command, install: &str) -> bool {
+    let installed = succeeds(probe).await;
+    if !installed {
+        eprintln!("Skipping the check of {what}: `{install}` adds what it needs");
+    }
+    installed
+}
+
+/// Whether the command can be started and succeeds. What it prints is not shown.
+async fn succeeds(mut command: Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    match ChildProcess::spawn("the tool", &mut command, Duration::from_secs(5)) {
+        Ok(mut process) => process.wait().await.success(),
+        Err(_) => false,
+    }
 }
 
 fn cargo_test(project: &Project, which: &[&str], base_url: &str) -> anyhow::Result<Command> {

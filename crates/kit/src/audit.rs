@@ -47,6 +47,8 @@ pub struct AuditEntry {
     #[schema(required, value_type = Object, nullable)]
     after: Value,
     at: Timestamp,
+    /// The `X-Request-Id` of the request.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$", example = "01KAVT2Q8ZJ6Y4T9V3N5R7W1XC")]
     request_id: String,
 }
 

@@ -71,7 +71,7 @@ macro_rules! id {
                     .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
                     .minimum(Some(1))
                     .maximum(Some(MAX_ID))
-                    .examples([serde_json::json!(17)])
+                    .examples([serde_json::json!(1)])
                     .into()
             }
         }

@@ -6,5 +6,5 @@ use utoipa::ToSchema;
 /// An amount in minor units of the shop's currency. It has no arithmetic that could overflow unnoticed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
-#[schema(minimum = 0, example = 2999)]
+#[schema(description = "An amount in minor units of the shop's currency.", minimum = 0, example = 2999)]
 pub struct Cents(pub i64);

@@ -17,6 +17,7 @@ pub struct PageQuery {
     #[param(minimum = 1, maximum = 100, default = 20)]
     pub limit: Option<u32>,
     /// `next_cursor` of the previous page.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
     pub cursor: Option<String>,
 }
 
@@ -42,7 +43,7 @@ impl PageQuery {
 pub struct Page<T: ToSchema> {
     pub items: Vec<T>,
     /// For the next page; null on the last one.
-    #[schema(required)]
+    #[schema(required, pattern = "^[A-Za-z0-9_-]+$", example = "NDI")]
     pub next_cursor: Option<String>,
 }
 

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 /// A part of what an admin may do. The numbers are bits of [`Permissions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(description = "A part of what an admin may do.")]
 #[repr(u8)]
 pub enum Permission {
     #[serde(rename = "catalog:write")]

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 /// What went wrong, in one word that clients may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr, ToSchema)]
+#[schema(example = "invalid")]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Code {
@@ -87,7 +88,9 @@ impl Code {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// The field's path, such as `items[0].quantity`; the name of a query parameter or header.
+    #[schema(example = "items[0].quantity")]
     pub field: String,
+    #[schema(example = "must be from 1 to 999")]
     pub message: String,
 }
 
@@ -205,12 +208,21 @@ impl IntoResponse for Problem {
 #[schema(as = Problem)]
 pub struct ProblemBody {
     /// Where the code is explained.
+    #[schema(format = "uri-reference", example = "/api/docs#invalid")]
     r#type: String,
+    #[schema(example = "The request is not valid")]
     title: String,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599, example = 422)]
     status: u16,
+    /// One sentence for a person.
+    #[schema(example = "items[0].quantity: must be from 1 to 999")]
     detail: String,
     code: Code,
+    /// The reply's `X-Request-Id`.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$", example = "01KAVT2Q8ZJ6Y4T9V3N5R7W1XC")]
     request_id: String,
+    /// What is not valid, with `invalid` and `out_of_stock`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     errors: Option<Vec<FieldError>>,

@@ -290,7 +290,7 @@ pub struct CartItem {
     #[schema(required)]
     pub image_url: Option<String>,
     pub price_cents: Cents,
-    #[schema(minimum = 1, maximum = 999)]
+    #[schema(minimum = 1, maximum = 999, example = 2)]
     pub quantity: i64,
     /// Counts towards the totals, and is bought at checkout.
     pub selected: bool,

@@ -53,9 +53,13 @@ row! {
 /// A whole coupon. An omitted field has its default.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "code": "SPRING", "name": "Spring sale", "total_limit": 1000,
+    "rule": { "effect": { "kind": "percent_off", "percent": 10, "cap_cents": 5000 } }
+}))]
 pub struct NewCoupon {
     /// ASCII letters, digits, `-` and `_`, in any case; stored in capitals.
-    #[schema(min_length = 1, max_length = 32, example = "WELCOME10")]
+    #[schema(min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_-]+$", example = "WELCOME10")]
     code: String,
     /// Shown to shoppers.
     #[schema(min_length = 1, max_length = 64, example = "Welcome")]

@@ -45,11 +45,13 @@ row! {
         pub to: OrderState as "to_status",
         /// `placed`, `paid`, `cancelled`, `expired`, `shipped`, `confirmed`, `refund_requested`, `refund_rejected` or
         /// `refunded`.
+        #[schema(example = "paid")]
         pub cause: String,
         /// The reason that was given.
         #[schema(required)]
         pub reason: Option<String>,
         /// `user`, `admin` or `shop`.
+        #[schema(example = "user")]
         pub actor: String,
         pub at: Timestamp as "created_at",
     }

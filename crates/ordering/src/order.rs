@@ -28,12 +28,12 @@ pub struct Order {
     pub discount_cents: Cents,
     pub total_cents: Cents,
     /// ISO 4217.
-    #[schema(example = "CNY")]
+    #[schema(pattern = "^[A-Z]{3}$", example = "CNY")]
     pub currency: String,
     pub discounts: Vec<Discount>,
     #[schema(required)]
     pub address: Option<Address>,
-    #[schema(required)]
+    #[schema(required, example = "Please ring twice")]
     pub note: Option<String>,
     pub created_at: Timestamp,
     /// If it is not paid by then, it is cancelled.
@@ -48,9 +48,9 @@ pub struct Order {
     pub cancelled_at: Option<Timestamp>,
     #[schema(required)]
     pub cancel_reason: Option<String>,
-    #[schema(required)]
+    #[schema(required, example = "SF Express")]
     pub carrier: Option<String>,
-    #[schema(required)]
+    #[schema(required, example = "SF1234567890")]
     pub tracking_no: Option<String>,
     #[schema(required)]
     pub refund: Option<Refund>,
@@ -72,7 +72,7 @@ pub struct OrderItem {
     #[schema(required)]
     pub image_url: Option<String>,
     pub price_cents: Cents,
-    #[schema(minimum = 1, maximum = 999)]
+    #[schema(minimum = 1, maximum = 999, example = 2)]
     pub quantity: i64,
     pub amount_cents: Cents,
     /// Its share of the order's discounts.
@@ -83,9 +83,13 @@ pub struct OrderItem {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = OrderAddress)]
 pub struct Address {
+    #[schema(example = "Alice Chen")]
     pub receiver: String,
+    #[schema(example = "+86 10 1234 5678")]
     pub phone: String,
+    #[schema(example = "Beijing, Chaoyang")]
     pub region: String,
+    #[schema(example = "1 Example Road, apartment 2")]
     pub detail: String,
 }
 

@@ -39,13 +39,13 @@ text_column!(PaymentStatus, Provider);
 /// The result of an attempt to pay.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Payment {
-    #[schema(example = "01KAVT2QB0M3E5X7K9S1D4F6GH")]
+    #[schema(max_length = 32, example = "01KAVT2QB0M3E5X7K9S1D4F6GH")]
     pub payment_no: String,
     pub order_no: OrderNo,
     pub status: PaymentStatus,
     pub amount_cents: Cents,
     /// ISO 4217.
-    #[schema(example = "CNY")]
+    #[schema(pattern = "^[A-Z]{3}$", example = "CNY")]
     pub currency: String,
     #[schema(example = "mock")]
     pub provider: &'static str,

@@ -11,6 +11,7 @@ use crate::{coupon::Redeemable, engine};
 /// What a promotion or coupon took off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Discount {
+    #[schema(example = "Spend 100, get 20 off")]
     pub name: String,
     pub amount_cents: Cents,
     /// The promotion that gave it.
@@ -19,7 +20,7 @@ pub struct Discount {
     pub promotion_id: Option<PromotionId>,
     /// The coupon that gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = "WELCOME10")]
     pub coupon_code: Option<String>,
 }
 
@@ -31,6 +32,7 @@ pub struct Quote {
     pub discount_cents: Cents,
     pub total_cents: Cents,
     /// ISO 4217.
+    #[schema(pattern = "^[A-Z]{3}$", example = "CNY")]
     pub currency: String,
 }
 

@@ -38,6 +38,7 @@ row! {
         pub name: String,
         pub rule: Rule,
         pub exclusive: bool,
+        #[schema(minimum = -1000, maximum = 1000, example = 0)]
         pub priority: i64,
         #[schema(required)]
         pub starts_at: Option<Timestamp>,
@@ -51,6 +52,10 @@ row! {
 /// A whole promotion. An omitted field has its default.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "Spend 100, get 20 off",
+    "rule": { "effect": { "kind": "amount_off", "amount_cents": 2000, "repeating": true }, "minimum_cents": 10000 }
+}))]
 pub struct NewPromotion {
     /// Shown to shoppers.
     #[schema(min_length = 1, max_length = 64, example = "Spend 100, get 20 off")]

@@ -34,10 +34,12 @@ text_column!(RefundStatus);
 /// An order's last refund.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Refund {
+    #[schema(max_length = 32, example = "01KAVT2QB0M3E5X7K9S1D4F6GH")]
     pub refund_no: String,
     pub status: RefundStatus,
     pub amount_cents: Cents,
     /// Given by the user.
+    #[schema(example = "It does not fit")]
     pub reason: String,
     /// Given by the admin who rejected it.
     #[schema(required)]

@@ -21,6 +21,7 @@ pub struct Rule {
     pub effect: Effect,
     /// What is in scope must come to this much; 0 unless said.
     #[serde(default)]
+    #[schema(value_type = i64, minimum = 0, maximum = 100_000_000_000_i64, example = 10_000)]
     pub minimum_cents: Cents,
     /// In scope are these categories with all below them, and `product_ids`; everything, if both are empty.
     #[serde(default)]
@@ -36,23 +37,24 @@ pub struct Rule {
 pub enum Effect {
     /// An amount, if `repeating` once for each time that the minimum is reached.
     AmountOff {
+        #[schema(value_type = i64, minimum = 1, maximum = 100_000_000_000_i64, example = 2000)]
         amount_cents: Cents,
         #[serde(default)]
         repeating: bool,
     },
     /// A percentage, rounded down, up to `cap_cents`.
     PercentOff {
-        #[schema(minimum = 1, maximum = 100)]
+        #[schema(minimum = 1, maximum = 100, example = 10)]
         percent: i64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schema(nullable = false)]
+        #[schema(value_type = Option<i64>, nullable = false, minimum = 1, maximum = 100_000_000_000_i64, example = 5000)]
         cap_cents: Option<Cents>,
     },
     /// A percentage of every nth piece, has_minimum from the dearest.
     NthItem {
-        #[schema(minimum = 2, maximum = 100)]
+        #[schema(minimum = 2, maximum = 100, example = 2)]
         nth: i64,
-        #[schema(minimum = 1, maximum = 100)]
+        #[schema(minimum = 1, maximum = 100, example = 10)]
         percent: i64,
     },
 }

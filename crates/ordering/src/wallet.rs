@@ -26,8 +26,9 @@ pub struct UserCoupon {
     #[schema(minimum = 1)]
     pub user_coupon_id: i64,
     /// Null if the shop has withdrawn the coupon.
-    #[schema(required)]
+    #[schema(required, example = "WELCOME10")]
     pub code: Option<String>,
+    #[schema(example = "Welcome")]
     pub name: String,
     pub rule: Rule,
     pub state: CouponState,

@@ -18,10 +18,11 @@ use crate::{
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "name": "Wireless headphones", "price_cents": 2999, "stock": 100, "category_id": 1 }))]
 pub struct NewProduct {
     #[schema(min_length = 1, max_length = 200, example = "Wireless headphones")]
     name: String,
-    /// 1 to 100,000,000,000.
+    #[schema(value_type = i64, minimum = 1, maximum = 100_000_000_000_i64, example = 2999)]
     price_cents: Cents,
     #[schema(minimum = 0, maximum = 1_000_000_000, example = 100)]
     stock: i64,
@@ -29,7 +30,12 @@ pub struct NewProduct {
     #[schema(max_length = 10_000)]
     description: Option<String>,
     /// An http or https URL, or a path.
-    #[schema(max_length = 2048)]
+    #[schema(
+        min_length = 1,
+        max_length = 2048,
+        pattern = "^(https?://|/([^/]|$))",
+        example = "https://example.com/headphones.jpg"
+    )]
     image_url: Option<String>,
     /// Default: true.
     on_shelf: Option<bool>,
@@ -38,9 +44,11 @@ pub struct NewProduct {
 /// The fields to change; those that are omitted stay as they are.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(example = json!({ "price_cents": 2499, "description": "Over-ear, 40 hours on one charge" }))]
 pub struct ProductChange {
     #[schema(min_length = 1, max_length = 200)]
     name: Option<String>,
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 100_000_000_000_i64, example = 2499)]
     price_cents: Option<Cents>,
     /// Null removes the product from its category.
     #[serde(deserialize_with = "nullable")]
@@ -48,9 +56,9 @@ pub struct ProductChange {
     category_id: Option<Option<CategoryId>>,
     #[schema(max_length = 10_000)]
     description: Option<String>,
-    /// Null removes the image.
+    /// An http or https URL, or a path. Null removes the image.
     #[serde(deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>, max_length = 2048)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 2048, pattern = "^(https?://|/([^/]|$))", example = "https://example.com/headphones.jpg")]
     image_url: Option<Option<String>>,
     on_shelf: Option<bool>,
 }

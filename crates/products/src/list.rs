@@ -49,16 +49,20 @@ pub struct Filter {
     /// character has a special meaning.
     #[param(max_length = 200, example = "headphones")]
     q: Option<String>,
-    #[param(minimum = 0)]
+    /// Products at this price or above.
+    #[param(minimum = 0, maximum = 100_000_000_000_i64)]
     min_price_cents: Option<i64>,
-    #[param(minimum = 0)]
+    /// Products at this price or below.
+    #[param(minimum = 0, maximum = 100_000_000_000_i64)]
     max_price_cents: Option<i64>,
     /// Default: `relevance` with `q`, else `new`.
     #[param(inline)]
     sort: Option<Sort>,
+    /// The maximum number of items.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
     /// `next_cursor` of the previous page of the same list.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
 }
 

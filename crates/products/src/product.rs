@@ -16,20 +16,22 @@ row! {
         pub product_id: ProductId as "id",
         #[schema(example = "Wireless headphones")]
         pub name: String,
+        #[schema(example = "Over-ear, 40 hours on one charge")]
         pub description: String,
-        #[schema(required)]
+        /// An http or https URL, or a path.
+        #[schema(required, example = "https://example.com/headphones.jpg")]
         pub image_url: Option<String>,
         #[schema(required)]
         pub category_id: Option<CategoryId>,
         pub price_cents: Cents,
         /// ISO 4217.
-        #[schema(example = "CNY")]
+        #[schema(pattern = "^[A-Z]{3}$", example = "CNY")]
         pub currency: String = String::new(),
         /// How many can be ordered.
-        #[schema(minimum = 0)]
+        #[schema(minimum = 0, example = 100)]
         pub available: i64,
         /// How many were sold.
-        #[schema(minimum = 0)]
+        #[schema(minimum = 0, example = 7)]
         pub sold: i64,
         /// How many are ordered and not paid. For admins only.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -24,11 +24,15 @@ pub struct Addresses {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "receiver": "Alice Chen", "phone": "+86 10 1234 5678", "region": "Beijing, Chaoyang",
+    "detail": "1 Example Road, apartment 2"
+}))]
 pub struct NewAddress {
     #[schema(min_length = 1, max_length = 200)]
     receiver: String,
     /// Digits, `+`, `-` and spaces.
-    #[schema(min_length = 5, max_length = 20, example = "+86 10 1234 5678")]
+    #[schema(min_length = 5, max_length = 20, pattern = "^[0-9+ -]*[0-9][0-9+ -]*$", example = "+86 10 1234 5678")]
     phone: String,
     #[schema(min_length = 1, max_length = 200)]
     region: String,
@@ -71,6 +75,8 @@ pub async fn list(user: User) -> Result<Reply<Addresses>> {
 }
 
 /// Add an address
+///
+/// A user can have 100 addresses.
 #[utoipa::path(
     post, operation_id = "create_address", path = "/api/user/address", tag = "accounts", security(("bearer" = [])),
     request_body = NewAddress,
@@ -117,6 +123,8 @@ pub async fn replace(
 }
 
 /// Delete an address
+///
+/// Orders keep their copy of it.
 #[utoipa::path(
     delete, operation_id = "remove_address", path = "/api/user/address/{address_id}", tag = "accounts",
     security(("bearer" = [])),

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "old_password": "correct horse", "new_password": "battery staple" }))]
 pub struct PasswordChange {
     #[schema(format = "password")]
     old_password: String,
@@ -61,6 +62,7 @@ fn validate_new(new_password: &str) -> Result<()> {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "username": "alice" }))]
 pub struct ForgottenPassword {
     username: String,
 }
@@ -95,6 +97,9 @@ pub async fn forgot(headers: HeaderMap, Json(given): Json<ForgottenPassword>) ->
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "token": "dGhlIHRva2VuIGZyb20gdGhlIGUtbWFpbA", "new_password": "battery staple"
+}))]
 pub struct PasswordReset {
     /// From the e-mail.
     token: String,

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 /// What is to change. A missing field stays as it is.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schema(as = ProfileChange)]
+#[schema(as = ProfileChange, example = json!({ "nickname": "Alice", "email": "alice@example.com", "locale": "zh-CN" }))]
 pub struct Change {
     /// Null removes it.
     #[serde(deserialize_with = "nullable")]
@@ -50,6 +50,8 @@ impl Change {
 }
 
 /// Show my profile
+///
+/// The role and the permissions are the current ones; those of the access token may be older.
 #[utoipa::path(
     get, operation_id = "profile", path = "/api/user/profile", tag = "accounts", security(("bearer" = [])),
     responses((status = 200, body = Profile))

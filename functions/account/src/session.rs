@@ -44,6 +44,8 @@ pub async fn end(user: User, Path(session_id): Path<SessionId>) -> Result<Status
 }
 
 /// End all my other sessions
+///
+/// From then on their refresh tokens are refused, and their access tokens are refused for writes.
 #[utoipa::path(
     delete, operation_id = "end_other_sessions", path = "/api/user/session", tag = "accounts",
     security(("bearer" = [])),

@@ -51,6 +51,7 @@ pub async fn list(
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "role": "user", "permissions": ["orders:ship", "orders:refund"] }))]
 pub struct NewRole {
     role: Role,
     /// Everything that the user may do from now on. An admin needs no permissions.

@@ -50,6 +50,7 @@ async fn show(user: User) -> Result<Reply<CartView>> {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "product_id": 1, "quantity": 2 }))]
 struct NewItem {
     product_id: ProductId,
     #[schema(minimum = 1, maximum = 999, example = 2)]
@@ -70,6 +71,7 @@ async fn add(user: User, Json(item): Json<NewItem>) -> Result<Reply<CartView>> {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "product_id": 1, "quantity": 3, "selected": true }))]
 struct ItemChange {
     product_id: ProductId,
     #[schema(minimum = 1, maximum = 999)]
@@ -78,6 +80,8 @@ struct ItemChange {
 }
 
 /// Change the quantity or selection of a product in the cart
+///
+/// What is omitted stays as it is. A product that is not in the cart is `not_found`.
 #[utoipa::path(
     put, path = "/api/cart", tag = "cart", security(("bearer" = [])),
     request_body = ItemChange,
@@ -97,6 +101,8 @@ struct Removal {
 }
 
 /// Remove a product from the cart
+///
+/// A product that is not in the cart is no error.
 #[utoipa::path(
     delete, path = "/api/cart", tag = "cart", security(("bearer" = [])), params(Removal),
     responses((status = 200, body = CartView), (status = 422, description = "`invalid`"))
@@ -106,6 +112,8 @@ async fn remove(user: User, Query(removal): Query<Removal>) -> Result<Reply<Cart
 }
 
 /// Empty the cart
+///
+/// The reply is the empty cart.
 #[utoipa::path(
     delete, path = "/api/cart/clear", tag = "cart", security(("bearer" = [])),
     responses((status = 200, body = CartView))

@@ -22,6 +22,7 @@ pub struct Categories {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "name": "Audio", "parent_id": 1 }))]
 pub struct NewCategory {
     #[schema(min_length = 1, max_length = 64, example = "Audio")]
     name: String,
@@ -32,6 +33,7 @@ pub struct NewCategory {
 /// The fields to change; those that are omitted stay as they are.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(example = json!({ "name": "Audio and video" }))]
 pub struct CategoryChange {
     #[schema(min_length = 1, max_length = 64)]
     name: Option<String>,
@@ -42,12 +44,16 @@ pub struct CategoryChange {
 }
 
 /// Get the category tree
+///
+/// All categories; each has its children in it.
 #[utoipa::path(get, path = "/api/category", tag = "catalogue", responses((status = 200, body = Categories)))]
 pub async fn tree() -> Result<Reply<Categories>> {
     Ok(Reply(Categories { items: category::tree(&mut mysql::connection().await?).await? }))
 }
 
 /// Create a category
+///
+/// The tree has at most five levels.
 #[utoipa::path(
     post, operation_id = "create_category", path = "/api/category", tag = "catalogue", security(("bearer" = [])),
     request_body = NewCategory,
@@ -68,6 +74,8 @@ pub async fn create(
 }
 
 /// Rename or move a category
+///
+/// Its children move with it. It can't be moved below itself.
 #[utoipa::path(
     put, operation_id = "update_category", path = "/api/category/{category_id}", tag = "catalogue", security(("bearer" = [])),
     params(("category_id" = CategoryId, Path)),
@@ -96,6 +104,8 @@ pub async fn update(
 }
 
 /// Remove an empty category
+///
+/// A category that has products or children is `category_in_use`.
 #[utoipa::path(
     delete, operation_id = "remove_category", path = "/api/category/{category_id}", tag = "catalogue", security(("bearer" = [])),
     params(("category_id" = CategoryId, Path)),

@@ -12,8 +12,8 @@ use products::{Product, Reader, cached_reply::CachedReply, page_cache};
     get, path = "/api/product/{product_id}", tag = "catalogue", security((), ("bearer" = [])),
     params(("product_id" = ProductId, Path), ("If-None-Match" = Option<String>, Header)),
     responses(
-        (status = 200, body = Product, headers(("ETag" = String))),
-        (status = 304, description = "Not modified"),
+        (status = 200, body = Product, headers(("ETag" = String, description = "For `If-None-Match`"))),
+        (status = 304, description = "Not modified since the reply with this `ETag`"),
         (status = 404, description = "`not_found`"),
     )
 )]

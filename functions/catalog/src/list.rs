@@ -57,6 +57,8 @@ pub struct Hot {
 }
 
 /// List the best sellers of the last seven days
+///
+/// The best-selling first.
 #[utoipa::path(
     get, path = "/api/product/hot", tag = "catalogue", security((), ("bearer" = [])), params(LimitQuery),
     responses((status = 200, body = Hot), (status = 422, description = "`invalid`"))

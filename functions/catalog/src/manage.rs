@@ -19,6 +19,8 @@ use utoipa::ToSchema;
 const MAX_BATCH: usize = 1000;
 
 /// Create a product
+///
+/// It is on the shelf unless `on_shelf` is false.
 #[utoipa::path(
     post, path = "/api/product", tag = "catalogue", security(("bearer" = [])),
     request_body = NewProduct,
@@ -35,6 +37,8 @@ pub async fn create(staff: Staff<CATALOG_WRITE>, Json(new): Json<NewProduct>) ->
 }
 
 /// Change a product
+///
+/// Not its stock: `POST /api/product/{product_id}/stock` adjusts that.
 #[utoipa::path(
     put, path = "/api/product/{product_id}", tag = "catalogue", security(("bearer" = [])),
     params(("product_id" = ProductId, Path)),
@@ -82,6 +86,7 @@ pub async fn remove(staff: Staff<CATALOG_WRITE>, Path(product_id): Path<ProductI
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "product_ids": [1, 2], "on_shelf": true }))]
 pub struct Batch {
     #[schema(min_items = 1, max_items = 1000)]
     product_ids: Vec<ProductId>,
@@ -96,6 +101,8 @@ pub struct Updated {
 }
 
 /// Put products on the shelf or take them off
+///
+/// If one of them does not exist, none is changed.
 #[utoipa::path(
     post, path = "/api/product/batch", tag = "catalogue", security(("bearer" = [])),
     request_body = Batch,
@@ -117,6 +124,7 @@ pub async fn batch(staff: Staff<CATALOG_WRITE>, Json(mut batch): Json<Batch>) ->
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "delta": 50, "reason": "delivery 4711" }))]
 pub struct StockChange {
     /// Positive for goods received, negative for goods written off.
     #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000, example = 50)]
@@ -126,6 +134,8 @@ pub struct StockChange {
 }
 
 /// Adjust the stock of a product
+///
+/// It never falls below zero: that is `out_of_stock`.
 #[utoipa::path(
     post, path = "/api/product/{product_id}/stock", tag = "catalogue", security(("bearer" = [])),
     params(("product_id" = ProductId, Path), ("Idempotency-Key" = Option<String>, Header)),

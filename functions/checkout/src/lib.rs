@@ -27,6 +27,7 @@ pub struct Api;
 
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(example = json!({ "coupon_code": "WELCOME10" }))]
 struct QuoteRequest {
     #[schema(min_length = 1, max_length = 32, example = "WELCOME10")]
     coupon_code: Option<String>,
@@ -54,6 +55,7 @@ async fn quote(user: User, OptionalJson(request): OptionalJson<QuoteRequest>) ->
 
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(example = json!({ "coupon_code": "WELCOME10", "note": "Please ring twice" }))]
 struct Checkout {
     /// One of the user's addresses.
     address_id: Option<AddressId>,

@@ -25,6 +25,7 @@ pub struct Api;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "username": "alice", "password": "correct horse" }))]
 struct Credentials {
     username: String,
     #[schema(format = "password")]
@@ -33,6 +34,7 @@ struct Credentials {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "refresh_token": "dGhlIHJlZnJlc2hfdG9rZW4gb2YgdGhlIGxvZ2lu" }))]
 struct Refresh {
     refresh_token: String,
 }

@@ -82,7 +82,10 @@ async fn begin(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct CallbackQuery {
+    /// As in the redirect to the provider.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
     state: String,
+    /// The authorization code, if the provider signed the user in.
     code: Option<String>,
     /// Why the provider did not sign the user in.
     error: Option<String>,

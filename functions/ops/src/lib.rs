@@ -29,10 +29,13 @@ pub struct Api;
 
 #[derive(Serialize, ToSchema)]
 struct Health {
+    #[schema(example = "ok")]
     status: &'static str,
 }
 
 /// Check that functions run
+///
+/// It touches no database.
 #[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, body = Health)))]
 async fn health() -> Reply<Health> {
     Reply(Health { status: "ok" })
@@ -40,11 +43,15 @@ async fn health() -> Reply<Health> {
 
 #[derive(Serialize, ToSchema)]
 struct Ready {
+    #[schema(example = "ok")]
     mysql: &'static str,
+    #[schema(example = "ok")]
     redis: &'static str,
 }
 
 /// Check that MySQL and Redis are available
+///
+/// For load balancers. `errors` names what does not answer.
 #[utoipa::path(
     get, path = "/ready", tag = "operation",
     responses((status = 200, body = Ready), (status = 503, description = "`unavailable`; `errors` names what does not answer"))
@@ -71,6 +78,8 @@ async fn ready() -> Result<Reply<Ready>> {
 }
 
 /// Get the API description
+///
+/// This document.
 #[utoipa::path(
     get, path = "/api/openapi.json", tag = "operation",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json"))
@@ -80,6 +89,8 @@ async fn openapi() -> impl IntoResponse {
 }
 
 /// Read the API description as a page
+///
+/// The same as `/api/openapi.json`, for people.
 #[utoipa::path(
     get, path = "/api/docs", tag = "operation",
     responses((status = 200, description = "A page", content_type = "text/html"))

@@ -1,13 +1,16 @@
-//! `openapi.json` is what the functions say of themselves. To write it anew: `BLESS=1 cargo test --package ops`.
+//! `openapi.json` is put together from what each function says of itself. To write it anew:
+//! `BLESS=1 cargo test --profile tools --package ops`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use kit::{Code, ProblemBody};
 use utoipa::{
     OpenApi,
     openapi::{
-        self, Components, ContentBuilder, Ref, Response, ResponseBuilder,
-        path::Operation,
+        self, Components, ContentBuilder, HeaderBuilder, Object, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder,
+        Schema,
+        path::{Operation, Parameter},
+        schema::{ArrayItems, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -17,8 +20,10 @@ use utoipa::{
     info(
         title = "wasmall",
         description = "The back end of an online shop. Money is in minor units, time is RFC 3339 in UTC, \
-                       errors are RFC 9457 problem details with a stable `code`."
+                       errors are RFC 9457 problem details with a stable `code`.",
+        contact(name = "The wasmall contributors")
     ),
+    servers((url = "/", description = "The shop that serves this document")),
     components(schemas(ProblemBody, Code)),
     tags(
         (name = "accounts", description = "Sign up, sign in, sign out"),
@@ -33,9 +38,9 @@ use utoipa::{
 )]
 struct Whole;
 
-fn whole() -> openapi::OpenApi {
-    let mut whole = Whole::openapi();
-    for (function, mut part) in [
+/// Each function's description of itself.
+fn parts() -> [(&'static str, openapi::OpenApi); 14] {
+    [
         ("register", register::Api::openapi()),
         ("login", login::Api::openapi()),
         ("catalog", catalog::Api::openapi()),
@@ -50,15 +55,40 @@ fn whole() -> openapi::OpenApi {
         ("promotions", promotions::Api::openapi()),
         ("seckill", seckill::Api::openapi()),
         ("ops", ops::Api::openapi()),
-    ] {
+    ]
+}
+
+fn whole() -> openapi::OpenApi {
+    let mut whole = Whole::openapi();
+    for (function, mut part) in parts() {
         // Functions have handlers of the same names.
         operations(&mut part).for_each(|o| o.operation_id = o.operation_id.take().map(|id| format!("{function}_{id}")));
         whole.merge(part);
     }
+    let components = whole.components.get_or_insert_with(Components::new);
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
-    whole.components.get_or_insert_with(Components::new).add_security_scheme("bearer", bearer);
+    components.add_security_scheme("bearer", bearer);
+    reference_items(components);
     operations(&mut whole).for_each(complete);
     whole
+}
+
+/// Replaces the items of each page by a reference to their schema: utoipa copies type arguments.
+fn reference_items(components: &mut Components) {
+    let known = components.schemas.clone();
+    let objects = components.schemas.values_mut().filter_map(|schema| match schema {
+        RefOr::T(Schema::Object(object)) => Some(object),
+        _ => None,
+    });
+    for property in objects.flat_map(|object| object.properties.values_mut()) {
+        if let RefOr::T(Schema::Array(array)) = property
+            && let ArrayItems::RefOrSchema(items) = &mut array.items
+            && let RefOr::T(Schema::Object(_)) = **items
+            && let Some((name, _)) = known.iter().find(|(_, schema)| *schema == &**items)
+        {
+            **items = Ref::from_schema_name(name).into();
+        }
+    }
 }
 
 fn operations(whole: &mut openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
@@ -66,8 +96,15 @@ fn operations(whole: &mut openapi::OpenApi) -> impl Iterator<Item = &mut Operati
     items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]).flatten()
 }
 
-/// Adds the errors that go without saying, and gives every error its body.
+/// Says what goes without saying in the functions: that an operation needs no token, what the common headers mean, the
+/// usual errors, and that every error has a body.
 fn complete(operation: &mut Operation) {
+    operation.security.get_or_insert_default();
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter {
+            describe_header(parameter);
+        }
+    }
     let operational = operation.tags.as_ref().is_some_and(|tags| tags.contains(&"operation".to_owned()));
     let signed_in = operation.security.as_ref().is_some_and(|all| all.len() == 1);
     let mut usual = vec![];
@@ -83,7 +120,7 @@ fn complete(operation: &mut Operation) {
         usual.push(("401", "`unauthenticated`, `token_expired`"));
     }
     let parameters = operation.parameters.iter().flatten();
-    if parameters.into_iter().any(|p| matches!(p, openapi::RefOr::T(p) if p.name == "Idempotency-Key")) {
+    if parameters.into_iter().any(|p| matches!(p, RefOr::T(p) if p.name == "Idempotency-Key")) {
         usual.push(("422", "`invalid`, `idempotency_mismatch`"));
     }
     if !operational {
@@ -97,21 +134,49 @@ fn complete(operation: &mut Operation) {
         }
     }
     for (status, response) in responses.iter_mut() {
-        if let openapi::RefOr::T(response) = response
+        if let RefOr::T(response) = response
             && response.description.is_empty()
         {
             let status = status.parse().ok().and_then(|status| http::StatusCode::from_u16(status).ok());
             response.description = status.and_then(|status| status.canonical_reason()).unwrap_or_default().to_owned();
         }
     }
-    for (_, response) in responses.iter_mut().filter(|(status, _)| status.as_str() >= "400") {
-        if let openapi::RefOr::T(response) = response {
+    for (status, response) in responses.iter_mut().filter(|(status, _)| status.as_str() >= "400") {
+        if let RefOr::T(response) = response {
             let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
             let description = std::mem::take(&mut response.description);
-            *response =
-                ResponseBuilder::new().description(description).content("application/problem+json", content).build();
+            let mut problem =
+                ResponseBuilder::new().description(description).content("application/problem+json", content);
+            if matches!(status.as_str(), "429" | "503") {
+                let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).examples([1.into()]);
+                let header = HeaderBuilder::new().description(Some("Seconds until another try")).schema(Some(seconds));
+                problem = problem.header("Retry-After", header.build());
+            }
+            *response = problem.build();
         }
     }
+}
+
+/// Describes a header that means the same everywhere.
+fn describe_header(parameter: &mut Parameter) {
+    let (description, schema) = match parameter.name.as_str() {
+        "Idempotency-Key" => (
+            "Makes it safe to send the request again: within 24 hours, the same key with the same body gets the first \
+             reply, with `Idempotency-Replayed: true`. A new key for each intention, 1 to 64 printable ASCII characters.",
+            text().max_length(Some(64)).pattern(Some("^[ -~]+$")).examples(["first-order".into()]),
+        ),
+        "If-None-Match" => (
+            "The `ETag` of an earlier reply, or several, separated by commas: if one is current, the reply is 304.",
+            text(),
+        ),
+        _ => return,
+    };
+    parameter.description = Some(description.to_owned());
+    parameter.schema = Some(schema.build().into());
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).min_length(Some(1))
 }
 
 #[test]
@@ -122,5 +187,47 @@ fn the_description_is_the_one_that_is_served() {
         std::fs::write(&path, &said).unwrap();
     }
     let served = std::fs::read_to_string(&path).unwrap();
-    assert!(said == served, "functions/ops/openapi.json is not up to date: BLESS=1 cargo test --package ops");
+    assert!(
+        said == served,
+        "functions/ops/openapi.json is not up to date: BLESS=1 cargo test --profile tools --package ops"
+    );
+}
+
+/// Otherwise the document has one of the two, and is wrong about the other.
+#[test]
+fn functions_that_name_the_same_schema_mean_the_same() {
+    let mut known = BTreeMap::new();
+    let mut conflicts = Vec::new();
+    for (function, part) in parts() {
+        for (name, schema) in part.components.into_iter().flat_map(|components| components.schemas) {
+            match known.get(&name) {
+                Some((_, first)) if *first == schema => {}
+                Some((other, _)) => conflicts.push(format!("{name}: {other}, {function}")),
+                None => drop(known.insert(name, (function, schema))),
+            }
+        }
+    }
+    assert!(conflicts.is_empty(), "rename one with `#[schema(as = …)]`: {conflicts:#?}");
+}
+
+#[test]
+fn every_request_body_has_an_example() {
+    let whole = serde_json::to_value(whole()).unwrap();
+    let mut missing = Vec::new();
+    for (path, item) in whole["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Some(content) = operation.pointer("/requestBody/content") else { continue };
+            let schema = &content["application/json"]["schema"];
+            // An optional body is one of a schema and null.
+            let reference = schema["$ref"]
+                .as_str()
+                .or_else(|| schema["oneOf"].as_array()?.iter().find_map(|one| one["$ref"].as_str()));
+            let example =
+                reference.and_then(|reference| whole.pointer(&format!("{}/example", reference.strip_prefix('#')?)));
+            if example.is_none() {
+                missing.push(format!("{method} {path}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }

@@ -50,6 +50,7 @@ pub struct Api;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "items": [{ "product_id": 1, "quantity": 2 }], "note": "Please ring twice" }))]
 struct NewOrder {
     #[schema(min_items = 1, max_items = 100)]
     items: Vec<NewOrderItem>,
@@ -65,7 +66,7 @@ struct NewOrder {
 #[serde(deny_unknown_fields)]
 struct NewOrderItem {
     product_id: ProductId,
-    #[schema(minimum = 1, maximum = 999)]
+    #[schema(minimum = 1, maximum = 999, example = 2)]
     quantity: i64,
 }
 
@@ -105,11 +106,14 @@ async fn create(user: User, request: Idempotent<NewOrder>) -> Result<Response> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct OrderFilter {
+    /// Only orders with this status.
     #[param(inline)]
     status: Option<OrderState>,
+    /// The maximum number of items.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
     /// `next_cursor` of the previous page.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
 }
 
@@ -148,6 +152,8 @@ async fn list_all(_: Staff<HANDLES_ORDERS>, Query(filter): Query<OrderFilter>) -
 }
 
 /// Get an order of mine
+///
+/// Another user's order is `not_found`.
 #[utoipa::path(
     get, path = "/api/order/{order_no}", tag = "orders", security(("bearer" = [])),
     params(("order_no" = OrderNo, Path)),
@@ -180,12 +186,15 @@ async fn log(user: User, Path(order_no): Path<OrderNo>, Query(page): Query<PageQ
 
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(example = json!({ "reason": "Ordered by mistake" }))]
 struct Cancellation {
     #[schema(max_length = 200)]
     reason: Option<String>,
 }
 
 /// Cancel an unpaid order
+///
+/// Its stock and its coupon are released.
 #[utoipa::path(
     post, path = "/api/order/{order_no}/cancel", tag = "orders", security(("bearer" = [])),
     params(("order_no" = OrderNo, Path)),
@@ -212,6 +221,7 @@ async fn cancel(
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "carrier": "SF Express", "tracking_no": "SF1234567890" }))]
 struct ShipRequest {
     #[schema(min_length = 1, max_length = 200, example = "SF Express")]
     carrier: String,
@@ -220,6 +230,8 @@ struct ShipRequest {
 }
 
 /// Ship a paid order
+///
+/// The order is then `shipped`, and its user gets a message.
 #[utoipa::path(
     post, path = "/api/order/{order_no}/ship", tag = "orders", security(("bearer" = [])),
     params(("order_no" = OrderNo, Path)),

@@ -25,6 +25,7 @@ pub struct Api;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "provider": "mock" }))]
 struct PaymentRequest {
     /// `mock` settles at once, `mock-fail` declines.
     #[schema(example = "mock")]

@@ -29,6 +29,8 @@ pub async fn list(_: Staff<PRICING_WRITE>, Query(page): Query<PageQuery>) -> Res
 }
 
 /// Get a coupon
+///
+/// `taken` is how many have been claimed or redeemed.
 #[utoipa::path(
     get, operation_id = "show_coupon", path = "/api/admin/coupon/{coupon_id}", tag = "promotions",
     security(("bearer" = [])), params(("coupon_id" = CouponId, Path)),
@@ -43,6 +45,8 @@ pub async fn show(_: Staff<PRICING_WRITE>, Path(coupon_id): Path<CouponId>) -> R
 }
 
 /// Create a coupon
+///
+/// No two coupons have the same code.
 #[utoipa::path(
     post, operation_id = "create_coupon", path = "/api/admin/coupon", tag = "promotions",
     security(("bearer" = [])), request_body = NewCoupon,

@@ -29,6 +29,8 @@ pub async fn list(_: Staff<PRICING_WRITE>, Query(page): Query<PageQuery>) -> Res
 }
 
 /// Get a promotion
+///
+/// Also one that has not started, or is over.
 #[utoipa::path(
     get, operation_id = "show_promotion", path = "/api/admin/promotion/{promotion_id}", tag = "promotions",
     security(("bearer" = [])), params(("promotion_id" = PromotionId, Path)),

@@ -30,7 +30,7 @@ pub async fn list(user: User, Query(page): Query<PageQuery>) -> Result<Reply<Pag
 /// It is then reserved for the user. A coupon that has not been claimed is claimed by the order that redeems it.
 #[utoipa::path(
     post, path = "/api/user/coupon/{code}/claim", tag = "promotions", security(("bearer" = [])),
-    params(("code" = String, Path)),
+    params(("code" = String, Path, min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_-]+$", example = "WELCOME10")),
     responses(
         (status = 201, body = UserCoupon),
         (status = 404, description = "`not_found`"),

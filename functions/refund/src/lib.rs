@@ -32,6 +32,7 @@ pub struct Api;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "reason": "It does not fit" }))]
 struct Reason {
     #[schema(min_length = 1, max_length = 200, example = "It does not fit")]
     reason: String,
@@ -67,6 +68,8 @@ async fn request(user: User, Path(order_no): Path<OrderNo>, request: Idempotent<
 }
 
 /// Approve a refund
+///
+/// The order is `refunded` shortly afterwards.
 #[utoipa::path(
     post, path = "/api/order/{order_no}/refund/approve", tag = "orders", security(("bearer" = [])),
     params(("order_no" = OrderNo, Path)),

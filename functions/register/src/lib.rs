@@ -29,6 +29,7 @@ pub struct Api;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "username": "alice", "password": "correct horse", "email": "alice@example.com" }))]
 struct Registration {
     /// Letters, digits, `_`, `-`, `.`; unique regardless of case.
     #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
@@ -42,6 +43,7 @@ struct Registration {
 #[derive(Serialize, ToSchema)]
 struct Registered {
     user_id: UserId,
+    #[schema(example = "alice")]
     username: String,
     role: Role,
     created_at: Timestamp,

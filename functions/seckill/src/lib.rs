@@ -53,9 +53,11 @@ const MAX_LIMIT: i64 = 1000;
 struct Sale {
     activity_id: ActivityId,
     product_id: ProductId,
+    #[schema(example = "Wireless headphones")]
     name: String,
     price_cents: Cents,
     /// ISO 4217.
+    #[schema(pattern = "^[A-Z]{3}$", example = "CNY")]
     currency: String,
     /// How many units were set aside.
     #[schema(minimum = 1)]
@@ -98,11 +100,15 @@ impl Sale {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "product_id": 1, "stock": 50, "price_cents": 990, "starts_at": "2026-11-11T00:00:00Z",
+    "ends_at": "2030-11-12T00:00:00Z", "per_user_limit": 1
+}))]
 struct NewSale {
     product_id: ProductId,
     #[schema(minimum = 1, maximum = 1_000_000_000, example = 50)]
     stock: i64,
-    /// 1 to 100,000,000,000.
+    #[schema(value_type = i64, minimum = 1, maximum = 100_000_000_000_i64, example = 990)]
     price_cents: Cents,
     /// A time in the past means now.
     starts_at: Timestamp,
@@ -182,6 +188,8 @@ async fn list(Query(page): Query<PageQuery>) -> Result<Reply<Page<Sale>>> {
 }
 
 /// Get a flash sale
+///
+/// Also one that is over.
 #[utoipa::path(
     get, path = "/api/seckill/{activity_id}", tag = "flash sale", params(("activity_id" = ActivityId, Path)),
     responses((status = 200, body = Sale), (status = 404, description = "`not_found`"))
@@ -193,6 +201,7 @@ async fn show(Path(activity_id): Path<ActivityId>) -> Result<Reply<Sale>> {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "activity_id": 1 }))]
 struct Purchase {
     activity_id: ActivityId,
 }
@@ -208,13 +217,14 @@ enum TicketStatus {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Ticket {
+    #[schema(max_length = 32)]
     ticket: String,
     status: TicketStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     order_no: Option<OrderNo>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, format = "uri-reference")]
     status_url: Option<String>,
 }
 
@@ -236,7 +246,7 @@ impl Ticket {
     post, path = "/api/seckill", tag = "flash sale", security(("bearer" = [])),
     request_body = Purchase,
     responses(
-        (status = 202, body = Ticket, headers(("Location" = String))),
+        (status = 202, body = Ticket, headers(("Location" = String, description = "The ticket's path"))),
         (status = 200, body = Ticket, description = "The ticket that the user already has"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`seckill_sold_out`, `seckill_not_started`, `seckill_ended`, `seckill_limit`"),
@@ -276,9 +286,11 @@ async fn unknown(activity_id: ActivityId) -> Result<Response> {
 }
 
 /// Get a ticket
+///
+/// `queued` until the order is placed; then `ordered`, with its number, or `failed`.
 #[utoipa::path(
     get, path = "/api/seckill/ticket/{ticket}", tag = "flash sale", security(("bearer" = [])),
-    params(("ticket" = String, Path)),
+    params(("ticket" = String, Path, min_length = 1, max_length = 32)),
     responses((status = 200, body = Ticket), (status = 404, description = "`not_found`"))
 )]
 async fn ticket(user: User, Path(ticket): Path<String>) -> Result<Reply<Ticket>> {
