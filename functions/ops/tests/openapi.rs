@@ -7,8 +7,7 @@ use kit::{Code, ProblemBody};
 use utoipa::{
     OpenApi,
     openapi::{
-        self, Components, ContentBuilder, HeaderBuilder, Object, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder,
-        Schema,
+        self, Components, ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
         path::{Operation, Parameter},
         schema::{ArrayItems, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -148,7 +147,7 @@ fn complete(operation: &mut Operation) {
             let mut problem =
                 ResponseBuilder::new().description(description).content("application/problem+json", content);
             if matches!(status.as_str(), "429" | "503") {
-                let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).examples([1.into()]);
+                let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).examples([1]);
                 let header = HeaderBuilder::new().description(Some("Seconds until another try")).schema(Some(seconds));
                 problem = problem.header("Retry-After", header.build());
             }
@@ -163,7 +162,7 @@ fn describe_header(parameter: &mut Parameter) {
         "Idempotency-Key" => (
             "Makes it safe to send the request again: within 24 hours, the same key with the same body gets the first \
              reply, with `Idempotency-Replayed: true`. A new key for each intention, 1 to 64 printable ASCII characters.",
-            text().max_length(Some(64)).pattern(Some("^[ -~]+$")).examples(["first-order".into()]),
+            text().max_length(Some(64)).pattern(Some("^[ -~]+$")).examples(["first-order"]),
         ),
         "If-None-Match" => (
             "The `ETag` of an earlier reply, or several, separated by commas: if one is current, the reply is 304.",
