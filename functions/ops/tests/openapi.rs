@@ -67,25 +67,32 @@ fn whole() -> openapi::OpenApi {
     let components = whole.components.get_or_insert_with(Components::new);
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
     components.add_security_scheme("bearer", bearer);
-    reference_items(components);
+    correct(components);
     operations(&mut whole).for_each(complete);
     whole
 }
 
-/// Replaces the items of each page by a reference to their schema: utoipa copies type arguments.
-fn reference_items(components: &mut Components) {
+/// Corrects what utoipa derives: it copies the items of a page instead of referring to their schema, and takes a field
+/// that may be omitted for one whose default is null.
+fn correct(components: &mut Components) {
     let known = components.schemas.clone();
     let objects = components.schemas.values_mut().filter_map(|schema| match schema {
         RefOr::T(Schema::Object(object)) => Some(object),
         _ => None,
     });
     for property in objects.flat_map(|object| object.properties.values_mut()) {
-        if let RefOr::T(Schema::Array(array)) = property
-            && let ArrayItems::RefOrSchema(items) = &mut array.items
-            && let RefOr::T(Schema::Object(_)) = **items
-            && let Some((name, _)) = known.iter().find(|(_, schema)| *schema == &**items)
-        {
-            **items = Ref::from_schema_name(name).into();
+        match property {
+            RefOr::T(Schema::Array(array)) => {
+                if let ArrayItems::RefOrSchema(items) = &mut array.items
+                    && let RefOr::T(Schema::Object(_)) = **items
+                    && let Some((name, _)) = known.iter().find(|(_, schema)| *schema == &**items)
+                {
+                    **items = Ref::from_schema_name(name).into();
+                }
+            }
+            RefOr::T(Schema::Object(object)) => object.default = object.default.take().filter(|value| !value.is_null()),
+            RefOr::T(Schema::OneOf(one_of)) => one_of.default = one_of.default.take().filter(|value| !value.is_null()),
+            _ => {}
         }
     }
 }
