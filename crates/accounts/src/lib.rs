@@ -6,6 +6,7 @@ pub mod address;
 pub mod client;
 pub mod identity;
 mod language;
+pub mod lockout;
 pub mod message;
 pub mod password;
 pub mod password_reset;

@@ -1,37 +1,16 @@
-//! Passwords: the rule for new ones, verification with a lockout, and changes.
+//! Passwords: the rule for new ones, verification, and changes.
 
-use kit::{Result, SessionId, UserId, mysql::Transaction, params, password, rate_limit::Lockout, validate::Validator};
+use kit::{Result, SessionId, UserId, mysql::Transaction, params, password, validate::Validator};
 
-use crate::{Account, password_reset, session};
-
-/// Ten wrong passwords in 15 minutes lock a username for 15 minutes.
-const LOCKOUT: Lockout = Lockout { failures: 10, seconds: 15 * 60 };
-
-/// The key of the lockout: usernames are the same in any case.
-fn lockout_key(username: &str) -> String {
-    username.to_ascii_lowercase()
-}
-
-/// 429 while the username is locked. Calling it before [`verify`] saves the hashing.
-pub async fn check_lockout(username: &str) -> Result<()> {
-    LOCKOUT.check(&lockout_key(username)).await
-}
+use crate::{Account, lockout, password_reset, session};
 
 /// Whether this is the account's password. Without an account it is false, after the same time. Failures count towards
 /// the lockout of the username; 429 while it is locked.
 pub async fn verify(username: &str, account: Option<&Account>, password: &str) -> Result<bool> {
     let hash = account.map(|account| account.password_hash.as_str()).filter(|hash| !hash.is_empty());
     let matches = password::verify(password, hash)?;
-    match matches {
-        true => LOCKOUT.succeeded(&lockout_key(username)).await?,
-        false => LOCKOUT.failed(&lockout_key(username)).await?,
-    }
+    lockout::record(username, matches).await?;
     Ok(matches)
-}
-
-/// Ends a lockout.
-pub async fn unlock(username: &str) -> Result<()> {
-    LOCKOUT.unlock(&lockout_key(username)).await
 }
 
 /// 422 unless a new password has 8 to 128 characters.

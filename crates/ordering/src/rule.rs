@@ -50,7 +50,7 @@ pub enum Effect {
         #[schema(value_type = Option<i64>, nullable = false, minimum = 1, maximum = 100_000_000_000_i64, example = 5000)]
         cap_cents: Option<Cents>,
     },
-    /// A percentage of every nth piece, has_minimum from the dearest.
+    /// A percentage of every nth piece, counted from the most expensive.
     NthItem {
         #[schema(minimum = 2, maximum = 100, example = 2)]
         nth: i64,

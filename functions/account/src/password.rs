@@ -1,7 +1,7 @@
 //! `/api/user/password`: changing it, and resetting it when it is forgotten.
 
 use accounts::{
-    account, client, password,
+    account, client, lockout, password,
     password_reset::{self, MailResetToken},
 };
 use http::{HeaderMap, StatusCode};
@@ -38,7 +38,7 @@ pub async fn change(user: User, Json(given): Json<PasswordChange>) -> Result<Sta
     validate_new(&given.new_password)?;
     let wrong = || Problem::new(Code::InvalidCredentials, "The old password is wrong");
     let account = account::get(&mut mysql::connection().await?, user.id).await?;
-    password::check_lockout(&account.username).await?;
+    lockout::check(&account.username).await?;
     if !password::verify(&account.username, Some(&account), &given.old_password).await? {
         return Err(wrong());
     }
@@ -132,6 +132,6 @@ pub async fn reset(headers: HeaderMap, Json(given): Json<PasswordReset>) -> Resu
         Ok(account)
     })
     .await?;
-    password::unlock(&account.username).await?;
+    lockout::end(&account.username).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use http::HeaderMap;
 use kit::{ProductId, Result, User, extract::Path, mysql};
-use products::{Product, Reader, cached_reply::CachedReply, page_cache};
+use products::{Product, Reader, cached_reply::CachedReply, product_page_cache};
 
 /// Get a product
 ///
@@ -20,7 +20,7 @@ use products::{Product, Reader, cached_reply::CachedReply, page_cache};
 pub async fn show(user: Option<User>, Path(product_id): Path<ProductId>, headers: HeaderMap) -> Result<Response> {
     let product = match Reader::from(user) {
         Reader::Admin => read(product_id, Reader::Admin).await?,
-        Reader::Anyone => page_cache::find(product_id, async || read(product_id, Reader::Anyone).await).await?,
+        Reader::Anyone => product_page_cache::find(product_id, async || read(product_id, Reader::Anyone).await).await?,
     };
     Ok(product.respond(&headers))
 }

@@ -1,7 +1,7 @@
 //! Login, refresh, logout.
 
 use accounts::{
-    Tokens, account, client, password, session,
+    Tokens, account, client, lockout, password, session,
     sign_in::{self, sign_in},
 };
 use axum::{Json as Reply, Router, routing::post};
@@ -61,7 +61,7 @@ async fn login(headers: HeaderMap, Json(given): Json<Credentials>) -> Result<Rep
         verify(&given.password, None)?;
         return Err(wrong());
     }
-    password::check_lockout(&given.username).await?;
+    lockout::check(&given.username).await?;
     let account = account::find_by_username(&mut mysql::connection().await?, &given.username).await?;
     let is_right = password::verify(&given.username, account.as_ref(), &given.password).await?;
     let account = account.filter(|_| is_right).ok_or_else(wrong)?;

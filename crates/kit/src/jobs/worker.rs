@@ -6,7 +6,8 @@ use futures::{StreamExt, stream};
 use serde::de::DeserializeOwned;
 
 use super::{
-    queue::{Claimed, Job, NEVER, Queue, claim},
+    job::{Claimed, Job, NEVER, claim},
+    queue::Queue,
     wake::{clear_wake, wake, wake_queue},
 };
 use crate::{
