@@ -26,13 +26,13 @@ use utoipa::{
     components(schemas(ProblemBody, Code)),
     tags(
         (name = "accounts", description = "Sign up, sign in, sign out"),
-        (name = "staff", description = "For who works for the shop"),
+        (name = "staff", description = "For the shop's staff"),
         (name = "catalogue", description = "Products and categories"),
         (name = "cart", description = "The cart"),
         (name = "orders", description = "From the cart to a paid order"),
-        (name = "promotions", description = "What is taken off, for everybody or for a code"),
+        (name = "promotions", description = "Discounts, for everybody or by coupon code"),
         (name = "flash sale", description = "Ten thousand buyers, fifty units, fifty orders"),
-        (name = "operation", description = "For who runs the shop"),
+        (name = "operation", description = "Health, metrics and this description"),
     )
 )]
 struct Whole;
