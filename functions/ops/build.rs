@@ -1,4 +1,4 @@
-//! `openapi.json` without its white space, which is half of it: a component should be small.
+//! Minifies `openapi.json`, half of which is white space: a component should be small.
 
 use std::{env, fs, io, path::Path};
 
@@ -7,7 +7,7 @@ fn main() -> io::Result<()> {
     let mut description = fs::read_to_string("openapi.json")?;
     match serde_json::from_str::<serde_json::Value>(&description) {
         Ok(value) => description = value.to_string(),
-        // The test that writes it anew must build.
+        // The test that regenerates the file must still compile.
         Err(error) => println!("cargo::warning=openapi.json: {error}"),
     }
     let folder = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;

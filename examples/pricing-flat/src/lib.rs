@@ -1,4 +1,4 @@
-//! Another shop's prices: one off for every piece, whatever is on, and no coupons.
+//! An example of another pricing engine: 1.00 off every piece, whatever promotions there are, and no coupons.
 #![no_std]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
@@ -14,7 +14,7 @@ mod wit {
 
 use wit::{Coupon, Discount, Error, Line, PricedLine, Promotion, Quote, Refusal, Share, Source};
 
-const OFF_EACH_PIECE: i64 = 100;
+const DISCOUNT_PER_PIECE: i64 = 100;
 
 struct Flat;
 
@@ -32,7 +32,7 @@ impl wit::Guest for Flat {
                 return Err(Error::NegativePrice(product_id));
             }
             let times = |amount: i64| amount.checked_mul(quantity.into()).ok_or(Error::Overflow);
-            let (amount, off) = (times(unit_price)?, times(unit_price.min(OFF_EACH_PIECE))?);
+            let (amount, off) = (times(unit_price)?, times(unit_price.min(DISCOUNT_PER_PIECE))?);
             subtotal = subtotal.checked_add(amount).ok_or(Error::Overflow)?;
             discount = discount.checked_add(off).ok_or(Error::Overflow)?;
             let share = (off > 0).then_some(Share { source: Source::Engine, amount: off });

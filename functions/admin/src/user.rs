@@ -88,7 +88,7 @@ pub async fn set_role(
         authorize(&actor, &user, &new)?;
         let before = profile::get(tx, user_id, Locale::default()).await?;
         account::set_role(tx, user_id, new.role, new.permissions).await?;
-        if takes_something_away(&user, &new) {
+        if revokes_something(&user, &new) {
             session::end_all(tx, user_id, None).await?;
         }
         let after = profile::get(tx, user_id, Locale::default()).await?;
@@ -98,7 +98,7 @@ pub async fn set_role(
     profile.await.map(Reply)
 }
 
-/// Locks two users in the order of their ids: two who change each other at once don't deadlock.
+/// Locks two users in the order of their ids, so that two staff who change each other at the same time don't deadlock.
 async fn lock_both(tx: &mut Transaction, actor: UserId, user: UserId) -> Result<(Account, Account)> {
     if actor < user {
         let actor = account::lock(tx, actor).await?;
@@ -108,7 +108,7 @@ async fn lock_both(tx: &mut Transaction, actor: UserId, user: UserId) -> Result<
     Ok((account::lock(tx, actor).await?, user))
 }
 
-/// By what the actor may do now: their token may be older.
+/// 403 unless the actor's current permissions allow the change: the token may be outdated.
 fn authorize(actor: &Account, user: &Account, new: &NewRole) -> Result<()> {
     if actor.role() == Role::Admin {
         return Ok(());
@@ -126,7 +126,7 @@ fn authorize(actor: &Account, user: &Account, new: &NewRole) -> Result<()> {
     }
 }
 
-fn takes_something_away(user: &Account, new: &NewRole) -> bool {
+fn revokes_something(user: &Account, new: &NewRole) -> bool {
     user.role() == Role::Admin && new.role != Role::Admin || !new.permissions.contains(user.permissions())
 }
 

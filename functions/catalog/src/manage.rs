@@ -1,4 +1,4 @@
-//! What admins do to products.
+//! Product management, for the staff.
 
 use axum::{Json as Reply, response::Response};
 use http::StatusCode;

@@ -1,4 +1,4 @@
-//! From the cart to an order.
+//! Checkout: from the cart to an order.
 // Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
@@ -100,9 +100,9 @@ async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response
             idempotency::Reply::new(StatusCode::CREATED, &order)
         })
         .await;
-    let has_bought =
+    let has_ordered =
         result.as_ref().is_ok_and(|response| response.status() == StatusCode::CREATED && !is_replay(response));
-    if !has_bought {
+    if !has_ordered {
         Cart::abandon_checkout(user.id).await;
     }
     result

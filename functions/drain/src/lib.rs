@@ -1,4 +1,4 @@
-//! Turns the tickets of flash sales into orders, opens and closes sales, returns units to sales.
+//! The worker for flash sales: books tickets as orders, opens and closes sales, returns units to them.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use kit::{
 
 kit::worker!(work);
 
-/// After this time the worker wakes itself again instead of going on.
+/// After this time the worker wakes itself again and returns.
 const TIME_BOX: Duration = Duration::from_secs(1);
-/// How often a sale is looked at without being woken.
+/// How often the worker looks at an open sale even if no message wakes it, in milliseconds.
 const WATCH_MS: i64 = 5000;
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
@@ -28,14 +28,14 @@ pub async fn work(_: Vec<u8>) -> Result<()> {
         match drain(activity_id, &consumer, &terms, started).await {
             Ok(true) => jobs::wake_queue(Queue::Drain).await?,
             Ok(false) => {}
-            // Its next watch job tries again; other sales must not wait for it.
-            Err(problem) => log::error(&format!("the tickets of sale {activity_id} are not booked"), &problem),
+            // The next watch job tries again; other sales must not wait for this one.
+            Err(problem) => log::error(&format!("the tickets of sale {activity_id} could not be booked"), &problem),
         }
     }
     jobs::work(Queue::Drain, async |job, task| do_task(job, task, &consumer, &terms).await).await
 }
 
-/// Books the tickets that wait, for about a second; whether there are more. A sale that Redis has lost is rebuilt.
+/// Books waiting tickets for about a second; returns whether there are more. A sale that Redis has lost is rebuilt.
 async fn drain(activity_id: ActivityId, consumer: &str, terms: &Terms, started: Instant) -> Result<bool> {
     admission::clear_wake(activity_id).await?;
     if !admission::is_open(activity_id).await? {
@@ -52,7 +52,7 @@ async fn drain(activity_id: ActivityId, consumer: &str, terms: &Terms, started: 
     }
 }
 
-/// Writes the sale to Redis as it is in MySQL. Its lock keeps orders from being made or cancelled meanwhile.
+/// Writes the sale from MySQL to Redis. Its lock prevents bookings and cancellations in the meantime.
 async fn write_to_redis(activity_id: ActivityId, replace: bool) -> Result<()> {
     mysql::transaction(async |tx| {
         let activity = flash_sale::lock(tx, activity_id).await?;
@@ -84,7 +84,8 @@ async fn do_task(job: &Job, task: Task, consumer: &str, terms: &Terms) -> Result
     }
 }
 
-/// Waking the worker was its purpose: the tickets have been booked before. It repeats until the sale has closed.
+/// The job's purpose is to wake the worker, which has already booked the tickets. It is enqueued again until the sale
+/// is closed.
 async fn watch(job: &Job, activity_id: ActivityId) -> Result<()> {
     mysql::transaction(async |tx| {
         job.finish(tx).await?;
@@ -100,12 +101,12 @@ async fn watch(job: &Job, activity_id: ActivityId) -> Result<()> {
     .await
 }
 
-/// Admits nobody any more, books the tickets that wait, and returns the units that are left to the product.
+/// Ends admission, books the waiting tickets, and returns the remaining units to the product.
 async fn close(job: &Job, activity_id: ActivityId, consumer: &str, terms: &Terms) -> Result<()> {
     admission::close(activity_id).await?;
     while booking::book_batch(activity_id, consumer, terms).await? > 0 {}
     if admission::backlog(activity_id).await? > 0 {
-        // Another worker has them, or had.
+        // Another worker is booking them, or died while doing so.
         return Err(Problem::unavailable().because("tickets are still being booked"));
     }
     mysql::transaction(async |tx| {

@@ -22,7 +22,7 @@ pub async fn work(_: Vec<u8>) -> Result<()> {
             Job::finish_all(&jobs, tx).await?;
             match ships {
                 true => auto_ship(tx, &order_nos, auto_confirm_seconds).await,
-                // An admin ships.
+                // Staff ship by hand.
                 false => Ok(()),
             }
         })

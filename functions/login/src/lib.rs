@@ -55,7 +55,8 @@ struct Refresh {
 async fn login(headers: HeaderMap, Json(given): Json<Credentials>) -> Result<Reply<Tokens>> {
     client::limit_rate("login", &headers).await?;
     let wrong = || Problem::new(Code::InvalidCredentials, "The username or the password is wrong");
-    // MySQL finds a user by other spellings, too, with accents or a space at the end. Each would have its own lockout.
+    // MySQL ignores accents and spaces at the end, so other spellings find the same user. Each would have a lockout of
+    // its own.
     if !auth::is_username(&given.username) {
         // Takes as long as for a real user.
         verify(&given.password, None)?;

@@ -1,5 +1,5 @@
-//! Notifies users of what happens to their orders: by a message in their account, and by e-mail if the shop has a service
-//! for it and the user has an address. It also mails the tokens for resetting passwords.
+//! Notifies users about their orders: by a message in their account, and by e-mail if the shop has an e-mail service
+//! and the user an address. It also sends the tokens for resetting passwords.
 
 mod mail;
 
@@ -23,7 +23,7 @@ kit::worker!(work);
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
     let sends_mail = mail::Service::configured().await?.is_some();
-    // Where nothing is to be mailed, all messages take a handful of statements together.
+    // Without e-mail, a batch of messages takes a few statements.
     let can_batch = |task: &Task| !sends_mail && matches!(task, Task::Notify(_));
     jobs::work_batched(Queue::Notify, can_batch, write_messages, async |job, task| match task {
         Task::Notify(notification) => notify(job, notification).await,
@@ -43,7 +43,7 @@ async fn recipient(db: &mut Connection, user_id: UserId) -> Result<Option<Recipi
     Ok(recipients(db, [user_id]).await?.pop())
 }
 
-/// The token goes out by mail alone, so neither a stolen session nor a back-up of the jobs reveals it.
+/// Only the e-mail contains the token, so neither a stolen session nor a backup of the jobs reveals it.
 async fn mail_reset_token(job: &Job, reset: MailResetToken) -> Result<()> {
     let user_id = reset.reset_password_of;
     let Some(service) = mail::Service::configured().await? else {
@@ -62,14 +62,14 @@ async fn mail_reset_token(job: &Job, reset: MailResetToken) -> Result<()> {
     if let Some((email, locale, token)) = issued {
         let link = format!("{}{token}", config::text("reset_url").await?);
         let message = Message::PasswordReset { link: &link, minutes: password_reset::TTL_MINUTES }.render(locale);
-        // Each attempt has a token of its own, which replaces those before it.
+        // Each attempt issues a new token, which revokes the earlier ones.
         let key = format!("reset-{}-{}", job.id, Timestamp::now().0);
         service.send(&key, &email, &message.subject, &message.body).await?;
     }
     mysql::transaction(async |tx| job.finish(tx).await).await
 }
 
-/// Writes the messages of a batch.
+/// Inserts the messages of a batch.
 async fn write_messages(tasks: &[(Job, Task)]) -> Result<()> {
     mysql::transaction(async |tx| {
         Job::finish_all(&tasks.iter().map(|(job, _)| *job).collect::<Vec<_>>(), tx).await?;

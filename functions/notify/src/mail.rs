@@ -1,5 +1,5 @@
 //! E-mail through an HTTP API: `POST {mail_url}/emails` as Resend defines it
-//! (<https://resend.com/docs/api-reference/emails/send-email>), which others offer, too.
+//! (<https://resend.com/docs/api-reference/emails/send-email>); other services offer it, too.
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -33,7 +33,7 @@ impl Service {
         Ok(Some(Service { url: url.trim_end_matches('/').to_owned(), key, from }))
     }
 
-    /// Sends an e-mail; the service drops a second one with the same `idempotency_key`.
+    /// Sends an e-mail; the service ignores a second one with the same `idempotency_key`. 503 if it fails.
     pub async fn send(&self, idempotency_key: &str, to: &str, subject: &str, text: &str) -> Result<()> {
         let email = Email { from: &self.from, to: [to], subject, text };
         let json = serde_json::to_vec(&email).map_err(|error| Problem::internal().because(error))?;
@@ -43,7 +43,7 @@ impl Service {
             .header(header::CONTENT_LENGTH, json.len())
             .header("idempotency-key", idempotency_key)
             .body(FullBody::new(Bytes::from(json)))
-            .map_err(|_| config::invalid("mail_url", "it or mail_key can't be sent"))?;
+            .map_err(|_| config::invalid("mail_url", "it or mail_key can't be used in a request"))?;
         let failed =
             |cause: &dyn std::fmt::Display| Problem::unavailable().because(format!("the e-mail service: {cause}"));
         let response = spin_sdk::http::send(request).await.map_err(|error| failed(&error))?;

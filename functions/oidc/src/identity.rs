@@ -1,4 +1,4 @@
-//! The account that an identity belongs to.
+//! Signing in with an identity, and linking it to an account.
 
 use accounts::{
     Account,
@@ -15,7 +15,7 @@ use kit::{
 
 use crate::provider::Claims;
 
-/// The account to which the identity is linked; a new one if there is none.
+/// The account to which the identity is linked; a new account if there is none.
 pub async fn sign_in(provider: &str, claims: &Claims) -> Result<Account> {
     let identity = Identity { provider, subject: &claims.sub };
     mysql::transaction(async |tx| {
@@ -33,7 +33,7 @@ pub async fn sign_in(provider: &str, claims: &Claims) -> Result<Account> {
 }
 
 /// Links the identity to an account.
-/// - 401 if the session that asked for it has ended in the meantime.
+/// - 401 if the session that requested it has ended in the meantime.
 /// - 403 unless the provider has verified the account's e-mail address. An account that has none gets the verified one.
 /// - 409 `identity_taken` if it is linked to another account, or the account to another identity of this provider.
 pub async fn link(provider: &str, claims: &Claims, user_id: UserId, session_id: SessionId) -> Result<Account> {
@@ -79,7 +79,7 @@ async fn create_account(tx: &mut Transaction, claims: &Claims) -> Result<UserId>
         created_at: Timestamp::now(),
     };
     account::insert(tx, new).await.map_err(|problem| match problem.code {
-        // Somebody has just taken it: the next attempt finds it taken and generates one.
+        // Another transaction has just used it: the next attempt generates one.
         Code::UsernameTaken => Problem::conflict().because("the username has just been taken"),
         _ => problem,
     })

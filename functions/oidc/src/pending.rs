@@ -1,4 +1,4 @@
-//! Sign-ins that have begun and wait for the user to come back from the provider: in Redis, by their `state`.
+//! Pending sign-ins, until the user returns from the provider: in Redis, by their `state`.
 
 use kit::{
     Problem, Result, SessionId, User, UserId, random,
@@ -6,7 +6,7 @@ use kit::{
 };
 use serde::{Deserialize, Serialize};
 
-/// How long the user may take at the provider.
+/// How long the user may take to sign in at the provider, in seconds.
 pub const TTL_SECONDS: i64 = 600;
 
 #[derive(Serialize, Deserialize)]
@@ -14,16 +14,16 @@ pub struct PendingSignIn {
     provider: String,
     /// The ID token must repeat it.
     pub nonce: String,
-    /// Proves to the provider that whoever sends the code also began the sign-in (PKCE).
+    /// The PKCE code verifier (RFC 7636): proves to the provider that the code is used by whoever began the sign-in.
     pub verifier: String,
-    /// The browser that began has it in a cookie: a `state` that comes from elsewhere is refused.
+    /// The cookie of the browser that began the sign-in: the `state` is refused from any other.
     pub browser: String,
-    /// The user to whose account the identity is to be linked, and the session that asked for it.
+    /// The user to whose account the identity is to be linked, and the session that requested it.
     pub user: Option<(UserId, SessionId)>,
 }
 
 impl PendingSignIn {
-    /// Begins a sign-in; returns its `state`, too.
+    /// Stores a new sign-in; returns its `state` and the sign-in.
     pub async fn store(provider: String, user: Option<User>) -> Result<(String, Self)> {
         let pending = PendingSignIn {
             provider,
@@ -38,14 +38,15 @@ impl PendingSignIn {
         Ok((state, pending))
     }
 
-    /// The sign-in that this browser began, once; 422 if there is none. `cookies` are those that it sent.
+    /// Removes and returns the sign-in that this browser began; 422 if there is none. `cookies` are the values that the
+    /// browser sent.
     pub async fn take(state: &str, provider: &str, cookies: &[&str]) -> Result<Self> {
         let reply = redis::command("GETDEL", vec![arg(key(state))]).await?;
         reply
             .text(0)
             .and_then(|json| serde_json::from_str::<PendingSignIn>(json).ok())
             .filter(|pending| pending.provider == provider && cookies.contains(&pending.browser.as_str()))
-            .ok_or_else(|| Problem::invalid("state", "is not of a sign-in that this browser began; begin again"))
+            .ok_or_else(|| Problem::invalid("state", "does not belong to a sign-in of this browser; start again"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The identity provider, as it is configured.
+//! The configured identity provider.
 
 use std::fmt::Display;
 
@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use spin_sdk::http::FullBody;
 
 const SCOPE: &str = "openid profile email";
-/// The longest answer of the provider that is read, in bytes.
-const MAX_ANSWER: usize = 64 * 1024;
+/// The longest response of the provider that is read, in bytes.
+const MAX_RESPONSE: usize = 64 * 1024;
 
 pub struct Provider {
     issuer: String,
@@ -26,7 +26,7 @@ pub struct Provider {
     redirect_uri: String,
 }
 
-/// What the provider says about the user who signed in.
+/// The claims of the ID token.
 #[derive(Debug, Deserialize)]
 pub struct Claims {
     iss: String,
@@ -50,12 +50,12 @@ enum Audience {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     id_token: String,
 }
 
 impl Provider {
-    /// The provider that the variables name; 404 for any other.
+    /// The provider that is configured; 404 for any other name.
     pub async fn configured(name: &str) -> Result<Self> {
         let known = config::text("oidc_provider").await?;
         if name.is_empty() || name != known {
@@ -94,7 +94,8 @@ impl Provider {
         format!("{}{separator}{query}", self.authorize_url)
     }
 
-    /// Exchanges the code for the ID token, and returns its claims if they are for this sign-in.
+    /// Exchanges the code for the ID token, and returns its claims. 401 if the provider refuses the code or the token
+    /// is not for this sign-in, 503 if the provider can't be reached.
     pub async fn claims(&self, code: &str, verifier: &str, nonce: &str) -> Result<Claims> {
         let form = Serializer::new(String::new())
             .append_pair("grant_type", "authorization_code")
@@ -115,17 +116,17 @@ impl Provider {
             })?;
         let response = spin_sdk::http::send(request).await.map_err(unavailable)?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(unavailable)?.to_bytes();
+        let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await.map_err(unavailable)?.to_bytes();
         if !status.is_success() {
             return Err(refused().because(format!("the identity provider refused the code: {status}")));
         }
-        let answer: Answer = serde_json::from_slice(&body)
-            .map_err(|error| refused().because(format!("the identity provider's answer: {error}")))?;
-        self.verify(&answer.id_token, nonce)
+        let response: TokenResponse = serde_json::from_slice(&body)
+            .map_err(|error| refused().because(format!("the identity provider's response: {error}")))?;
+        self.verify(&response.id_token, nonce)
     }
 
-    /// OpenID Connect Core 1.0, 3.1.3.7. The signature need not be verified (step 6), since the token comes directly from
-    /// the provider over TLS.
+    /// Validates an ID token (OpenID Connect Core 1.0, section 3.1.3.7). The signature need not be verified (step 6),
+    /// since the token comes directly from the provider over TLS.
     fn verify(&self, id_token: &str, nonce: &str) -> Result<Claims> {
         let payload = id_token.split('.').nth(1).and_then(base64url::decode);
         let payload = payload.ok_or_else(|| refused().because("the ID token is not a JWT"))?;
@@ -144,7 +145,7 @@ impl Provider {
     }
 }
 
-/// 401
+/// 401 `invalid_credentials`.
 pub fn refused() -> Problem {
     Problem::new(Code::InvalidCredentials, "The identity provider did not sign you in")
 }
@@ -181,19 +182,19 @@ mod tests {
     }
 
     #[test]
-    fn takes_only_tokens_that_are_for_this_sign_in() {
+    fn accepts_only_tokens_for_this_sign_in() {
         let claims = |iss: &str, aud: &str, exp: i64, nonce: &str| {
             token(&format!(r#"{{"iss":"{iss}","aud":{aud},"exp":{exp},"nonce":"{nonce}","sub":"7"}}"#))
         };
         let (far, us) = (i64::MAX / 1000, r#""shop""#);
-        let takes = |token: &str| provider().verify(token, "n").is_ok();
-        assert!(takes(&claims("https://id.example", us, far, "n")));
-        assert!(takes(&claims("https://id.example", r#"["shop"]"#, far, "n")));
-        assert!(!takes(&claims("https://evil.example", us, far, "n")));
-        assert!(!takes(&claims("https://id.example", r#""other""#, far, "n")));
-        assert!(!takes(&claims("https://id.example", r#"["shop","other"]"#, far, "n")));
-        assert!(!takes(&claims("https://id.example", us, 1, "n")));
-        assert!(!takes(&claims("https://id.example", us, far, "another")));
-        assert!(!takes("no token") && !takes(""));
+        let accepts = |token: &str| provider().verify(token, "n").is_ok();
+        assert!(accepts(&claims("https://id.example", us, far, "n")));
+        assert!(accepts(&claims("https://id.example", r#"["shop"]"#, far, "n")));
+        assert!(!accepts(&claims("https://evil.example", us, far, "n")));
+        assert!(!accepts(&claims("https://id.example", r#""other""#, far, "n")));
+        assert!(!accepts(&claims("https://id.example", r#"["shop","other"]"#, far, "n")));
+        assert!(!accepts(&claims("https://id.example", us, 1, "n")));
+        assert!(!accepts(&claims("https://id.example", us, far, "another")));
+        assert!(!accepts("no token") && !accepts(""));
     }
 }

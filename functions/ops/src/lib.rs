@@ -61,15 +61,15 @@ async fn ready() -> Result<Reply<Ready>> {
         async { mysql::connection().await?.query_one::<(i64,)>("SELECT 1", vec![]).await.map_err(Problem::from) };
     let mut errors = Vec::new();
     let mut causes = Vec::new();
-    let mut note = |part: &str, result: Result<()>| {
+    let mut record = |part: &str, result: Result<()>| {
         if let Err(problem) = result {
             errors.push(FieldError { field: part.to_owned(), message: "does not answer".to_owned() });
             causes.extend(problem.cause().map(str::to_owned));
         }
     };
-    note("mysql", mysql.await.map(drop));
+    record("mysql", mysql.await.map(drop));
     // Regular requests, such as a load balancer's, also keep the heartbeat going.
-    note("redis", jobs::heartbeat().await);
+    record("redis", jobs::heartbeat().await);
     if errors.is_empty() {
         return Ok(Reply(Ready { mysql: "ok", redis: "ok" }));
     }

@@ -134,8 +134,8 @@ fn complete(operation: &mut Operation) {
     }
     let responses = &mut operation.responses.responses;
     for (status, description) in usual {
-        let said = responses.contains_key(status) && !description.contains("idempotency");
-        if !said {
+        let is_given = responses.contains_key(status) && !description.contains("idempotency");
+        if !is_given {
             responses.insert(status.to_owned(), Response::new(description).into());
         }
     }
@@ -186,11 +186,11 @@ fn text() -> ObjectBuilder {
 }
 
 #[test]
-fn the_description_is_the_one_that_is_served() {
+fn openapi_json_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
-    let said = whole().to_pretty_json().unwrap() + "\n";
+    let generated = whole().to_pretty_json().unwrap() + "\n";
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&path, &said).unwrap();
+        std::fs::write(&path, &generated).unwrap();
     }
     let served = std::fs::read_to_string(&path).unwrap();
     assert!(

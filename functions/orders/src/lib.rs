@@ -30,7 +30,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 kit::function!(router);
 
-/// Who may see the orders of all users.
+/// The permissions that allow seeing the orders of all users.
 const HANDLES_ORDERS: u8 = ORDERS_SHIP | ORDERS_REFUND;
 
 pub fn router() -> Router {

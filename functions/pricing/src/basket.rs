@@ -1,4 +1,4 @@
-//! Lines, and what rules have taken off them so far.
+//! The lines, and the discounts that rules have given so far.
 
 use crate::{
     rule,
@@ -9,17 +9,17 @@ use crate::{
 pub struct Basket<'a> {
     lines: &'a [Line],
     amounts: Vec<i64>,
-    /// What is left of each line.
-    left: Vec<i64>,
-    taken: Vec<Taken>,
+    /// The amount of each line after the discounts so far.
+    remaining: Vec<i64>,
+    applied: Vec<AppliedRule>,
     subtotal: i64,
 }
 
 #[derive(Clone)]
-struct Taken {
+struct AppliedRule {
     source: Source,
     name: String,
-    /// Off each line.
+    /// The discount of each line.
     shares: Vec<i64>,
 }
 
@@ -27,40 +27,40 @@ impl<'a> Basket<'a> {
     pub fn new(lines: &'a [Line]) -> Result<Self, Error> {
         let amounts = lines.iter().map(amount).collect::<Result<Vec<_>, _>>()?;
         let sum = amounts.iter().try_fold(0_i64, |sum, amount| sum.checked_add(*amount));
-        // What is taken off is never more than this, so nothing after it can overflow.
+        // No discount is more than this, so nothing after it can overflow.
         let subtotal = sum.ok_or(Error::Overflow)?;
-        Ok(Basket { lines, left: amounts.clone(), amounts, taken: Vec::new(), subtotal })
+        Ok(Basket { lines, remaining: amounts.clone(), amounts, applied: Vec::new(), subtotal })
     }
 
-    /// Takes off what the rule says, which must be in force; or says why that is nothing.
+    /// Applies a rule, which must be in force; an error if it gives no discount.
     pub fn apply(&mut self, rule: &Rule, source: Source) -> Result<(), Refusal> {
-        let shares = rule::shares(rule, self.lines, &self.left)?;
-        for (left, share) in self.left.iter_mut().zip(&shares) {
-            *left = left.saturating_sub(*share);
+        let shares = rule::shares(rule, self.lines, &self.remaining)?;
+        for (remaining, share) in self.remaining.iter_mut().zip(&shares) {
+            *remaining = remaining.saturating_sub(*share);
         }
-        self.taken.push(Taken { source, name: rule.name.clone(), shares });
+        self.applied.push(AppliedRule { source, name: rule.name.clone(), shares });
         Ok(())
     }
 
-    /// What was taken off in all.
+    /// The total discount.
     pub fn discount(&self) -> i64 {
-        self.subtotal.saturating_sub(self.left.iter().sum())
+        self.subtotal.saturating_sub(self.remaining.iter().sum())
     }
 
     pub fn into_quote(self) -> Result<Quote, Error> {
         let discount = self.discount();
         let total = self.subtotal.checked_sub(discount).ok_or(Error::Overflow)?;
         let lines = self.lines.iter().zip(&self.amounts).enumerate().map(|(at, (line, amount))| {
-            let shares = self.taken.iter().filter_map(|taken| {
-                let amount = *taken.shares.get(at)?;
-                (amount > 0).then_some(Share { source: taken.source, amount })
+            let shares = self.applied.iter().filter_map(|applied| {
+                let amount = *applied.shares.get(at)?;
+                (amount > 0).then_some(Share { source: applied.source, amount })
             });
             PricedLine { product_id: line.product_id, amount: *amount, discounts: shares.collect() }
         });
         let lines = lines.collect();
-        let discounts = self.taken.into_iter().map(|taken| {
-            let amount = taken.shares.iter().sum();
-            Discount { source: taken.source, name: taken.name, amount }
+        let discounts = self.applied.into_iter().map(|applied| {
+            let amount = applied.shares.iter().sum();
+            Discount { source: applied.source, name: applied.name, amount }
         });
         Ok(Quote { lines, discounts: discounts.collect(), subtotal: self.subtotal, discount, total })
     }

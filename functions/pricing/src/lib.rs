@@ -1,20 +1,15 @@
-//! What a cart or an order comes to: the sum of its lines, less what promotions and a coupon take off.
+//! The pricing engine, `mall:pricing/engine` of `wit/pricing.wit`: the sum of the lines, less the discounts of
+//! promotions and a coupon.
 // Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 mod basket;
+mod promotions;
 #[cfg(test)]
-mod laws;
+mod properties;
+mod prorate;
 mod rule;
-mod spread;
-mod stack;
-
-// What wit-bindgen writes is not held to the rules for what we write.
-#[allow(clippy::all, clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used)]
-mod wit {
-    wit_bindgen::generate!({ world: "pricing", path: "../../wit" });
-    pub use exports::mall::pricing::engine::*;
-}
+mod wit;
 
 use basket::Basket;
 use wit::{Coupon, Error, Guest, Line, Promotion, Quote, Source};
@@ -32,7 +27,7 @@ impl Guest for Engine {
         coupon: Option<Coupon>,
         now: i64,
     ) -> Result<Quote, Error> {
-        let mut basket = stack::best(Basket::new(&lines)?, &promotions, now)?;
+        let mut basket = promotions::apply(Basket::new(&lines)?, &promotions, now)?;
         if let Some(coupon) = &coupon {
             rule::check(&coupon.rule, &Source::Coupon)?;
             rule::in_force(&coupon.rule, now).map_err(Error::CouponRefused)?;

@@ -1,4 +1,4 @@
-//! Which promotions apply together.
+//! Which promotions apply.
 
 use crate::{
     basket::Basket,
@@ -6,22 +6,22 @@ use crate::{
     wit::{Error, Promotion, Source},
 };
 
-/// The basket with what the shopper gets: all stackable promotions, one after the other, or the one exclusive promotion
-/// that takes off more.
-pub fn best<'a>(basket: Basket<'a>, promotions: &[Promotion], now: i64) -> Result<Basket<'a>, Error> {
-    let mut running = Vec::new();
+/// Applies promotions to a basket: all stackable ones one after the other, or a single exclusive one, if that gives a
+/// greater discount.
+pub fn apply<'a>(basket: Basket<'a>, promotions: &[Promotion], now: i64) -> Result<Basket<'a>, Error> {
+    let mut active = Vec::new();
     for promotion in promotions {
         rule::check(&promotion.rule, &Source::Promotion(promotion.id))?;
-        running.extend(rule::in_force(&promotion.rule, now).is_ok().then_some(promotion));
+        active.extend(rule::in_force(&promotion.rule, now).is_ok().then_some(promotion));
     }
-    running.sort_by_key(|promotion| (promotion.priority, promotion.id));
+    active.sort_by_key(|promotion| (promotion.priority, promotion.id));
     let with = |mut basket: Basket<'a>, promotion: &Promotion| {
-        // One that does not apply is no matter: nobody asked for it.
+        // A promotion that does not apply is skipped.
         let _ = basket.apply(&promotion.rule, Source::Promotion(promotion.id));
         basket
     };
-    let (exclusive, stackable): (Vec<_>, Vec<_>) = running.into_iter().partition(|promotion| promotion.exclusive);
-    let stacked = stackable.into_iter().fold(basket.clone(), with);
-    let alone = exclusive.into_iter().map(|promotion| with(basket.clone(), promotion));
-    Ok(alone.fold(stacked, |best, next| if next.discount() > best.discount() { next } else { best }))
+    let (exclusive, stackable): (Vec<_>, Vec<_>) = active.into_iter().partition(|promotion| promotion.exclusive);
+    let all_stackable = stackable.into_iter().fold(basket.clone(), with);
+    let each_exclusive = exclusive.into_iter().map(|promotion| with(basket.clone(), promotion));
+    Ok(each_exclusive.fold(all_stackable, |best, next| if next.discount() > best.discount() { next } else { best }))
 }

@@ -1,4 +1,4 @@
-//! What holds for every cart and every set of promotions.
+//! Property tests: what holds for every cart and every set of promotions.
 
 use proptest::{prelude::*, sample::subsequence};
 
@@ -16,7 +16,7 @@ fn price(lines: &[Line], promotions: &[Promotion], coupon: Option<&Coupon>) -> R
 }
 
 fn line(product_id: u64, unit_price: i64, quantity: u32) -> Line {
-    // One of three categories, which lies in one of two.
+    // One of three categories, and one of two parent categories.
     Line { product_id, categories: vec![product_id % 3, 10 + product_id % 2], unit_price, quantity }
 }
 
@@ -65,7 +65,7 @@ fn coupon() -> impl Strategy<Value = Option<Coupon>> {
     prop::option::of(rule().prop_map(|rule| Coupon { code: "SAVE".to_owned(), rule }))
 }
 
-/// The quote; without the coupon, if that does not apply.
+/// The quote; without the coupon if it does not apply.
 fn priced(lines: &[Line], promotions: &[Promotion], coupon: Option<&Coupon>) -> Quote {
     match price(lines, promotions, coupon) {
         Err(Error::CouponRefused(_)) => price(lines, promotions, None).unwrap(),
@@ -73,8 +73,8 @@ fn priced(lines: &[Line], promotions: &[Promotion], coupon: Option<&Coupon>) -> 
     }
 }
 
-/// What can be compared, whatever the order of the lines.
-fn essence(quote: &Quote) -> (Vec<String>, Vec<String>, i64) {
+/// The parts of a quote that do not depend on the order of the lines.
+fn comparable(quote: &Quote) -> (Vec<String>, Vec<String>, i64) {
     let mut lines: Vec<_> = quote.lines.iter().map(|line| format!("{line:?}")).collect();
     lines.sort();
     (lines, quote.discounts.iter().map(|discount| format!("{discount:?}")).collect(), quote.total)
@@ -86,7 +86,7 @@ fn promotion(rule: Rule) -> [Promotion; 1] {
 
 proptest! {
     #[test]
-    fn the_books_balance(lines in lines(), promotions in promotions(), coupon in coupon()) {
+    fn amounts_and_discounts_add_up(lines in lines(), promotions in promotions(), coupon in coupon()) {
         let quote = priced(&lines, &promotions, coupon.as_ref());
         let amounts: i64 = lines.iter().map(|line| line.unit_price * i64::from(line.quantity)).sum();
         prop_assert_eq!(quote.subtotal, amounts);
@@ -95,12 +95,12 @@ proptest! {
         prop_assert_eq!(quote.discount, quote.discounts.iter().map(|discount| discount.amount).sum::<i64>());
         for discount in &quote.discounts {
             let shares = quote.lines.iter().flat_map(|line| &line.discounts);
-            let of_it = shares.filter(|share| format!("{:?}", share.source) == format!("{:?}", discount.source));
-            prop_assert_eq!(of_it.map(|share| share.amount).sum::<i64>(), discount.amount);
+            let shares_of_it = shares.filter(|share| format!("{:?}", share.source) == format!("{:?}", discount.source));
+            prop_assert_eq!(shares_of_it.map(|share| share.amount).sum::<i64>(), discount.amount);
             prop_assert!(discount.amount > 0);
         }
-        for (line, asked) in quote.lines.iter().zip(&lines) {
-            prop_assert_eq!(line.amount, asked.unit_price * i64::from(asked.quantity));
+        for (line, requested) in quote.lines.iter().zip(&lines) {
+            prop_assert_eq!(line.amount, requested.unit_price * i64::from(requested.quantity));
             let off: i64 = line.discounts.iter().map(|share| share.amount).sum();
             prop_assert!(line.discounts.iter().all(|share| share.amount > 0) && off <= line.amount);
         }
@@ -114,13 +114,13 @@ proptest! {
     ) {
         let one = priced(&lines, &promotions, coupon.as_ref());
         let other = priced(&shuffled, &mixed, coupon.as_ref());
-        prop_assert_eq!(essence(&one), essence(&other));
+        prop_assert_eq!(comparable(&one), comparable(&other));
     }
 
-    /// Whoever adds a thing pays no less for it, but for a minimum that is reached: then at most as much less as the
-    /// rule takes off.
+    /// Adding an item never lowers the total, except that a minimum may be reached: then it falls at most by the
+    /// discount of the rule.
     #[test]
-    fn adding_a_thing_lowers_the_bill_by_no_more_than_a_minimum_explains(
+    fn adding_an_item_lowers_the_total_only_by_reaching_a_minimum(
         lines in lines(), rule in rule(), price in 0_i64..100_000, quantity in 1_u32..20
     ) {
         let mut more = lines.clone();
@@ -129,7 +129,7 @@ proptest! {
         let (before, after) = (priced(&lines, &rule, None), priced(&more, &rule, None));
         let explained = match &rule[0].rule.effect {
             _ if rule[0].rule.minimum == 0 => 0,
-            // As often as the minimum is reached now and was not.
+            // As often as the minimum is now reached and was not before.
             Effect::AmountOff(AmountOff { amount, repeating: true }) => {
                 let times = (after.subtotal / rule[0].rule.minimum).min(i64::from(quantity) * price / rule[0].rule.minimum + 1);
                 amount.saturating_mul(times)
@@ -141,17 +141,17 @@ proptest! {
     }
 
     #[test]
-    fn an_exclusive_promotion_never_leaves_the_shopper_with_less(lines in lines(), promotions in promotions()) {
+    fn an_exclusive_promotion_never_reduces_the_discount(lines in lines(), promotions in promotions()) {
         let stackable: Vec<_> = promotions.iter().filter(|promotion| !promotion.exclusive).cloned().collect();
         let (all, stacked) = (priced(&lines, &promotions, None), priced(&lines, &stackable, None));
         prop_assert!(all.discount >= stacked.discount);
         let ids: Vec<_> = all.discounts.iter().map(|discount| discount.source).collect();
         let exclusive = |source: &Source| promotions.iter().any(|p| matches!(source, Source::Promotion(id) if *id == p.id) && p.exclusive);
-        prop_assert!(!ids.iter().any(exclusive) || ids.len() == 1, "an exclusive one stands alone: {ids:?}");
+        prop_assert!(!ids.iter().any(exclusive) || ids.len() == 1, "an exclusive promotion is not combined: {ids:?}");
     }
 
     #[test]
-    fn what_is_not_in_force_changes_nothing(lines in lines(), rule in rule(), early in any::<bool>()) {
+    fn a_rule_that_is_not_in_force_changes_nothing(lines in lines(), rule in rule(), early in any::<bool>()) {
         let (starts_at, ends_at) = if early { (Some(NOW + 1), None) } else { (None, Some(NOW)) };
         let rule = Rule { starts_at, ends_at, ..rule };
         prop_assert_eq!(priced(&lines, &promotion(rule.clone()), None).discount, 0);
@@ -176,7 +176,7 @@ fn names(quote: &Quote) -> Vec<(&str, i64)> {
 }
 
 #[test]
-fn stackable_promotions_work_on_what_is_left_in_the_order_of_priority_then_id() {
+fn stackable_promotions_apply_by_priority_to_the_remaining_amount() {
     let stack = |priorities: [i32; 2]| {
         let [one, two] = priorities;
         let promotions = [(1, off(200), one), (2, half(), two)].map(|(id, rule, priority)| Promotion {
@@ -203,7 +203,7 @@ fn an_exclusive_promotion_competes_with_all_others_together() {
 }
 
 #[test]
-fn a_coupon_comes_last_and_says_why_it_does_not_apply() {
+fn a_coupon_is_applied_last_or_refused_with_a_reason() {
     let lines = [line(1, 1_000, 1)];
     let with = |rule: Rule| Coupon { code: "SAVE".to_owned(), rule };
     let quote = price(&lines, &promotion(off(400)), Some(&with(half()))).unwrap();
@@ -219,7 +219,7 @@ fn a_coupon_comes_last_and_says_why_it_does_not_apply() {
 }
 
 #[test]
-fn refuses_what_no_price_list_has() {
+fn refuses_invalid_input() {
     let refused = |lines: &[Line]| price(lines, &[], None).unwrap_err();
     assert!(matches!(refused(&[line(7, -1, 1)]), Error::NegativePrice(7)));
     assert!(matches!(refused(&[line(7, i64::MAX, 2)]), Error::Overflow));

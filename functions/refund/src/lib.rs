@@ -1,4 +1,4 @@
-//! Refunds: requested by a user, decided by an admin if the order was shipped, done by the worker `fulfil`.
+//! Refunds: requested by a user, decided by an admin if the order was shipped, carried out by the worker `fulfil`.
 // Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
@@ -60,8 +60,8 @@ impl Reason {
 async fn request(user: User, Path(order_no): Path<OrderNo>, request: Idempotent<Reason>) -> Result<Response> {
     request.body.check()?;
     request
-        .once(&user, async |asked, tx| {
-            refund::request(tx, user.id, &order_no, &asked.reason).await?;
+        .once(&user, async |body, tx| {
+            refund::request(tx, user.id, &order_no, &body.reason).await?;
             idempotency::Reply::new(StatusCode::ACCEPTED, &ordering::find(tx, user.id, &order_no).await?)
         })
         .await
@@ -107,12 +107,12 @@ async fn approve(staff: Staff<ORDERS_REFUND>, Path(order_no): Path<OrderNo>) -> 
 async fn reject(
     staff: Staff<ORDERS_REFUND>,
     Path(order_no): Path<OrderNo>,
-    Json(why): Json<Reason>,
+    Json(rejection): Json<Reason>,
 ) -> Result<Reply<Order>> {
-    why.check()?;
+    rejection.check()?;
     let auto_confirm_seconds = config::auto_confirm_seconds().await?;
     let order = mysql::transaction(async |tx| {
-        refund::reject(tx, &order_no, &why.reason, auto_confirm_seconds, Actor::Admin(staff.user.id)).await?;
+        refund::reject(tx, &order_no, &rejection.reason, auto_confirm_seconds, Actor::Admin(staff.user.id)).await?;
         let order = ordering::find_any(tx, &order_no).await?;
         staff.record(tx, "refund.reject", &order_no, (), &order.refund).await?;
         Ok(order)

@@ -1,4 +1,4 @@
-//! Sign-up.
+//! Registration.
 
 use accounts::{
     account::{self, NewAccount, username_taken},
@@ -71,7 +71,7 @@ impl Registration {
 )]
 async fn register(Json(new): Json<Registration>) -> Result<(StatusCode, Reply<Registered>)> {
     new.validate()?;
-    // Saves the work of hashing; what counts is the unique key.
+    // Saves the hashing in most cases; the unique key decides.
     if account::username_exists(&mut mysql::connection().await?, &new.username).await? {
         return Err(username_taken());
     }

@@ -1,8 +1,8 @@
-//! Flash sales: set up by admins; a purchase is one round trip to Redis.
+//! Flash sales: created by the staff; a purchase is one round trip to Redis.
 // Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
-mod memory;
+mod refusal_cache;
 
 use axum::{
     Json as Reply, Router,
@@ -158,12 +158,12 @@ async fn init(staff: Staff<SECKILL_WRITE>, request: Idempotent<NewSale>) -> Resu
     request
         .once(&staff.user, async |_, tx| {
             let activity = flash_sale::create(tx, &new).await?;
-            // Before anybody has bought.
+            // Nobody has bought yet.
             let sale = Sale::with(activity.clone(), activity.stock).await?;
             staff.record(tx, "seckill.init", sale.activity_id, (), &sale).await?;
             tx.after_commit(async move {
                 // If this fails, `drain` does it a moment later.
-                log::warn_if_failed("the sale is not open yet", admission::open(&activity, &[], false).await);
+                log::warn_if_failed("the sale could not be opened yet", admission::open(&activity, &[], false).await);
             });
             idempotency::Reply::new(StatusCode::CREATED, &sale)
         })
@@ -255,7 +255,7 @@ impl Ticket {
 )]
 async fn buy(TokenUser(user): TokenUser, Json(purchase): Json<Purchase>) -> Result<Response> {
     let activity_id = purchase.activity_id;
-    if let Some(problem) = memory::recall(activity_id, user.id) {
+    if let Some(problem) = refusal_cache::get(activity_id, user.id) {
         return Err(problem);
     }
     let limit = RateLimit {
@@ -267,7 +267,7 @@ async fn buy(TokenUser(user): TokenUser, Json(purchase): Json<Purchase>) -> Resu
         Admission::Existing(ticket, order_no) => Ok(Ticket::respond(ticket, order_no, StatusCode::OK)),
         Admission::Refused(problem, buyers) => {
             if let Some(buyers) = buyers {
-                memory::remember(activity_id, &problem, buyers);
+                refusal_cache::put(activity_id, &problem, buyers);
             }
             Err(problem)
         }

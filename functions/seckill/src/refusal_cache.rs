@@ -1,4 +1,5 @@
-//! Sales that are over, remembered by the instance for a moment: most of a flash sale's traffic comes after its end.
+//! Refusals of sales that have ended or sold out, cached by the instance for a moment: most requests come after a flash
+//! sale's end.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -8,33 +9,33 @@ use std::{
 
 use kit::{ActivityId, Problem, UserId};
 
-/// How long a sale may count as over although a unit has been returned.
+/// How long a sale is refused although a unit may have been returned.
 const TTL: Duration = Duration::from_millis(200);
 const MAX_SALES: usize = 64;
 
-struct Over {
-    until: Instant,
+struct Refusal {
+    expires: Instant,
     problem: Problem,
-    /// For them Redis is asked, since they may have a ticket.
+    /// They may have a ticket, so their requests go to Redis.
     buyers: HashSet<UserId>,
 }
 
-static OVER: Mutex<BTreeMap<ActivityId, Over>> = Mutex::new(BTreeMap::new());
+static CACHE: Mutex<BTreeMap<ActivityId, Refusal>> = Mutex::new(BTreeMap::new());
 
-/// Why this user can't buy, if that is known.
-pub fn recall(activity_id: ActivityId, user_id: UserId) -> Option<Problem> {
-    let over = OVER.lock().ok()?;
-    let over = over.get(&activity_id)?;
-    (Instant::now() < over.until && !over.buyers.contains(&user_id)).then(|| over.problem.clone())
+/// The cached refusal for this user, if there is one.
+pub fn get(activity_id: ActivityId, user_id: UserId) -> Option<Problem> {
+    let cache = CACHE.lock().ok()?;
+    let refusal = cache.get(&activity_id)?;
+    (Instant::now() < refusal.expires && !refusal.buyers.contains(&user_id)).then(|| refusal.problem.clone())
 }
 
-/// Remembers that everybody but the buyers gets this problem.
-pub fn remember(activity_id: ActivityId, problem: &Problem, buyers: Vec<UserId>) {
-    let Some(until) = Instant::now().checked_add(TTL) else { return };
-    if let Ok(mut over) = OVER.lock() {
-        if over.len() >= MAX_SALES {
-            over.clear();
+/// Caches a refusal for everybody but the buyers.
+pub fn put(activity_id: ActivityId, problem: &Problem, buyers: Vec<UserId>) {
+    let Some(expires) = Instant::now().checked_add(TTL) else { return };
+    if let Ok(mut cache) = CACHE.lock() {
+        if cache.len() >= MAX_SALES {
+            cache.clear();
         }
-        over.insert(activity_id, Over { until, problem: problem.clone(), buyers: buyers.into_iter().collect() });
+        cache.insert(activity_id, Refusal { expires, problem: problem.clone(), buyers: buyers.into_iter().collect() });
     }
 }

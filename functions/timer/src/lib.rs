@@ -11,7 +11,7 @@ use ordering::{Expiry, expire};
 
 kit::worker!(work);
 
-/// The key may be the heartbeat, a timer or any other: whatever it was, everything that is due is done.
+/// The message names the key that expired. Whichever it was, everything that is due is done.
 pub async fn work(_: Vec<u8>) -> Result<()> {
     let heartbeat = jobs::heartbeat().await;
     jobs::work(Queue::Timer, async |job, expiry: Expiry| {
