@@ -13,7 +13,8 @@ type ItemPath = Vec<String>;
 fn read(folder: &Path, parent: &[String], sources: &mut BTreeMap<ItemPath, String>) {
     for path in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap().to_owned();
-        let module = if ["lib", "main"].contains(&&*name) { parent.to_vec() } else { [parent, &[name]].concat() };
+        let module =
+            if ["lib", "main", "mod"].contains(&&*name) { parent.to_vec() } else { [parent, &[name]].concat() };
         if path.is_dir() {
             read(&path, &module, sources);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -67,12 +68,11 @@ fn parse(module: &[String], sources: &BTreeMap<ItemPath, String>) -> (Vec<ItemPa
     (imports, exports)
 }
 
-/// The module in which an item is defined.
-fn definition(path: &[String], exports: &BTreeMap<&ItemPath, BTreeMap<String, ItemPath>>) -> ItemPath {
+fn defining_module(path: &[String], exports: &BTreeMap<&ItemPath, BTreeMap<String, ItemPath>>) -> ItemPath {
     let length = (0..=path.len()).rev().find(|length| exports.contains_key(&path[..*length].to_vec())).unwrap_or(0);
     let (module, rest) = path.split_at(length);
     match rest.first().and_then(|name| exports.get(&module.to_vec())?.get(name)) {
-        Some(target) => definition(&[target, &rest[1..]].concat(), exports),
+        Some(target) => defining_module(&[target, &rest[1..]].concat(), exports),
         None => module.to_vec(),
     }
 }
@@ -87,7 +87,7 @@ fn no_two_files_import_each_other() {
         let exports = sources.keys().map(|module| (module, parse(module, &sources).1)).collect();
         let mut imports: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for module in sources.keys() {
-            let targets = parse(module, &sources).0.into_iter().map(|path| definition(&path, &exports));
+            let targets = parse(module, &sources).0.into_iter().map(|path| defining_module(&path, &exports));
             imports.insert(module, targets.filter(|target| target != module).collect());
         }
         // Files that import none of the others are in no cycle.
