@@ -7,8 +7,7 @@ use std::{
     path::Path,
 };
 
-/// The path of a module or an item within its crate, without `crate`; empty for `lib.rs` and `main.rs`.
-type ItemPath = Vec<String>;
+type ItemPath = Vec<String>; // Within its crate; empty for `lib.rs` and `main.rs`.
 
 fn read(folder: &Path, parent: &[String], sources: &mut BTreeMap<ItemPath, String>) {
     for path in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {

@@ -1,4 +1,4 @@
-//! Two builds measured in turn, and their ratio.
+//! Compares two builds, which are measured in turn.
 
 use crate::{
     plan::Outcome,
@@ -8,7 +8,7 @@ use crate::{
 /// A ratio of throughputs below this counts as slower.
 const SLOWER: f64 = 0.97;
 
-/// One subject's outcomes, of both builds, round by round.
+/// The outcomes of a benchmark for both builds, by round.
 #[derive(Default)]
 pub struct Comparison {
     pub name: String,
@@ -24,7 +24,7 @@ impl Comparison {
         Median::of(pairs.map(|(this, that)| this.per_second / that.per_second).collect())
     }
 
-    /// Whether the whole interval lies below.
+    /// Whether the whole confidence interval is below [`SLOWER`].
     fn is_slower(&self) -> bool {
         self.ratio().is_some_and(|ratio| ratio.high < SLOWER)
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn slower_is_what_has_its_whole_interval_below() {
+    fn slower_means_the_whole_interval_is_below_the_limit() {
         let that = [100.0; 6];
         let doubtful = comparison("doubtful", [90.0, 91.0, 92.0, 93.0, 94.0, 99.0], that);
         let slower = comparison("slower", [90.0, 91.0, 92.0, 93.0, 94.0, 96.0], that);

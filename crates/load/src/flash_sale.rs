@@ -1,4 +1,4 @@
-//! What it takes to buy in a flash sale without the shop: its script, and access tokens.
+//! Buying in a flash sale without the shop: the Redis script and access tokens.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 pub const SCRIPT: &str = include_str!("../../flash-sale/src/buy.lua");
 
-/// Above the session ids that the shop assigns.
+/// Session ids above those that the shop assigns.
 const FIRST_SESSION: i64 = 10_000_000;
 
 /// A purchase, as the function `seckill` runs it.
@@ -33,15 +33,15 @@ pub fn token(secret: &str, user: i64) -> anyhow::Result<String> {
 }
 
 pub fn signature(secret: &[u8], content: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).context("no key")?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).context("the secret is not a valid key")?;
     mac.update(content);
     Ok(mac.finalize().into_bytes().to_vec())
 }
 
-/// The same for an admin.
+/// Like [`token`], but for an admin.
 pub fn admin_token(secret: &str, user: i64) -> anyhow::Result<String> {
     let plain = token(secret, user)?;
-    let part = plain.split('.').nth(1).context("no claims")?;
+    let part = plain.split('.').nth(1).context("the token has no claims")?;
     let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part)?)?;
     claims["role"] = json!("admin");
     let header = plain.split('.').next().unwrap_or_default();

@@ -27,8 +27,8 @@ pub async fn run() -> anyhow::Result<ExitCode> {
 }
 
 async fn measure(plan: &Plan) -> anyhow::Result<Outcome> {
-    let begin = Instant::now() + plan.warm_up;
-    let end = begin + plan.duration;
+    let start = Instant::now() + plan.warm_up;
+    let end = start + plan.duration;
     let all_shoppers = match &plan.work {
         Work::Http { shoppers, .. } => Arc::from(shoppers.as_slice()),
         _ => Arc::default(),
@@ -39,7 +39,7 @@ async fn measure(plan: &Plan) -> anyhow::Result<Outcome> {
         let pause = plan.pause;
         workers.push(tokio::spawn(async move {
             while Instant::now() < end {
-                worker.measured.counting = Instant::now() >= begin;
+                worker.measured.counting = Instant::now() >= start;
                 worker.round().await;
                 if !pause.is_zero() {
                     tokio::time::sleep(pause).await;
@@ -86,7 +86,7 @@ struct Measurements {
 struct Worker {
     target: Target,
     measured: Measurements,
-    /// Position in its lists; each worker starts at another one.
+    /// The position in its lists; each worker starts at another one.
     turn: usize,
     step: usize,
 }
@@ -100,13 +100,13 @@ enum Target {
     Buy { connection: redis::aio::MultiplexedConnection, script: String, activity: i64 },
 }
 
-/// As much as a flash sale's script does: decrement, append.
+/// About the work of a flash sale's script: a decrement and an append.
 const SCRIPT: &str = "
     local left = redis.call('DECR', KEYS[1])
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', 1000, '*', 'left', left)
     return left";
 
-/// How a shop without a search index searches.
+/// Searches as a shop without a search index does.
 async fn like(connection: &mut MySqlConnection, patterns: &[String]) -> anyhow::Result<()> {
     let conditions = " AND name LIKE ?".repeat(patterns.len());
     let sql = format!(
@@ -154,8 +154,8 @@ impl Worker {
                 Target::Redis { connection, script: Some(sha) }
             }
         };
-        // Users who sign in or buy in a flash sale take turns: no two connections are the same user at the same time.
-        // Nor do two request the same path.
+        // Each connection goes through its own part of the users, paths or patterns: no two connections use the same
+        // one at the same time.
         let step = match target {
             Target::Shop { flow: Flow::FlashSale { .. }, .. }
             | Target::Paths { .. }
@@ -174,7 +174,7 @@ impl Worker {
     async fn round(&mut self) {
         let outcome = match &mut self.target {
             Target::Redis { connection, script } => {
-                let begun = Instant::now();
+                let started = Instant::now();
                 let outcome = match script {
                     None => redis::cmd("PING").query_async::<()>(connection).await,
                     Some(sha) => {
@@ -183,23 +183,23 @@ impl Worker {
                         call.query_async::<()>(connection).await
                     }
                 };
-                self.record(begun);
+                self.record(started);
                 outcome.map_err(anyhow::Error::from)
             }
             Target::Buy { connection, script, activity } => {
-                let begun = Instant::now();
+                let started = Instant::now();
                 let user = i64::try_from(self.turn % 20_000).unwrap_or_default();
                 let outcome = flash_sale::command(script, *activity, user, 0, &format!("bench.{}", self.turn));
                 let outcome = outcome.query_async::<redis::Value>(connection).await;
-                self.record(begun);
+                self.record(started);
                 outcome.map(drop).map_err(anyhow::Error::from)
             }
             Target::Paths { client, paths } => {
                 let path = paths.get(self.turn % paths.len().max(1)).map(String::as_str).unwrap_or("/");
                 let request: Request<Body> = request(Method::GET, path, None, None);
-                let begun = Instant::now();
+                let started = Instant::now();
                 let reply = client.send(request).await;
-                self.record(begun);
+                self.record(started);
                 reply.and_then(|(status, _)| {
                     ensure!(status == StatusCode::OK, "{status}");
                     Ok(())
@@ -208,9 +208,9 @@ impl Worker {
             Target::Login { client, accounts } => {
                 let account = accounts.get(self.turn % accounts.len().max(1)).map(|account| json!(account));
                 let request: Request<Body> = request(Method::POST, "/api/user/login", None, account.as_ref());
-                let begun = Instant::now();
+                let started = Instant::now();
                 let reply = client.send(request).await;
-                self.record(begun);
+                self.record(started);
                 reply.and_then(|(status, reply)| {
                     ensure!(status == StatusCode::OK, "login: {status} {}", String::from_utf8_lossy(&reply));
                     Ok(())
@@ -218,9 +218,9 @@ impl Worker {
             }
             Target::Like { connection, patterns } => {
                 let words = patterns.get(self.turn % patterns.len().max(1)).map(Vec::as_slice).unwrap_or_default();
-                let begun = Instant::now();
+                let started = Instant::now();
                 let outcome = like(connection, words).await;
-                self.record(begun);
+                self.record(started);
                 outcome
             }
             Target::Shop { flow, .. } => {
@@ -240,9 +240,9 @@ impl Worker {
         }
     }
 
-    fn record(&mut self, begun: Instant) {
+    fn record(&mut self, started: Instant) {
         if self.measured.counting {
-            self.measured.took.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            self.measured.took.push(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
         }
     }
 
@@ -282,9 +282,9 @@ impl Worker {
         let token = shoppers.get(self.turn % shoppers.len().max(1)).map(String::as_str);
         let body = json!({ "activity_id": activity });
         let request: Request<Body> = request(Method::POST, "/api/seckill", token, Some(&body));
-        let begun = Instant::now();
+        let started = Instant::now();
         let (status, reply) = client.send(request).await?;
-        self.record(begun);
+        self.record(started);
         if status.as_u16() != expected {
             bail!("/api/seckill: {status} {}", String::from_utf8_lossy(&reply));
         }
@@ -296,8 +296,8 @@ impl Worker {
         self.call(Method::POST, "/api/cart", Some(body)).await
     }
 
-    /// A pseudo-random one of the first `of` products. Workers that went through them in the same order would all end
-    /// up requesting the same one at once, and always one that is in no cache.
+    /// A pseudo-random product of the first `of`. Workers that went through them in the same order would end up
+    /// requesting the same one at once, and always one that is not cached.
     fn product(&self, of: usize) -> i64 {
         match &self.target {
             Target::Shop { products, .. } => {
@@ -321,9 +321,9 @@ impl Worker {
         if wants_key {
             request.headers_mut().insert("idempotency-key", header::HeaderValue::try_from(format!("{key}-{turn}"))?);
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let (status, reply) = client.send(request).await?;
-        self.record(begun);
+        self.record(started);
         if !status.is_success() {
             bail!("{path}: {status} {}", String::from_utf8_lossy(&reply));
         }

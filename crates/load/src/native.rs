@@ -1,5 +1,5 @@
-//! The native yardstick: a plain axum process with pooled connections. It reads the same product from the same MySQL,
-//! and sells in a flash sale by the same script, after the same check of the token.
+//! The native baseline: a plain axum process with pooled connections. It reads the same product from the same MySQL,
+//! and sells in a flash sale with the same script, after verifying the token in the same way.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -31,7 +31,7 @@ struct Product {
     updated_at: i64,
 }
 
-/// Prints its address, then serves until it is stopped. The environment says where the databases are.
+/// Prints its address and serves until it is stopped. The URLs of the databases come from the environment.
 pub async fn run() -> anyhow::Result<ExitCode> {
     let options = mysql_options(&std::env::var("MALL_MYSQL_URL")?)?;
     let pool = MySqlPoolOptions::new().max_connections(16).connect_with(options).await?;

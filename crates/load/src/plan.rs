@@ -1,5 +1,5 @@
-//! What the load generator is told to do, and what it reports: JSON between two processes, so that the generator shares
-//! no executor with what it measures.
+//! The load generator's input and output: JSON between two processes, so that the generator does not share an executor
+//! with what it measures.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::statistics::median;
 pub struct Plan {
     pub work: Work,
     pub connections: usize,
-    /// Before this, nothing is counted.
+    /// Requests during this time are not counted.
     pub warm_up: Duration,
     pub duration: Duration,
-    /// Between two rounds of a connection.
+    /// The pause between two rounds of a connection.
     pub pause: Duration,
 }
 
@@ -60,7 +60,7 @@ pub struct Account {
     pub password: String,
 }
 
-/// What one connection does over and over.
+/// What a connection repeats.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Flow {
     Health,
@@ -74,7 +74,7 @@ pub enum Flow {
         activity: i64,
         status: u16,
     },
-    /// A little of everything.
+    /// A mix of the above.
     Mixed,
 }
 
@@ -84,7 +84,7 @@ pub struct Outcome {
     pub per_second: f64,
     pub requests: u64,
     pub errors: u64,
-    /// Of single requests.
+    /// Latencies of single requests.
     pub p50: Duration,
     pub p99: Duration,
     pub max: Duration,
@@ -92,7 +92,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The median of several rounds; of maxima the largest, of errors the sum.
+    /// The median of several rounds; the greatest of their maxima, the sum of their errors.
     pub fn of_rounds(rounds: &[Self]) -> Self {
         let median_of = |of: fn(&Self) -> f64| median(rounds.iter().map(of).collect());
         Self {

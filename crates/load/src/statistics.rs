@@ -17,7 +17,7 @@ pub struct Median {
 }
 
 impl Median {
-    /// The median of a sample, and an interval that contains the median of what was sampled with a probability of at
+    /// The median of a sample, and an interval that contains the median of the population with a probability of at
     /// least 95 %. Nothing is assumed about the distribution: the interval reaches from the k-th smallest value to the
     /// k-th largest. It misses the true median only if fewer than k values lie on one side of it, and the number of
     /// values on one side is binomial, since each lies there with probability 1/2.
@@ -25,7 +25,7 @@ impl Median {
     /// W. J. Conover, *Practical Nonparametric Statistics*, 3rd edition, 1999, section 3.2; H. A. David and
     /// H. N. Nagaraja, *Order Statistics*, 3rd edition, 2003, section 7.1.
     ///
-    /// None for fewer than six values: even from the smallest to the largest would be less than 95 %.
+    /// None for fewer than six values: even the interval from the smallest to the largest would have less than 95 %.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let k = rank(values.len());
@@ -86,12 +86,12 @@ mod tests {
         for (count, k) in known {
             assert_eq!(rank(count), k, "{count} values");
         }
-        // 2^-5000 is no number, and the normal approximation is close: n/2 - 0.98 √n.
+        // 2^-5000 is too small for an `f64`, and the normal approximation is close: n/2 - 0.98 √n.
         assert!((2429..=2432).contains(&rank(5000)), "{}", rank(5000));
     }
 
     #[test]
-    fn an_interval_leaves_out_as_many_on_both_sides() {
+    fn an_interval_excludes_as_many_values_on_both_sides() {
         let values = (1..=15).rev().map(f64::from).collect();
         assert_eq!(Median::of(values), Some(Median { value: 8.0, low: 4.0, high: 12.0 }));
         assert_eq!(Median::of((1..=5).map(f64::from).collect()), None);

@@ -24,14 +24,14 @@ pub fn print(rows: &[Row]) {
     }
 }
 
-/// Prints the throughput of the row whose name begins with `name` as a share of the one that begins with `of`; nothing
-/// if there is no such row.
+/// Prints the throughput of the row whose name begins with `name`, relative to that of the row whose name begins with
+/// `of`; nothing if there is no such row.
 pub fn compare(rows: &[Row], name: &str, of: &str, target: &str) {
     let find = |name: &str| rows.iter().find(|row| row.name.starts_with(name));
     let (Some(a), Some(b)) = (find(name), find(of)) else { return };
-    if let Some(Ratio { middle, least, most }) = Ratio::of(&a.rounds, &b.rounds) {
-        let (middle, least, most) = (share(middle), share(least), share(most));
-        println!("{name}: {middle} of {of} ({target}); round by round {least} to {most}");
+    if let Some(Ratio { median_ratio, min, max }) = Ratio::of(&a.rounds, &b.rounds) {
+        let (median_ratio, min, max) = (share(median_ratio), share(min), share(max));
+        println!("{name}: {median_ratio} of {of} ({target}); round by round {min} to {max}");
     }
 }
 
@@ -42,17 +42,17 @@ fn share(ratio: f64) -> String {
 /// The ratio of two rates, taken within each round, since the machine's speed changes from round to round.
 #[derive(Debug, PartialEq)]
 struct Ratio {
-    middle: f64,
-    least: f64,
-    most: f64,
+    median_ratio: f64,
+    min: f64,
+    max: f64,
 }
 
 impl Ratio {
     fn of(a: &[Outcome], b: &[Outcome]) -> Option<Self> {
         let pairs = a.iter().zip(b).filter(|(_, b)| b.per_second > 0.0);
         let ratios: Vec<_> = pairs.map(|(a, b)| a.per_second / b.per_second).collect();
-        let (least, most) = (ratios.iter().copied().reduce(f64::min)?, ratios.iter().copied().reduce(f64::max)?);
-        Some(Self { middle: median(ratios), least, most })
+        let (min, max) = (ratios.iter().copied().reduce(f64::min)?, ratios.iter().copied().reduce(f64::max)?);
+        Some(Self { median_ratio: median(ratios), min, max })
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     fn rates_are_compared_round_by_round() {
         let rounds = |rates: [f64; 3]| rates.map(|per_second| Outcome { per_second, ..Outcome::default() });
         let ratio = Ratio::of(&rounds([90.0, 40.0, 20.0]), &rounds([100.0, 50.0, 10.0]));
-        assert_eq!(ratio, Some(Ratio { middle: 0.9, least: 0.8, most: 2.0 }));
+        assert_eq!(ratio, Some(Ratio { median_ratio: 0.9, min: 0.8, max: 2.0 }));
         assert_eq!(Ratio::of(&rounds([1.0; 3]), &rounds([0.0; 3])), None);
         assert_eq!((share(0.664), share(339.8)), ("66 %".to_owned(), "340 times".to_owned()));
     }
