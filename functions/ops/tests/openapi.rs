@@ -194,7 +194,7 @@ fn openapi_json_is_up_to_date() {
     }
     let served = std::fs::read_to_string(&path).unwrap();
     assert!(
-        said == served,
+        generated == served,
         "functions/ops/openapi.json is not up to date: BLESS=1 cargo test --profile tools --package ops"
     );
 }
