@@ -115,7 +115,7 @@ static COUNT: Script = Script::new(
 );
 
 impl Quota {
-    /// Uses up one of the quota of `key`; false if none is remaining.
+    /// Takes one use of the quota of `key`; false if it is used up.
     pub async fn take(&self, key: &str) -> Result<bool> {
         let reply = COUNT.run(&[&format!("quota:{key}")], vec![int(self.seconds)]).await?;
         Ok(reply.int(0).unwrap_or_default() <= self.limit)
