@@ -39,7 +39,7 @@ impl Origin {
     fn new(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let request_id = text(REQUEST_ID).filter(|id| is_request_id(id)).map(str::to_owned);
-        let traceparent = text(TRACEPARENT).filter(|text| is_traceparent(text)).map(str::to_owned);
+        let traceparent = text(TRACEPARENT).and_then(parse_traceparent);
         Origin {
             request_id: request_id.unwrap_or_else(|| ulid::Ulid::generate().to_string()),
             traceparent: traceparent.unwrap_or_else(new_traceparent),
@@ -56,16 +56,18 @@ fn is_request_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-/// `00-<trace id>-<parent id>-<flags>`, in lower-case hexadecimal; neither id is all zeros.
-fn is_traceparent(text: &str) -> bool {
+/// `<version>-<trace id>-<parent id>-<flags>` in lower-case hexadecimal, as version 00. Neither id is all zeros. Later
+/// versions may add fields, and are read as version 00.
+fn parse_traceparent(text: &str) -> Option<String> {
     let is_hex = |part: &str, length| {
         part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
     let is_id = |part: &str, length| is_hex(part, length) && part.bytes().any(|b| b != b'0');
-    match text.split('-').collect::<Vec<_>>().as_slice() {
-        ["00", trace_id, parent_id, flags] => is_id(trace_id, 32) && is_id(parent_id, 16) && is_hex(flags, 2),
-        _ => false,
-    }
+    let parts: Vec<_> = text.split('-').collect();
+    let [version, trace_id, parent_id, flags, more @ ..] = parts.as_slice() else { return None };
+    let is_version = is_hex(version, 2) && *version != "ff" && (*version != "00" || more.is_empty());
+    let is_valid = is_version && is_id(trace_id, 32) && is_id(parent_id, 16) && is_hex(flags, 2);
+    is_valid.then(|| format!("00-{trace_id}-{parent_id}-{flags}"))
 }
 
 fn new_traceparent() -> String {
@@ -240,6 +242,8 @@ mod tests {
         };
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(origin(good).traceparent, good);
+        let later = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more";
+        assert_eq!(origin(later).traceparent, good);
         assert_eq!(origin(good).trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         for bad in [
             "",
@@ -247,11 +251,11 @@ mod tests {
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         ] {
             assert_ne!(origin(bad).traceparent, bad);
-            assert!(is_traceparent(&origin(bad).traceparent), "{bad}");
+            assert!(parse_traceparent(&origin(bad).traceparent).is_some(), "{bad}");
         }
     }
 

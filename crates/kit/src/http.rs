@@ -86,7 +86,7 @@ async fn call(mut router: Router, request: Request) -> Response {
 ///
 /// A late future runs to its end in the background. It must not be dropped: abandoning a pending call of the host, such
 /// as opening a connection, can block the instance forever.
-async fn within_deadline<T: 'static>(future: impl Future<Output = T> + 'static) -> Option<T> {
+async fn within_deadline(future: impl Future<Output = Response> + 'static) -> Option<Response> {
     let mut future = Box::pin(future);
     let mut timer = None;
     let value = poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -98,7 +98,11 @@ async fn within_deadline<T: 'static>(future: impl Future<Output = T> + 'static) 
     })
     .await;
     if value.is_none() {
-        wasip3::spawn(async move { drop(future.await) });
+        wasip3::spawn(async move {
+            if let Some(problem) = future.await.extensions().get::<Problem>() {
+                log::warn("a request failed after its deadline", problem);
+            }
+        });
     }
     value
 }

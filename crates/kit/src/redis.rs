@@ -66,9 +66,12 @@ async fn shared() -> Result<Arc<redis::Connection>> {
         return Ok(connection.clone());
     }
     let address = format!("{}/0", config::text("redis").await?);
-    let opened = redis::Connection::open(address)
-        .await
-        .map_err(|error| Problem::unavailable().because(format!("Redis is not available: {}", describe(&error))))?;
+    // The host repeats an address that it refuses, password included.
+    let failed = |error| {
+        let cause = describe(&error).replace(&address, "the address of `redis`");
+        Problem::unavailable().because(format!("Redis is not available: {cause}"))
+    };
+    let opened = redis::Connection::open(address.clone()).await.map_err(failed)?;
     Ok(shared.insert(Arc::new(opened)).clone())
 }
 

@@ -97,9 +97,9 @@ impl NewCoupon {
     }
 
     /// The values of the columns that [`insert`] and [`update`] write.
-    fn values(&self) -> Result<Vec<kit::mysql::ParameterValue>> {
+    fn values(&self, now: Timestamp) -> Result<Vec<kit::mysql::ParameterValue>> {
         let code = normalize(&self.code);
-        let (rule, now) = (self.rule.to_json()?, Timestamp::now());
+        let rule = self.rule.to_json()?;
         Ok(params![code, &self.name, rule, self.total_limit, self.per_user_limit, self.starts_at, self.ends_at, now])
     }
 }
@@ -146,7 +146,8 @@ pub async fn insert(tx: &mut Transaction, new: &NewCoupon) -> Result<Coupon> {
         INSERT INTO coupons (code, name, rule, total_limit, per_user_limit, starts_at, ends_at, updated_at, created_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
     check_scope(tx, &new.rule).await?;
-    let values = [new.values()?, params![Timestamp::now()]].concat();
+    let now = Timestamp::now();
+    let values = [new.values(now)?, params![now]].concat();
     tx.execute(INSERT, values).await.map_err(on_duplicate("uq_coupons_code", code_taken))?;
     let coupon_id = tx.last_insert_id().await?;
     find(tx, coupon_id).await
@@ -160,7 +161,7 @@ pub async fn update(tx: &mut Transaction, coupon_id: CouponId, new: &NewCoupon) 
         WHERE id = ?";
     let before = find_by_id(tx, coupon_id, "FOR UPDATE").await?;
     check_scope(tx, &new.rule).await?;
-    let values = [new.values()?, params![coupon_id]].concat();
+    let values = [new.values(Timestamp::now())?, params![coupon_id]].concat();
     tx.execute(UPDATE, values).await.map_err(on_duplicate("uq_coupons_code", code_taken))?;
     Ok((before, find(tx, coupon_id).await?))
 }

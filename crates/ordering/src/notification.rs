@@ -6,7 +6,7 @@ use kit::{
     OrderNo, Result, Timestamp, UserId,
     jobs::{NewJob, Queue},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::locked::LockedOrder;
 
@@ -15,7 +15,14 @@ use crate::locked::LockedOrder;
 pub struct Notification {
     pub user_id: UserId,
     pub order_no: OrderNo,
+    #[serde(serialize_with = "as_before")]
     pub kind: Kind,
+}
+
+/// As the version before this one reads it: both may run during a rollout. `Kind` reads both names.
+fn as_before<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    let name: &str = kind.into();
+    serializer.serialize_str(name.strip_prefix("order_").unwrap_or(name))
 }
 
 impl Notification {
@@ -45,6 +52,8 @@ mod tests {
     #[test]
     fn jobs_of_an_earlier_version_are_read() {
         let old = r#"{"user_id":1,"order_no":"01X","kind":"paid"}"#;
-        assert_eq!(serde_json::from_str::<Notification>(old).unwrap().kind, Kind::OrderPaid);
+        let notification = serde_json::from_str::<Notification>(old).unwrap();
+        assert_eq!(notification.kind, Kind::OrderPaid);
+        assert_eq!(serde_json::to_string(&notification).unwrap(), old);
     }
 }

@@ -84,8 +84,8 @@ impl NewPromotion {
     }
 
     /// The values of the columns that [`insert`] and [`update`] write.
-    fn values(&self) -> Result<Vec<ParameterValue>> {
-        let (rule, now) = (self.rule.to_json()?, Timestamp::now());
+    fn values(&self, now: Timestamp) -> Result<Vec<ParameterValue>> {
+        let rule = self.rule.to_json()?;
         Ok(params![&self.name, rule, self.exclusive, self.priority, self.starts_at, self.ends_at, now])
     }
 }
@@ -114,7 +114,8 @@ pub async fn insert(tx: &mut Transaction, new: &NewPromotion) -> Result<Promotio
         INSERT INTO promotions (name, rule, exclusive, priority, starts_at, ends_at, updated_at, created_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     check_scope(tx, &new.rule).await?;
-    tx.execute(INSERT, [new.values()?, params![Timestamp::now()]].concat()).await?;
+    let now = Timestamp::now();
+    tx.execute(INSERT, [new.values(now)?, params![now]].concat()).await?;
     let promotion_id = tx.last_insert_id().await?;
     find(tx, promotion_id).await
 }
@@ -130,7 +131,7 @@ pub async fn update(
         WHERE id = ?";
     let before = find_by_id(tx, promotion_id, "FOR UPDATE").await?;
     check_scope(tx, &new.rule).await?;
-    tx.execute(UPDATE, [new.values()?, params![promotion_id]].concat()).await?;
+    tx.execute(UPDATE, [new.values(Timestamp::now())?, params![promotion_id]].concat()).await?;
     Ok((before, find(tx, promotion_id).await?))
 }
 

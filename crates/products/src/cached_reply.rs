@@ -13,7 +13,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kit::{
-    Problem, Result,
+    Problem, Result, log,
     redis::{self, arg, int},
 };
 use serde::Serialize;
@@ -53,7 +53,8 @@ impl CachedReply {
         }
         let reply = read().await?;
         let ttl = i64::try_from(TTL.as_millis()).unwrap_or_default();
-        let _ = redis::command("SET", vec![key, arg(reply.to_bytes()), arg("PX"), int(ttl)]).await;
+        let cached = redis::command("SET", vec![key, arg(reply.to_bytes()), arg("PX"), int(ttl)]).await;
+        log::warn_if_failed("a reply was not cached", cached);
         Ok(reply)
     }
 

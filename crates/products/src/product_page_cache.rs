@@ -44,7 +44,13 @@ pub async fn find(product_id: ProductId, read: impl AsyncFnOnce() -> Result<Cach
         return Ok(reply);
     }
     let started = Instant::now();
-    let Ok(found) = GET.run(&[SMALL, LARGE], vec![int(product_id.get())]).await else { return read().await };
+    let found = match GET.run(&[SMALL, LARGE], vec![int(product_id.get())]).await {
+        Ok(found) => found,
+        Err(problem) => {
+            log::warn("a product page was read without its cache", &problem);
+            return read().await;
+        }
+    };
     let (read_at, ttl) = (found.int(0).unwrap_or_default(), found.int(1).unwrap_or_default());
     let (reply, ttl) = match redis::bytes(found, 2).and_then(|bytes| CachedReply::from_bytes(bytes.into())) {
         Some(reply) => (reply, ttl),

@@ -121,7 +121,7 @@ impl Provider {
             return Err(refused().because(format!("the identity provider refused the code: {status}")));
         }
         let response: TokenResponse = serde_json::from_slice(&body)
-            .map_err(|error| refused().because(format!("the identity provider's response: {error}")))?;
+            .map_err(|error| refused().because(format!("the identity provider's response: {}", place(&error))))?;
         self.verify(&response.id_token, nonce)
     }
 
@@ -130,8 +130,8 @@ impl Provider {
     fn verify(&self, id_token: &str, nonce: &str) -> Result<Claims> {
         let payload = id_token.split('.').nth(1).and_then(base64url::decode);
         let payload = payload.ok_or_else(|| refused().because("the ID token is not a JWT"))?;
-        let claims: Claims =
-            serde_json::from_slice(&payload).map_err(|error| refused().because(format!("the ID token: {error}")))?;
+        let claims: Claims = serde_json::from_slice(&payload)
+            .map_err(|error| refused().because(format!("the ID token: {}", place(&error))))?;
         let is_for_us = match &claims.aud {
             Audience::One(aud) => *aud == self.client_id,
             Audience::Many(all) => all.as_slice() == [self.client_id.as_str()],
@@ -143,6 +143,11 @@ impl Provider {
             && (1..=255).contains(&claims.sub.chars().count());
         if is_valid { Ok(claims) } else { Err(refused().because("the ID token is not for this sign-in")) }
     }
+}
+
+/// Where JSON is not what was expected. The error's own text may quote personal data.
+fn place(error: &serde_json::Error) -> String {
+    format!("unexpected JSON at line {}, column {}", error.line(), error.column())
 }
 
 /// 401 `invalid_credentials`.

@@ -1,6 +1,9 @@
 //! Jobs, as rows of `jobs`.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,15 +52,37 @@ impl Transaction {
             params![job.queue, job.due, &job.payload, now, request_id, traceparent]
         });
         self.execute(&sql, values.collect()).await?;
-        let mut due = Vec::new();
-        for job in jobs {
-            if !due.contains(&(job.queue, job.due)) {
-                due.push((job.queue, job.due));
-            }
-        }
-        self.after_commit(wake(due));
+        wake_after_commit(self, jobs);
         Ok(())
     }
+}
+
+/// The due jobs of a transaction.
+#[derive(Clone, Default)]
+struct DueJobs(Arc<Mutex<Vec<(Queue, Timestamp)>>>);
+
+/// Wakes the workers of all jobs of a transaction together.
+fn wake_after_commit(tx: &mut Transaction, jobs: &[NewJob]) {
+    let due_jobs = match tx.extensions.get::<DueJobs>() {
+        Some(due_jobs) => due_jobs.clone(),
+        None => {
+            let due_jobs = DueJobs::default();
+            tx.extensions.insert(due_jobs.clone());
+            let all = due_jobs.clone();
+            tx.after_commit(async move {
+                let all = all.0.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default();
+                wake(all).await;
+            });
+            due_jobs
+        }
+    };
+    if let Ok(mut due_jobs) = due_jobs.0.lock() {
+        for job in jobs {
+            if !due_jobs.contains(&(job.queue, job.due)) {
+                due_jobs.push((job.queue, job.due));
+            }
+        }
+    };
 }
 
 /// The order that a job is about, if its payload names one.

@@ -107,7 +107,8 @@ async fn attempt<T>(
     let will_retry = may_retry && job.attempt < MAX_ATTEMPTS;
     log::job_failed(&context, &error, will_retry, started.elapsed());
     // If this fails, too, the lease expires.
-    log::warn_if_failed("a failed job could not be rescheduled", reschedule(queue, &job, &error, will_retry).await);
+    let rescheduled = scope_jobs([context], reschedule(queue, &job, &error, will_retry));
+    log::warn_if_failed("a failed job could not be rescheduled", rescheduled.await);
 }
 
 /// Schedules the next attempt, or marks the job as dead.

@@ -7,6 +7,9 @@ pub enum Error {
     /// The server could not be reached, or the connection broke.
     #[error("MySQL is not available: {0}")]
     Unavailable(String),
+    /// The transaction ran too long and was rolled back.
+    #[error("the transaction took too long")]
+    Expired,
     /// A deadlock or a lock wait timeout. The transaction is rolled back; it may be run again.
     #[error("conflict with another MySQL transaction: {0}")]
     Conflict(String),
@@ -24,7 +27,7 @@ pub enum Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let problem = match error {
-            Error::Unavailable(_) => Problem::unavailable(),
+            Error::Unavailable(_) | Error::Expired => Problem::unavailable(),
             Error::Conflict(_) => Problem::conflict(),
             Error::Duplicate { .. } | Error::Statement(_) | Error::Column { .. } => Problem::internal(),
         };

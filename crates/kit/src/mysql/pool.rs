@@ -93,7 +93,9 @@ async fn open() -> Result<PooledConnection> {
         address(&config::text("mysql").await?).ok_or_else(|| config::invalid("mysql", "must have five lines"))?;
 
     let _lock = POOL.connect_lock.lock().await;
-    let connection = mysql::Connection::open(address).await.map_err(|error| Error::Unavailable(describe(&error)))?;
+    // The host repeats an address that it refuses, password included.
+    let failed = |error| Error::Unavailable(describe(&error).replace(&address, "the address of `mysql`"));
+    let connection = mysql::Connection::open(address.clone()).await.map_err(failed)?;
     Ok(PooledConnection { connection, mode: Mode::Autocommit, is_read_committed: false })
 }
 

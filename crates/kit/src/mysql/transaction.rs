@@ -7,13 +7,14 @@ use std::{
 };
 
 use futures::future::join_all;
+use http::Extensions;
 use send_wrapper::SendWrapper;
 
 use super::{
     error::Error,
     pool::{self, Connection, Mode, TRANSACTION_LIFETIME},
 };
-use crate::Result;
+use crate::{Problem, Result};
 
 /// How often a transaction is attempted if it conflicts with others.
 const ATTEMPTS: u32 = 5;
@@ -21,6 +22,8 @@ const ATTEMPTS: u32 = 5;
 /// An open transaction, READ COMMITTED.
 pub struct Transaction {
     connection: Connection,
+    /// What parts of the code collect until the commit.
+    pub(crate) extensions: Extensions,
     after_commit: Vec<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
@@ -68,21 +71,21 @@ pub fn transaction<T>(work: impl AsyncFn(&mut Transaction) -> Result<T>) -> impl
 
 async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>, started: Instant) -> Result<T> {
     let connection = pool::acquire(Mode::Transaction).await?;
-    let mut transaction = Transaction { connection, after_commit: Vec::new() };
+    let mut transaction = Transaction { connection, extensions: Extensions::new(), after_commit: Vec::new() };
     transaction.set_mode(Mode::Transaction).await?;
     // From here to the end of COMMIT or ROLLBACK the connection must not return to the pool: if this future is dropped
     // in between, the connection is closed, and the server rolls back.
     transaction.set_busy(true);
     let mut result = work(&mut transaction).await;
     if result.is_ok() && started.elapsed() > TRANSACTION_LIFETIME {
-        result = Err(Error::Unavailable("the transaction took too long".to_owned()).into());
+        result = Err(Error::Expired.into());
     }
     let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = transaction.execute(end, vec![]).await;
     transaction.set_busy(ended.is_err());
     match ended {
         Ok(()) => {
-            let Transaction { connection, after_commit } = transaction;
+            let Transaction { connection, after_commit, .. } = transaction;
             drop(connection);
             if result.is_ok() {
                 join_all(after_commit).await;
@@ -90,6 +93,12 @@ async fn attempt_once<T>(work: &impl AsyncFn(&mut Transaction) -> Result<T>, sta
             result
         }
         // If `work` failed in a `query`, this error tells that the connection was the reason.
-        Err(error) => Err(error.into()),
+        Err(error) => Err(match result {
+            Ok(_) => error.into(),
+            Err(first) => {
+                let cause = format!("{error}; before that {first}");
+                Problem::from(error).because(cause)
+            }
+        }),
     }
 }
