@@ -232,11 +232,11 @@ mod tests {
         let manifest = "[component.a-b]\nsource = \"target/a_b.wasm\"\nbuild = { command = \"x\", watch = [\"y\"] }\n\
                         [component.c]\nsource = \"c.wasm\"\n[component.d]\nsource = \"d.wasm\"\n\
                         [component.d.build]\ncommand = \"x\"\n";
-        let functions = all_in(manifest, Path::new("/root")).unwrap();
+        let functions = all_in(manifest, Path::new("/project")).unwrap();
         let found: Vec<_> =
             functions.iter().map(|function| (function.name.as_str(), function.package.as_str())).collect();
         assert_eq!(found, [("a-b", "a-b"), ("d", "d")]);
-        assert_eq!(functions[0].wasm, Path::new("/root/target/a_b.wasm"));
+        assert_eq!(functions[0].wasm, Path::new("/project/target/a_b.wasm"));
     }
 
     #[test]
