@@ -33,33 +33,9 @@ pub struct Arguments {
 /// The profile of this command itself, so that what both need is compiled once. For the same reason the tools and the
 /// shop are two groups: together they would ask for more features of what both stand on, the WebAssembly engine among
 /// it, which would then be compiled again.
-const TOOLS: [&str; 9] =
-    ["--profile", "tools", "--package", "cli", "--package", "load", "--package", "runtime", "--all-targets"];
-const SHOP: [&str; 10] = [
-    "--profile",
-    "tools",
-    "--workspace",
-    "--exclude",
-    "cli",
-    "--exclude",
-    "load",
-    "--exclude",
-    "runtime",
-    "--all-targets",
-];
-const END_TO_END: [&str; 11] = [
-    "--profile",
-    "tools",
-    "--workspace",
-    "--exclude",
-    "cli",
-    "--exclude",
-    "load",
-    "--exclude",
-    "runtime",
-    "--test",
-    "e2e",
-];
+const TOOLS: [&str; 8] = ["--profile", "tools", "--package", "cli", "--package", "load", "--package", "runtime"];
+const SHOP: [&str; 9] =
+    ["--profile", "tools", "--workspace", "--exclude", "cli", "--exclude", "load", "--exclude", "runtime"];
 
 const SETTINGS: ShopSettings = ShopSettings {
     purpose: "test",
@@ -80,8 +56,9 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     check_dependencies(project).await?;
     check_api_description(project).await?;
     functions::add_target(project)?;
-    check(project, "Checking the lints of the tools", &[&["clippy"], &TOOLS[..]].concat(), &[]).await?;
-    check(project, "Checking the lints of the shop", &[&["clippy"], &SHOP[..]].concat(), &[]).await?;
+    check(project, "Checking the lints of the tools", &[&["clippy", "--all-targets"], &TOOLS[..]].concat(), &[])
+        .await?;
+    check(project, "Checking the lints of the shop", &[&["clippy", "--all-targets"], &SHOP[..]].concat(), &[]).await?;
     let mut functions = functions::all(project)?;
     functions.extend(functions::examples(project)?);
     let packages: Vec<_> = functions::package_arguments(&functions).collect();
@@ -94,7 +71,8 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     let shop = scratch.serve(&[], Some(&log)).await?;
     let mut code = ExitCode::SUCCESS;
     for which in [&TOOLS[..], &SHOP[..]] {
-        let mut tests = cargo_test(project, which, &format!("http://{}", shop.address))?;
+        let mut tests =
+            cargo_test(project, &[which, &["--all-targets"]].concat(), &format!("http://{}", shop.address))?;
         tests
             .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
             .env("MALL_REDIS_URL", scratch.databases.redis.to_url())
@@ -116,7 +94,7 @@ async fn against(project: &Project, base_url: &str, given: DatabaseUrls) -> anyh
     let address = resolve(base_url)?;
     ensure!(http::answers(address, "/health").await, "no shop answers at {base_url}: GET /health is not 200");
     let (mysql, redis) = project.databases(&given)?;
-    let mut tests = cargo_test(project, &END_TO_END, base_url)?;
+    let mut tests = cargo_test(project, &[&SHOP[..], &["--test", "e2e"]].concat(), base_url)?;
     tests.env("MALL_MYSQL_URL", mysql.to_url()).env("MALL_REDIS_URL", redis.to_url());
     finish(tests).await
 }

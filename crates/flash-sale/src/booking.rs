@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use kit::{
-    ActivityId, Cents, Code, OrderNo, Problem, Result, Timestamp, config, log,
+    ActivityId, Cents, Code, OrderNo, Problem, Result, config, log,
     mysql::{self, Transaction},
 };
-use ordering::{Order, OrderItem, OrderState, PlacedOrder};
+use ordering::{Order, OrderItem, PlacedOrder, Quote};
 use products::{
     ProductSummary,
     summary::{self, Lock},
@@ -114,7 +114,7 @@ async fn book(
 
 /// The order of one unit.
 fn order(activity: &Activity, product: &ProductSummary, terms: &Terms) -> Order {
-    let (price, created_at) = (activity.price_cents, Timestamp::now());
+    let price = activity.price_cents;
     let item = OrderItem {
         product_id: activity.product_id,
         name: product.name.clone(),
@@ -124,28 +124,14 @@ fn order(activity: &Activity, product: &ProductSummary, terms: &Terms) -> Order 
         amount_cents: price,
         discount_cents: Cents(0),
     };
-    Order {
-        order_no: OrderNo::generate(),
-        status: OrderState::Pending,
-        items: vec![item],
+    let quote = Quote {
+        discounts: vec![],
         subtotal_cents: price,
         discount_cents: Cents(0),
         total_cents: price,
         currency: terms.currency.clone(),
-        discounts: vec![],
-        address: None,
-        note: None,
-        created_at,
-        expires_at: created_at.plus_seconds(terms.ttl_seconds),
-        paid_at: None,
-        shipped_at: None,
-        completed_at: None,
-        cancelled_at: None,
-        cancel_reason: None,
-        carrier: None,
-        tracking_no: None,
-        refund: None,
-    }
+    };
+    Order::pending(quote, vec![item], terms.ttl_seconds)
 }
 
 /// Records that a ticket can't be booked, and puts its unit on sale again.

@@ -9,8 +9,9 @@ use std::sync::{
 use axum::extract::MatchedPath;
 use http::{HeaderMap, HeaderName, header};
 use serde::Serialize;
+use ulid::Ulid;
 
-use crate::{UserId, random};
+use crate::UserId;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -40,9 +41,10 @@ impl Origin {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let request_id = text(REQUEST_ID).filter(|id| is_request_id(id)).map(str::to_owned);
         let traceparent = text(TRACEPARENT).and_then(parse_traceparent);
+        let id = Ulid::generate();
         Origin {
-            request_id: request_id.unwrap_or_else(|| ulid::Ulid::generate().to_string()),
-            traceparent: traceparent.unwrap_or_else(new_traceparent),
+            request_id: request_id.unwrap_or_else(|| id.to_string()),
+            traceparent: traceparent.unwrap_or_else(|| new_traceparent(id)),
         }
     }
 
@@ -70,10 +72,9 @@ fn parse_traceparent(text: &str) -> Option<String> {
     is_valid.then(|| format!("00-{trace_id}-{parent_id}-{flags}"))
 }
 
-fn new_traceparent() -> String {
-    // Without a random source parent ids may repeat, which is no reason to refuse requests.
-    let [trace_id, parent_id] = [ulid::Ulid::generate().0, u128::from_be_bytes(random::bytes().unwrap_or_default())];
-    format!("00-{trace_id:032x}-{:016x}-00", (parent_id as u64).max(1))
+/// The trace id is the whole id, the parent id its lower half, which is random.
+fn new_traceparent(id: Ulid) -> String {
+    format!("00-{:032x}-{:016x}-00", id.0, (id.0 as u64).max(1))
 }
 
 /// Data of a request for its log lines and its language. It is one of the request's extensions.
@@ -266,7 +267,10 @@ mod tests {
             queue: "fulfil",
             attempt: 1,
             order_no: Some(order_no.to_owned()),
-            origin: Some(Origin { request_id: format!("request-{order_no}"), traceparent: new_traceparent() }),
+            origin: Some(Origin {
+                request_id: format!("request-{order_no}"),
+                traceparent: new_traceparent(Ulid::generate()),
+            }),
         };
         let origin_of = async |jobs: Vec<JobContext>, order_no: Option<&str>| {
             scope_jobs(jobs, async { origin_for(order_no) }).await.map(|origin| origin.request_id)

@@ -7,7 +7,7 @@ use products::{StockCount, stock};
 use crate::{
     coupon,
     history::{Actor, transition},
-    locked::{LockedOrder, lock, lock_any, order_lines},
+    locked_order::{LockedOrder, lock, lock_any, order_lines},
     notification::notification_job,
     state::Event,
 };

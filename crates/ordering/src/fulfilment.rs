@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history::{Actor, transition, transition_all},
-    locked::{LockedOrder, lock, lock_all, lock_any, order_lines},
+    locked_order::{LockedOrder, lock, lock_all, lock_any, order_lines},
     notification::notification_job,
     state::Event,
 };

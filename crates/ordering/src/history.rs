@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    locked::LockedOrder,
+    locked_order::LockedOrder,
     state::{Event, OrderState},
 };
 

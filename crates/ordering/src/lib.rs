@@ -2,15 +2,15 @@
 // Arithmetic on money and stock must not overflow.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod best_sellers;
 mod cancellation;
 pub mod cart;
 pub mod coupon;
 mod engine;
 pub mod fulfilment;
 pub mod history;
-mod hot;
 mod insert;
-mod locked;
+mod locked_order;
 pub mod notification;
 mod order;
 mod payment;
@@ -22,11 +22,11 @@ mod rule;
 mod state;
 pub mod wallet;
 
+pub use best_sellers::hot_products;
 pub use cancellation::{cancel, expire};
 pub use history::Actor;
-pub use hot::hot_products;
 pub use insert::{Expiry, PlacedOrder, insert};
-pub use locked::order_lines;
+pub use locked_order::order_lines;
 pub use order::{Address, Order, OrderItem, count_by_status, find, find_any, list, list_all};
 pub use payment::{Payment, PaymentStatus, Provider, pay};
 pub use place::{OffShelf, PlaceOrder, place};

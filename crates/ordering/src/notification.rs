@@ -8,7 +8,7 @@ use kit::{
 };
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::locked::LockedOrder;
+use crate::locked_order::LockedOrder;
 
 /// The payload of a `notify` job.
 #[derive(Debug, Serialize, Deserialize)]

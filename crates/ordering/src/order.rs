@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    pricing::Discount,
+    pricing::{Discount, Quote},
     refund::{Refund, RefundStatus},
     state::OrderState,
 };
@@ -57,6 +57,33 @@ pub struct Order {
 }
 
 impl Order {
+    /// A new order, to be paid within `ttl_seconds`.
+    pub fn pending(quote: Quote, items: Vec<OrderItem>, ttl_seconds: i64) -> Self {
+        let created_at = Timestamp::now();
+        Order {
+            order_no: OrderNo::generate(),
+            status: OrderState::Pending,
+            items,
+            subtotal_cents: quote.subtotal_cents,
+            discount_cents: quote.discount_cents,
+            total_cents: quote.total_cents,
+            currency: quote.currency,
+            discounts: quote.discounts,
+            address: None,
+            note: None,
+            created_at,
+            expires_at: created_at.plus_seconds(ttl_seconds),
+            paid_at: None,
+            shipped_at: None,
+            completed_at: None,
+            cancelled_at: None,
+            cancel_reason: None,
+            carrier: None,
+            tracking_no: None,
+            refund: None,
+        }
+    }
+
     /// The quantity of each product.
     pub fn lines(&self) -> impl Iterator<Item = Line> {
         self.items.iter().map(|item| Line { product_id: item.product_id, quantity: item.quantity })

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::{
     fulfilment::after_payment,
     history::{Actor, transition},
-    locked::{lock, order_lines},
+    locked_order::{lock, order_lines},
     notification::notification_job,
     state::{Event, invalid_state},
 };

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use accounts::address;
 use kit::{
-    AddressId, Code, FieldError, OrderNo, Problem, ProductId, Result, Timestamp, UserId,
+    AddressId, Code, FieldError, Problem, ProductId, Result, UserId,
     mysql::{Connection, Transaction},
     validate::Validator,
 };
@@ -24,7 +24,6 @@ use crate::{
     order::{Address, Order, OrderItem},
     pricing::{Error, PricedLine, Terms, price},
     promotion,
-    state::OrderState,
 };
 
 /// What to do with a line whose product is not on the shelf.
@@ -88,29 +87,8 @@ pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Ord
         discount_cents: priced.discount_cents,
     });
 
-    let created_at = Timestamp::now();
-    let order = Order {
-        order_no: OrderNo::generate(),
-        status: OrderState::Pending,
-        items: items.collect(),
-        subtotal_cents: quote.subtotal_cents,
-        discount_cents: quote.discount_cents,
-        total_cents: quote.total_cents,
-        currency: quote.currency,
-        discounts: quote.discounts,
-        address,
-        note: request.note.map(str::to_owned),
-        created_at,
-        expires_at: created_at.plus_seconds(request.ttl_seconds),
-        paid_at: None,
-        shipped_at: None,
-        completed_at: None,
-        cancelled_at: None,
-        cancel_reason: None,
-        carrier: None,
-        tracking_no: None,
-        refund: None,
-    };
+    let note = request.note.map(str::to_owned);
+    let order = Order { address, note, ..Order::pending(quote, items.collect(), request.ttl_seconds) };
     let placed = [PlacedOrder { user_id, order, ticket: None }];
     insert(tx, &placed).await?;
     let [PlacedOrder { order, .. }] = placed;

@@ -11,7 +11,7 @@ use crate::{
     cancellation::release_stock,
     fulfilment::Task,
     history::{Actor, transition},
-    locked::{LockedOrder, lock, lock_any},
+    locked_order::{LockedOrder, lock, lock_any},
     notification::notification_job,
     payment::Provider,
     state::{Event, OrderState, invalid_state},
