@@ -1,11 +1,12 @@
 //! Registration.
 
 use std::future::IntoFuture;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Call, Shop, unique};
+use crate::harness::{Call, DedicatedShop, Shop, unique};
 
 fn register(shop: &Shop, form: Value) -> Call {
     shop.post("/api/user/register").json(form)
@@ -132,4 +133,51 @@ async fn all_invalid_fields_are_reported_at_once() {
     let problem = reply.invalid("username");
     assert_eq!(problem["errors"].as_array().map(Vec::len), Some(2), "{reply}");
     reply.invalid("password");
+}
+
+fn sign_up(shop: &Shop) -> Call {
+    register(shop, json!({ "username": format!("u-{}", unique()), "password": "long enough" }))
+}
+
+#[tokio::test]
+async fn sign_ups_of_one_address_are_limited_to_one_a_second_after_twenty() {
+    let own = DedicatedShop::builder().with_default_limits().start().await;
+    let shop = own.called_from([127, 77, 4, 1]);
+    let start = Instant::now();
+    // Not valid, so nothing is hashed: that would take longer than the limit asks for.
+    let form = json!({ "username": "a", "password": "b" });
+    let replies = join_all((0..60).map(|_| register(&shop, form.clone()).into_future())).await;
+    let elapsed = start.elapsed().as_secs_f64();
+    let passed = replies.iter().filter(|reply| reply.status == 422).count();
+    for reply in replies.iter().filter(|reply| reply.status != 422) {
+        reply.problem(429, "rate_limited");
+    }
+    let most = 20.0 + elapsed + 1.0;
+    assert!(passed >= 20 && passed as f64 <= most, "{passed} passed, at most {most:.0} may");
+    // Another address has its own limit.
+    sign_up(&own.called_from([127, 77, 4, 2])).await.is(201);
+}
+
+/// Each hash takes 19 MiB, and its instance keeps them.
+#[tokio::test]
+async fn a_burst_of_sign_ups_takes_little_memory_and_nobody_waits_long() {
+    let shop = DedicatedShop::builder().start().await;
+    sign_up(&shop).await.is(201);
+    let before = shop.peak_memory();
+    let burst = async |_| {
+        let start = Instant::now();
+        let reply = sign_up(&shop).await;
+        let elapsed = start.elapsed();
+        match reply.status {
+            201 => {}
+            _ => drop(reply.problem(503, "unavailable")),
+        }
+        assert!(elapsed < Duration::from_secs(8), "{elapsed:?}: {reply}");
+        reply.status
+    };
+    let statuses = join_all((0..400).map(burst)).await;
+    let grown = shop.peak_memory() - before;
+    assert!(grown < 300, "{grown} MiB more");
+    assert!(statuses.iter().filter(|status| **status == 201).count() >= 2, "{statuses:?}");
+    sign_up(&shop).await.is(201);
 }

@@ -9,6 +9,13 @@ pub fn address(headers: &HeaderMap) -> &str {
     address.rsplit_once(':').map_or(address, |(ip, _port)| ip)
 }
 
+/// 429 if this IP address signs up too often, by the variables `register_rate` and `register_burst`.
+pub async fn limit_sign_ups(headers: &HeaderMap) -> Result<()> {
+    let rate = config::number("register_rate", 1, 1_000_000).await?;
+    let burst = config::number("register_burst", 1, 1_000_000).await?;
+    rate_limit::limit(&format!("register:{}", address(headers)), rate, burst).await
+}
+
 /// 429 if this IP address exceeds the rate limit. Each action, such as `login`, is counted on its own, but all have the
 /// limit of the variables `login_rate` and `login_burst`.
 pub async fn limit_rate(action: &str, headers: &HeaderMap) -> Result<()> {

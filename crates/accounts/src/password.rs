@@ -8,7 +8,7 @@ use crate::{Account, lockout, password_reset, session};
 /// the lockout of the username; 429 while it is locked.
 pub async fn verify(username: &str, account: Option<&Account>, password: &str) -> Result<bool> {
     let hash = account.map(|account| account.password_hash.as_str()).filter(|hash| !hash.is_empty());
-    let matches = password::verify(password, hash)?;
+    let matches = password::verify(password, hash).await?;
     lockout::record(username, matches).await?;
     Ok(matches)
 }

@@ -22,7 +22,8 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Run the end-to-end tests alone, against a shop that runs elsewhere
+    /// Run the end-to-end tests alone, against a shop that runs elsewhere. It needs higher limits, which
+    /// CONTRIBUTING.md names: all tests sign up and sign in from one address
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
 
@@ -40,8 +41,14 @@ const SHOP: [&str; 9] =
 const SETTINGS: ShopSettings = ShopSettings {
     purpose: "test",
     durability: Durability::None,
-    // All tests sign in from one address. What was paid stays paid until a test ships it.
-    variables: &[("login_rate", "10000"), ("login_burst", "10000"), ("auto_ship", "false")],
+    // All tests sign up and sign in from one address. What was paid stays paid until a test ships it.
+    variables: &[
+        ("login_rate", "10000"),
+        ("login_burst", "10000"),
+        ("register_rate", "10000"),
+        ("register_burst", "10000"),
+        ("auto_ship", "false"),
+    ],
 };
 
 pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {

@@ -9,13 +9,15 @@ use crate::{address::Variables, project::Project, ui};
 
 const YEAR: u64 = 365 * 24 * 3600;
 
-const NUMBERS: [(&str, RangeInclusive<u64>); 8] = [
+const NUMBERS: [(&str, RangeInclusive<u64>); 10] = [
     ("order_ttl_seconds", 1..=YEAR),
     ("auto_confirm_seconds", 1..=YEAR),
     ("access_ttl_seconds", 1..=YEAR),
     ("session_ttl_seconds", 1..=YEAR),
     ("login_rate", 1..=1_000_000),
     ("login_burst", 1..=1_000_000),
+    ("register_rate", 1..=1_000_000),
+    ("register_burst", 1..=1_000_000),
     ("seckill_rate", 1..=1_000_000),
     ("seckill_burst", 1..=1_000_000),
 ];

@@ -19,6 +19,7 @@ use crate::guest::{self, ComponentConfig, Services};
 use crate::http;
 use crate::manifest::{Component, Manifest, Route};
 use crate::output::Output;
+use crate::password_queue::Endpoint;
 use crate::redis::connection;
 use crate::routes::Router;
 use crate::subscriber::{Subscriber, Subscriptions};
@@ -210,6 +211,14 @@ impl Loader<'_> {
                 .map(expand)
                 .collect::<Result<_, String>>()
                 .map_err(|e| component_error(name, e))?,
+            hashes_passwords: component
+                .tool
+                .mall
+                .hashes_passwords
+                .iter()
+                .map(|endpoint| Endpoint::parse(endpoint))
+                .collect::<Result<_, String>>()
+                .map_err(|e| component_error(name, e))?,
         })
     }
 
@@ -285,7 +294,7 @@ fn routes(manifest: &Manifest, functions: &Functions) -> Result<http::Routes, Er
         };
         routes.push((route.clone(), handler));
     }
-    Router::new(routes)
+    Router::new(routes).map(http::Routes::new)
 }
 
 /// The subscriptions of each Redis address.

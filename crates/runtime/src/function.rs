@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use http::Method;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
@@ -109,6 +110,11 @@ impl Service {
     pub fn new(function: Arc<Function>) -> wasmtime::Result<Self> {
         let pre = ServicePre::new(function.pre.clone())?;
         Ok(Self { function, pre })
+    }
+
+    /// Whether requests like this hash a password.
+    pub fn hashes_password(&self, method: &Method, path: &str) -> bool {
+        self.function.config.hashes_passwords.iter().any(|endpoint| endpoint.matches(method, path))
     }
 
     /// The component's name.

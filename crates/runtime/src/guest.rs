@@ -16,6 +16,7 @@ use wasmtime_wasi_http::p3::{RequestOptions, WasiHttpCtxView, WasiHttpHooks, Was
 use crate::allowed_hosts::AllowedHosts;
 use crate::mysql::pool::Pools;
 use crate::output::Output;
+use crate::password_queue::Endpoint;
 use crate::redis::connection::Connections;
 use crate::{bindings, variables};
 
@@ -25,6 +26,8 @@ pub struct ComponentConfig {
     pub variables: HashMap<String, String>,
     pub hosts: AllowedHosts,
     pub environment: Vec<(String, String)>,
+    /// The endpoints that hash passwords.
+    pub hashes_passwords: Vec<Endpoint>,
 }
 
 /// What all instances share.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::uri::{self, Authority, Scheme};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -16,11 +16,12 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use wasmtime_wasi_http::handler::{self, ExpirationError, InstantiationError, ProxyHandler, TrapOrPanicError};
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
 use crate::function::Service;
+use crate::password_queue::{PasswordQueue, Refusal};
 use crate::request_ids::{REQUEST_ID, RequestIds};
 use crate::routes::{Match, Router};
 
@@ -35,7 +36,16 @@ const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 type Body = UnsyncBoxBody<Bytes, wasmtime::Error>;
 
 /// The functions that answer requests, by route.
-pub type Routes = Router<ProxyHandler<Service>>;
+pub struct Routes {
+    router: Router<ProxyHandler<Service>>,
+    passwords: PasswordQueue,
+}
+
+impl Routes {
+    pub fn new(router: Router<ProxyHandler<Service>>) -> Self {
+        Self { router, passwords: PasswordQueue::default() }
+    }
+}
 
 /// Listens with a long backlog. The usual 128 overflow in a burst of connections, and the kernel drops the rest.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -141,19 +151,40 @@ async fn respond(routes: &Routes, mut request: Request<Incoming>, client: Header
             _ => refuse(StatusCode::NOT_FOUND, &ids),
         };
     }
-    let Some(found) = routes.find(uri.path()) else {
+    let Some(found) = routes.router.find(uri.path()) else {
         return refuse(StatusCode::NOT_FOUND, &ids);
     };
     let Some(request) = to_guest_request(&found, &uri, request, client) else {
         return refuse(StatusCode::BAD_REQUEST, &ids);
     };
-    match found.target.handle((), request).await {
+    let answered = match found.target.state().hashes_password(request.method(), uri.path()) {
+        true => match routes.passwords.wait(request).await {
+            Ok((request, turn)) => answer_to_the_end(found.target.clone(), request, turn).await,
+            Err(refusal) => return refuse_to_hash(refusal, &ids),
+        },
+        false => found.target.handle((), request).await,
+    };
+    match answered {
         Ok(response) => response,
         Err(error) => {
             log_failure(found.target.state().name(), found.route, &ids, &error);
             refuse(StatusCode::INTERNAL_SERVER_ERROR, &ids)
         }
     }
+}
+
+/// The function handles the request even if the client disconnects, and keeps its turn until then.
+async fn answer_to_the_end(
+    target: ProxyHandler<Service>,
+    request: handler::Request,
+    turn: Option<OwnedSemaphorePermit>,
+) -> wasmtime::Result<handler::Response> {
+    let answered = tokio::spawn(async move {
+        let answered = target.handle((), request).await;
+        drop(turn);
+        answered
+    });
+    answered.await?
 }
 
 /// The request as the function gets it: with its full URL and Spin's headers. `spin-` headers that the client sent are
@@ -217,6 +248,29 @@ fn refuse(status: StatusCode, ids: &RequestIds) -> Response<Body> {
     *response.status_mut() = status;
     if let Some(id) = ids.request_id().and_then(|id| HeaderValue::from_str(id).ok()) {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// 408 or 503, as functions write problems.
+fn refuse_to_hash(refusal: Refusal, ids: &RequestIds) -> Response<Body> {
+    let (status, code, title) = match refusal {
+        Refusal::SlowBody => (StatusCode::REQUEST_TIMEOUT, "request_timeout", "The request took too long"),
+        Refusal::TooManyWaiting => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
+    };
+    let request_id = ids.request_id().map_or_else(|| ulid::Ulid::generate().to_string(), str::to_owned);
+    let problem = format!(
+        r#"{{"type":"/api/docs#{code}","title":"{title}","status":{},"detail":"{title}; try again shortly","code":"{code}","request_id":"{request_id}"}}"#,
+        status.as_u16()
+    );
+    let mut response = Response::new(Full::new(Bytes::from(problem)).map_err(|e| match e {}).boxed_unsync());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if let Ok(id) = HeaderValue::try_from(request_id) {
+        headers.insert(REQUEST_ID, id);
     }
     response
 }

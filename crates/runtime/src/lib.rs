@@ -16,6 +16,7 @@ mod http;
 mod manifest;
 mod mysql;
 mod output;
+mod password_queue;
 mod redis;
 mod request_ids;
 mod routes;

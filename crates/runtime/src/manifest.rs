@@ -123,10 +123,26 @@ pub struct Component {
     _description: Option<String>,
     #[serde(rename = "build")]
     _build: Option<toml::Table>,
-    #[serde(rename = "tool")]
-    _tool: Option<toml::Table>,
+    #[serde(default)]
+    pub tool: Tools,
     #[serde(rename = "targets")]
     _targets: Option<toml::Value>,
+}
+
+/// What is meant for tools; only ours matters here.
+#[derive(Debug, Default, Deserialize)]
+pub struct Tools {
+    #[serde(default)]
+    pub mall: Settings,
+}
+
+/// What this runtime does for a component, and Spin doesn't.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The endpoints that hash passwords, such as `POST /api/user/login`: few of them run at once.
+    #[serde(default)]
+    pub hashes_passwords: Vec<String>,
 }
 
 /// Where an import comes from: another component of the manifest, or a file.

@@ -42,7 +42,7 @@ pub async fn change(user: User, Json(given): Json<PasswordChange>) -> Result<Sta
     if !password::verify(&account.username, Some(&account), &given.old_password).await? {
         return Err(wrong());
     }
-    let new_hash = hash(&given.new_password)?;
+    let new_hash = hash(&given.new_password).await?;
     mysql::transaction(async |tx| {
         // Another request may have changed it in the meantime.
         if account::lock(tx, user.id).await?.password_hash != account.password_hash {
@@ -124,7 +124,7 @@ pub async fn reset(headers: HeaderMap, Json(given): Json<PasswordReset>) -> Resu
     validate_new(&given.new_password)?;
     // Before the hashing, which is expensive.
     let user_id = password_reset::verify(&mut mysql::connection().await?, &given.token).await?;
-    let new_hash = hash(&given.new_password)?;
+    let new_hash = hash(&given.new_password).await?;
     let account = mysql::transaction(async |tx| {
         let account = account::lock(tx, user_id).await?;
         password_reset::redeem(tx, user_id, &given.token).await?;

@@ -59,7 +59,7 @@ async fn login(headers: HeaderMap, Json(given): Json<Credentials>) -> Result<Rep
     // its own.
     if !auth::is_username(&given.username) {
         // Takes as long as for a real user.
-        verify(&given.password, None)?;
+        verify(&given.password, None).await?;
         return Err(wrong());
     }
     lockout::check(&given.username).await?;

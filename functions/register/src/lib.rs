@@ -2,10 +2,10 @@
 
 use accounts::{
     account::{self, NewAccount, username_taken},
-    password, requested_locale,
+    client, password, requested_locale,
 };
 use axum::{Json as Reply, Router, routing::post};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use kit::{
     Result, Timestamp, UserId,
     auth::{self, Role},
@@ -67,15 +67,20 @@ impl Registration {
 #[utoipa::path(
     post, path = "/api/user/register", tag = "accounts",
     request_body = Registration,
-    responses((status = 201, body = Registered), (status = 409, description = "`username_taken`"))
+    responses(
+        (status = 201, body = Registered),
+        (status = 409, description = "`username_taken`"),
+        (status = 429, description = "`rate_limited`"),
+    )
 )]
-async fn register(Json(new): Json<Registration>) -> Result<(StatusCode, Reply<Registered>)> {
+async fn register(headers: HeaderMap, Json(new): Json<Registration>) -> Result<(StatusCode, Reply<Registered>)> {
+    client::limit_sign_ups(&headers).await?;
     new.validate()?;
     // Saves the hashing in most cases; the unique key decides.
     if account::username_exists(&mut mysql::connection().await?, &new.username).await? {
         return Err(username_taken());
     }
-    let (password_hash, created_at) = (hash(&new.password)?, Timestamp::now());
+    let (password_hash, created_at) = (hash(&new.password).await?, Timestamp::now());
     let account = NewAccount {
         username: &new.username,
         password_hash: &password_hash,

@@ -28,7 +28,7 @@ pub struct ShopBuilder {
     users_mysql: Option<String>,
     variables: Vec<(String, String)>,
     runtime: &'static str,
-    /// With the default rate limit of logins.
+    /// With the default rate limits of sign-ups and logins.
     default_limits: bool,
     /// Another `spin.toml`.
     manifest: Option<String>,
@@ -59,6 +59,13 @@ impl DedicatedShop {
     /// Ends it as a power cut does.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// The most memory that it has had so far, in MiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
     }
 
     /// What its functions have logged so far: the lines that are JSON objects.
@@ -109,7 +116,7 @@ impl ShopBuilder {
         shop.variable("mail_from", "shop@shop.example")
     }
 
-    /// With the default rate limit of logins.
+    /// With the default rate limits of sign-ups and logins.
     pub fn with_default_limits(mut self) -> Self {
         self.default_limits = true;
         self
@@ -149,10 +156,15 @@ impl ShopBuilder {
             std::fs::create_dir(&folder).and_then(|()| std::fs::write(&file, text)).expect("a changed spin.toml");
             self.variables.push(("MALL_MANIFEST".to_owned(), file.display().to_string()));
         }
-        // All tests sign in from one address.
-        let limits = [("SPIN_VARIABLE_LOGIN_RATE", "10000"), ("SPIN_VARIABLE_LOGIN_BURST", "10000")];
-        let limits = limits.into_iter().filter(|_| !self.default_limits);
-        let mut child = Command::new(environment("MALL_BIN"))
+        // All tests sign up and sign in from one address.
+        let limited = ["LOGIN_RATE", "LOGIN_BURST", "REGISTER_RATE", "REGISTER_BURST"];
+        let limited = limited.map(|name| format!("SPIN_VARIABLE_{name}"));
+        let limits = limited.iter().filter(|_| !self.default_limits).map(|name| (name, "10000"));
+        let mut command = Command::new(environment("MALL_BIN"));
+        for name in &limited {
+            command.env_remove(name);
+        }
+        let mut child = command
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .args(["up", "--listen", "127.0.0.1:0", "--no-demo", "--runtime", self.runtime])
             .args(["--mysql", &self.mysql, "--redis", &self.redis])
@@ -160,8 +172,6 @@ impl ShopBuilder {
             .env("MALL_DIR", &folder)
             // On shared databases its workers must do the same as those of the running shop.
             .env("SPIN_VARIABLE_AUTO_SHIP", "false")
-            .env_remove("SPIN_VARIABLE_LOGIN_RATE")
-            .env_remove("SPIN_VARIABLE_LOGIN_BURST")
             .envs(limits)
             .envs(self.variables)
             .stdin(Stdio::null())

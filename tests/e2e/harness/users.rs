@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{Call, Shop, environment, unique};
+use super::{Call, Reply, Shop, environment, unique};
 
 /// Hashing passwords is slow by design: more of it at once than there are cores would only delay other tests.
 static PASSWORD_HASHING: Semaphore = Semaphore::const_new(4);
@@ -95,23 +95,25 @@ impl Shop {
         let username = format!("u-{}", unique());
         let password = format!("Pass-{}", unique());
         let form = json!({ "username": username, "password": password });
-        let _permit = PASSWORD_HASHING.acquire().await;
-        self.post("/api/user/register").json(form).await.is(201);
+        self.hash_with("/api/user/register", form).await.is(201);
         (username, password)
     }
 
-    /// Tries again where the shop limits logins.
-    pub async fn sign_in(&self, username: &str, password: &str) -> User {
-        let form = json!({ "username": username, "password": password });
-        let permit = PASSWORD_HASHING.acquire().await;
-        let session = loop {
-            let reply = self.post("/api/user/login").json(form.clone()).await;
-            if reply.status != 429 {
-                break reply.is(200);
+    /// Makes the shop hash a password. Tries again where it limits that.
+    async fn hash_with(&self, path: &str, form: Value) -> Reply {
+        let _permit = PASSWORD_HASHING.acquire().await;
+        loop {
+            let reply = self.post(path).json(form.clone()).await;
+            if reply.status != 429 && reply.status != 503 {
+                return reply;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
-        };
-        drop(permit);
+        }
+    }
+
+    pub async fn sign_in(&self, username: &str, password: &str) -> User {
+        let form = json!({ "username": username, "password": password });
+        let session = self.hash_with("/api/user/login", form).await.is(200);
         let text = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
         User {
             shop: self.clone(),

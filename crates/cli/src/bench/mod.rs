@@ -78,6 +78,8 @@ const SHOP: ShopSettings = ShopSettings {
     variables: &[
         ("login_rate", "10000"),
         ("login_burst", "10000"),
+        ("register_rate", "10000"),
+        ("register_burst", "10000"),
         // Longer than any run.
         ("access_ttl_seconds", "86400"),
     ],
