@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Call, Reply, Shop, User, token, unique};
+use crate::harness::{Call, DedicatedShop, Reply, Servers, Shop, User, eventually, token, unique};
 
 fn login(shop: &Shop, username: &str, password: &str) -> Call {
     shop.post("/api/user/login").json(json!({ "username": username, "password": password }))
@@ -226,6 +226,79 @@ async fn logout_ends_a_renewed_session() {
     shop.post("/api/user/logout").bearer(access).await.is(204);
     refresh(&shop, &refresh_token(&session)).await.problem(401, "invalid_token");
     shop.write_with(access).await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_reused_refresh_token_ends_the_access_token_even_if_redis_failed_or_forgot() {
+    const ACTIVE: &str = "SELECT COUNT(*) FROM sessions WHERE ended_at IS NULL";
+    let mut servers = Servers::start().await;
+    let shop = DedicatedShop::on(&servers).start().await;
+    let user = shop.user().await;
+    let next = refresh(&shop, &user.refresh).await.is(200);
+    let access = next["access_token"].as_str().expect("an access token");
+    // The session does not end in MySQL before its access token is refused.
+    servers.kill_redis();
+    refresh(&shop, &user.refresh).await.problem(503, "unavailable");
+    assert_eq!(servers.number(ACTIVE).await, 1);
+    servers.start_redis().await;
+    let reuse = async || {
+        // The shop may have to connect to Redis again.
+        eventually("the reuse is noticed", Duration::from_secs(10), async || {
+            let reply = refresh(&shop, &user.refresh).await;
+            (reply.status != 503).then(|| reply.problem(401, "invalid_token"))
+        })
+        .await;
+    };
+    reuse().await;
+    shop.write_with(access).await.problem(401, "unauthenticated");
+    // A repeat ends it again.
+    let mut redis = servers.redis().await;
+    redis::cmd("FLUSHDB").exec_async(&mut redis).await.expect("Redis loses its data");
+    shop.write_with(access).await.is(200);
+    reuse().await;
+    shop.write_with(access).await.problem(401, "unauthenticated");
+    refresh(&shop, &refresh_token(&next)).await.problem(401, "invalid_token");
+}
+
+#[tokio::test]
+async fn logout_waits_for_the_user_s_other_changes() {
+    let servers = Servers::start().await;
+    let shop = DedicatedShop::on(&servers).start().await;
+    let user = shop.user().await;
+    let mut mysql = servers.mysql().await;
+    let mut tx = sqlx::Connection::begin(&mut mysql).await.expect("a transaction");
+    let lock = "SELECT id FROM users WHERE id = ? FOR UPDATE";
+    sqlx::query(lock).bind(user.user_id).execute(&mut *tx).await.expect("a lock");
+    let mut logout = user.post("/api/user/logout").into_future();
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut logout).await;
+    assert!(early.is_err(), "the user is locked");
+    tx.rollback().await.expect("unlocked");
+    logout.await.is(204);
+}
+
+#[tokio::test]
+async fn the_oldest_of_more_than_fifty_sessions_end() {
+    let shop = Shop::running();
+    let first = shop.user().await;
+    let mut others = Vec::new();
+    for _ in 0..50 {
+        others.push(shop.sign_in(&first.username, &first.password).await);
+    }
+    write(&first).await.problem(401, "unauthenticated");
+    refresh(&shop, &first.refresh).await.problem(401, "invalid_token");
+    write(&others[0]).await.is(200);
+    refresh(&shop, &others[0].refresh).await.is(200);
+    let sessions = others[0].get("/api/user/session?limit=100").await.is(200);
+    assert_eq!(sessions["items"].as_array().map(Vec::len), Some(50));
+}
+
+#[tokio::test]
+async fn what_staff_read_ends_with_their_session() {
+    let shop = Shop::running();
+    let staff = shop.staff(&["users:write"]).await;
+    staff.get("/api/admin/user").await.is(200);
+    staff.post("/api/user/logout").await.is(204);
+    staff.get("/api/admin/user").await.problem(401, "unauthenticated");
 }
 
 #[tokio::test]

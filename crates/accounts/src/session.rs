@@ -10,7 +10,7 @@ use kit::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::client;
+use crate::{account, client};
 
 row! {
     #[derive(Serialize, ToSchema)]
@@ -62,9 +62,22 @@ pub(crate) async fn insert(
     let agent: Option<String> = agent.map(|text| text.chars().take(200).collect());
     let now = Timestamp::now();
     tx.execute(DELETE_EXPIRED, params![user_id, now]).await?;
+    end_oldest(tx, user_id).await?;
     let values = params![user_id, now, now.plus_seconds(ttl_seconds), agent, client::address(headers)];
     tx.execute(INSERT, values).await?;
     Ok(tx.last_insert_id().await?)
+}
+
+/// Ends the oldest sessions of a locked user, so that there is room for another one.
+async fn end_oldest(tx: &mut Transaction, user_id: UserId) -> Result<()> {
+    const SURPLUS: &str = "
+        SELECT id FROM sessions WHERE user_id = ? AND ended_at IS NULL ORDER BY id DESC LIMIT 1000 OFFSET ?";
+    const END: &str = "UPDATE sessions SET ended_at = ? WHERE user_id = ? AND ended_at IS NULL AND id <= ?";
+    let surplus = tx.query::<(SessionId,)>(SURPLUS, params![user_id, MAX_SESSIONS.saturating_sub(1)]).await?;
+    let surplus: Vec<_> = surplus.into_iter().map(|(id,)| id).collect();
+    let Some(newest) = surplus.first() else { return Ok(()) };
+    revoke_access(&surplus).await?;
+    Ok(tx.execute(END, params![Timestamp::now(), user_id, *newest]).await?)
 }
 
 /// 401 if a session of a locked user has ended. For a write that the session requested earlier, in another request.
@@ -76,9 +89,13 @@ pub async fn require_active(tx: &mut Transaction, user_id: UserId, session_id: S
 
 /// Ends the session of the user's token.
 pub async fn sign_out(user: &User) -> Result<()> {
-    // The access token first: if the second step fails, the client tries again.
-    revoke_access(&[user.session_id]).await?;
-    mysql::transaction(async |tx| mark_ended(tx, user.session_id).await).await
+    mysql::transaction(async |tx| {
+        account::lock(tx, user.id).await?;
+        // The access token first: if the commit fails, the client tries again.
+        revoke_access(&[user.session_id]).await?;
+        mark_ended(tx, user.session_id).await
+    })
+    .await
 }
 
 /// Ends one session of a locked user; 404 if it is another user's, or has ended.

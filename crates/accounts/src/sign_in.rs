@@ -70,7 +70,7 @@ row! {
 enum Refreshed {
     Next(Account, SessionId),
     /// The token was used before, so it may be stolen: the session has ended.
-    Reused(SessionId),
+    Reused,
 }
 
 /// Exchanges a refresh token for the session's next tokens. 401 `invalid_token` if it is not valid; if it was used
@@ -81,10 +81,7 @@ pub async fn refresh(token: &str) -> Result<Tokens> {
     let next_hash = auth::token_hash(&next);
     match mysql::transaction(async |tx| exchange(tx, &hash, &next_hash).await).await? {
         Refreshed::Next(account, session_id) => tokens(account, session_id, next).await,
-        Refreshed::Reused(session_id) => {
-            session::revoke_access(&[session_id]).await?;
-            Err(invalid_token())
-        }
+        Refreshed::Reused => Err(invalid_token()),
     }
 }
 
@@ -98,10 +95,15 @@ async fn exchange(tx: &mut Transaction, hash: &[u8], next_hash: &[u8]) -> Result
     let now = Timestamp::now();
     let token = format!("SELECT {} {from} FOR UPDATE", TokenRow::COLUMNS);
     let token: Option<TokenRow> = tx.query_one(&token, params![hash]).await?;
-    let token = token.filter(|row| row.ended_at.is_none() && row.expires_at > now).ok_or_else(invalid_token)?;
+    let token = token.ok_or_else(invalid_token)?;
     if token.used_at.is_some() {
+        // The access token first, and each time: Redis may have failed, or lost the mark.
+        session::revoke_access(&[session_id]).await?;
         session::mark_ended(tx, session_id).await?;
-        return Ok(Refreshed::Reused(session_id));
+        return Ok(Refreshed::Reused);
+    }
+    if token.ended_at.is_some() || token.expires_at <= now {
+        return Err(invalid_token());
     }
     tx.execute(USE, params![now, hash]).await?;
     session::mark_refreshed(tx, session_id).await?;

@@ -217,7 +217,8 @@ pub async fn end_sessions(session_ids: &[SessionId], access_ttl_seconds: i64) ->
     Ok(())
 }
 
-async fn has_ended(session_id: SessionId) -> Result<bool> {
+/// Whether the access tokens of a session are refused.
+pub(crate) async fn has_ended(session_id: SessionId) -> Result<bool> {
     let reply = redis::command("EXISTS", vec![arg(format!("ended:{session_id}"))]).await?;
     Ok(reply.int(0) == Some(1))
 }

@@ -3,13 +3,17 @@
 use std::fmt::Display;
 
 use axum::extract::FromRequestParts;
-use http::request::Parts;
+use http::{Method, request::Parts};
 use serde::Serialize;
 
-use crate::{Code, Context, Problem, Result, audit, auth::User, mysql::Transaction};
+use crate::{
+    Code, Context, Problem, Result, audit,
+    auth::{self, User},
+    mysql::Transaction,
+};
 
 /// An admin, or a user who has at least one of the permissions whose bits are set. As an extractor it rejects with 401
-/// if nobody is signed in, and with 403 without a permission.
+/// if nobody is signed in or the session has ended, for reads, too, and with 403 without a permission.
 pub struct Staff<const PERMISSIONS: u8> {
     pub user: User,
     context: Context,
@@ -22,6 +26,10 @@ impl<S: Sync, const PERMISSIONS: u8> FromRequestParts<S> for Staff<PERMISSIONS> 
         let user = User::from_request_parts(parts, state).await?;
         if !user.may(PERMISSIONS) {
             return Err(Problem::new(Code::Forbidden, "You do not have the permission for this"));
+        }
+        // `User` has asked for all other methods.
+        if matches!(parts.method, Method::GET | Method::HEAD) && auth::has_ended(user.session_id).await? {
+            return Err(auth::session_ended());
         }
         let context = parts.extensions.get::<Context>().cloned().ok_or_else(Problem::internal)?;
         Ok(Staff { user, context })
