@@ -32,7 +32,8 @@ async fn users_read_and_change_their_own_profile() {
     );
     assert!(profile["created_at"].is_string());
     let put = |change: Value| user.put("/api/user/profile").json(change);
-    let changed = put(json!({ "email": "a@b.example", "nickname": "小明" })).await.is(200);
+    let change = json!({ "email": "a@b.example", "nickname": "小明", "password": user.password });
+    let changed = put(change).await.is(200);
     assert_eq!((&changed["email"], &changed["nickname"]), (&json!("a@b.example"), &json!("小明")));
     // A missing field stays as it is; null clears it.
     assert_eq!(put(json!({ "nickname": "Ming" })).await.is(200)["email"], "a@b.example");
@@ -259,10 +260,14 @@ async fn an_order_keeps_a_copy_of_its_address() {
     assert_eq!(user.get_order(order["order_no"].as_str().expect("a number")).await["address"], address("here"));
 }
 
-async fn user_with_email(shop: &Shop, email: Option<&str>) -> User {
+/// A user whose address is verified.
+async fn user_with_email(servers: &Servers, shop: &Shop, email: Option<&str>) -> User {
     let username = format!("u-{}", unique());
-    let form = json!({ "username": username, "password": "the old one", "email": email });
+    let form = json!({ "username": username, "password": "the old one" });
     shop.post("/api/user/register").json(form).await.is(201);
+    if let Some(email) = email {
+        servers.set_email(&username, email).await;
+    }
     shop.sign_in(&username, "the old one").await
 }
 
@@ -289,8 +294,10 @@ async fn a_forgotten_password_is_reset_once_by_mail() {
         .variable("reset_url", "https://shop.example/reset?token=")
         .start()
         .await;
-    let (user, without_email) =
-        (user_with_email(&shop, Some("user@mail.example")).await, user_with_email(&shop, None).await);
+    let (user, without_email) = (
+        user_with_email(&servers, &shop, Some("user@mail.example")).await,
+        user_with_email(&servers, &shop, None).await,
+    );
     // Every name gets the same answer; only the account with an address gets a mail.
     for name in
         [user.username.to_uppercase().as_str(), without_email.username.as_str(), "nobody-here", "no name at all!"]
@@ -326,14 +333,18 @@ async fn a_forgotten_password_is_reset_once_by_mail() {
 async fn changing_password_or_email_revokes_reset_tokens() {
     let (servers, mail) = (Servers::start().await, FakeService::mail(0).await);
     let shop = DedicatedShop::on(&servers).with_mail(&mail).start().await;
-    let user = user_with_email(&shop, Some("user@mail.example")).await;
+    let user = user_with_email(&servers, &shop, Some("user@mail.example")).await;
     let changes = [
         ("/api/user/password", json!({ "old_password": "the old one", "new_password": "the next one" }), 204),
-        ("/api/user/profile", json!({ "email": "other@mail.example" }), 200),
+        ("/api/user/profile", json!({ "email": "other@mail.example", "password": "the next one" }), 200),
     ];
     for (count, (path, change, status)) in changes.into_iter().enumerate() {
         assert_eq!(forgot_password(&shop, &user.username).await.status, 202);
-        let request = eventually("a mail", Duration::from_secs(40), async || mail.requests().get(count).cloned()).await;
+        let request = eventually("a mail", Duration::from_secs(40), async || {
+            let mails = mail.requests();
+            mails.into_iter().filter(|mail| mail.json()["subject"] == "Reset your password").nth(count)
+        })
+        .await;
         let token = reset_token(&request);
         user.put(path).json(change).await.is(status);
         reset_password(&shop, &token, "the thief's password").await.problem(401, "invalid_token");
@@ -344,7 +355,7 @@ async fn changing_password_or_email_revokes_reset_tokens() {
 async fn reset_tokens_expire_and_reset_mails_are_limited() {
     let (servers, mail) = (Servers::start().await, FakeService::mail(0).await);
     let shop = DedicatedShop::on(&servers).with_mail(&mail).start().await;
-    let user = user_with_email(&shop, Some("user@mail.example")).await;
+    let user = user_with_email(&servers, &shop, Some("user@mail.example")).await;
     for _ in 0..5 {
         assert_eq!(forgot_password(&shop, &user.username).await.status, 202);
     }

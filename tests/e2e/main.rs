@@ -13,6 +13,7 @@ mod cart;
 mod categories;
 mod checkout;
 mod coupons;
+mod email_verification;
 mod faults;
 mod flash_sale;
 mod flash_sale_faults;

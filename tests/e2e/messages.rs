@@ -83,8 +83,9 @@ async fn a_message_is_mailed_as_soon_as_the_service_accepts_it() {
     let (servers, mail) = (Servers::start().await, FakeService::mail(3).await);
     let shop = DedicatedShop::on(&servers).with_mail(&mail).start().await;
     let name = format!("u-{}", unique());
-    let form = json!({ "username": name, "password": "long enough", "email": "buyer@mail.example" });
+    let form = json!({ "username": name, "password": "long enough" });
     shop.post("/api/user/register").json(form).await.is(201);
+    servers.set_email(&name, "buyer@mail.example").await;
     let user = shop.sign_in(&name, "long enough").await;
     let product = shop.product(json!({})).await;
     let order = user.new_order(&[(product, 1)]).await;

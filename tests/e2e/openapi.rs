@@ -20,6 +20,8 @@ const MISMATCH: (u16, &str) = (422, "idempotency_mismatch");
 const COUPON: (u16, &str) = (409, "coupon_invalid");
 const RATE_LIMITED: (u16, &str) = (429, "rate_limited");
 const UNAVAILABLE: (u16, &str) = (503, "unavailable");
+const INVALID_CREDENTIALS: (u16, &str) = (401, "invalid_credentials");
+const TOO_OLD: (u16, &str) = (403, "session_too_old");
 
 const OPERATIONS: &[Operation] = &[
     ("post", "/api/user/register", &[201], &[(409, "username_taken"), INVALID, UNAVAILABLE]),

@@ -1,10 +1,49 @@
 //! Identities at OpenID Connect providers, through which users sign in.
 
 use kit::{
-    Code, Problem, Result, Timestamp, UserId,
+    Code, IdentityId, Problem, Result, Timestamp, UserId,
     mysql::{Connection, Error, Transaction},
-    params,
+    params, row,
 };
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    Account,
+    notice::{self, Change},
+};
+
+row! {
+    /// An identity that is linked to an account.
+    #[derive(Serialize, ToSchema)]
+    pub struct LinkedIdentity {
+        identity_id: IdentityId as "id",
+        #[schema(example = "google")]
+        pub provider: String,
+        linked_at: Timestamp as "created_at",
+    }
+}
+
+/// A user's identities, the oldest first.
+pub async fn list(db: &mut Connection, user_id: UserId) -> Result<Vec<LinkedIdentity>> {
+    let sql = format!("SELECT {} FROM identities WHERE user_id = ? ORDER BY id", LinkedIdentity::COLUMNS);
+    Ok(db.query(&sql, params![user_id]).await?)
+}
+
+/// Unlinks an identity from a locked account. 404 if it is another user's; 409 `identity_needed` if the user could not
+/// sign in without it.
+pub async fn unlink(tx: &mut Transaction, account: &Account, identity_id: IdentityId) -> Result<()> {
+    const DELETE: &str = "DELETE FROM identities WHERE id = ? AND user_id = ?";
+    let identities = list(tx, account.id).await?;
+    let is_only_way_in = account.password_hash.is_empty() && identities.len() == 1;
+    let unlinked = identities.into_iter().find(|identity| identity.identity_id == identity_id);
+    let unlinked = unlinked.ok_or_else(|| Problem::not_found("identity"))?;
+    if is_only_way_in {
+        return Err(Problem::new(Code::IdentityNeeded, "Set a password first: this is your only way to sign in"));
+    }
+    tx.execute(DELETE, params![identity_id, account.id]).await?;
+    notice::send(tx, account.id, Change::IdentityUnlinked { provider: unlinked.provider }).await
+}
 
 /// An identity: the provider's name, and its `sub` for the user.
 #[derive(Debug, Clone, Copy)]

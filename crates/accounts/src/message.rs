@@ -31,6 +31,11 @@ pub enum Kind {
     #[serde(alias = "refunded")]
     OrderRefunded,
     RefundRejected,
+    PasswordChanged,
+    PasswordReset,
+    EmailChanged,
+    IdentityLinked,
+    IdentityUnlinked,
 }
 
 text_column!(Kind);
@@ -111,14 +116,7 @@ mod tests {
 
     #[test]
     fn a_kind_has_one_name_which_fits_its_column() {
-        for kind in [
-            Kind::OrderPaid,
-            Kind::OrderShipped,
-            Kind::OrderCancelled,
-            Kind::OrderExpired,
-            Kind::OrderRefunded,
-            Kind::RefundRejected,
-        ] {
+        for &kind in Kind::VARIANTS {
             let name: &str = kind.into();
             assert_eq!(serde_json::to_value(kind).unwrap(), name);
             assert!(name.len() <= 32, "{name}");

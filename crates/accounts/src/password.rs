@@ -9,6 +9,17 @@ use crate::{Account, lockout, password_reset, session};
 pub async fn verify(username: &str, account: Option<&Account>, password: &str) -> Result<bool> {
     let hash = account.map(|account| account.password_hash.as_str()).filter(|hash| !hash.is_empty());
     let matches = password::verify(password, hash).await?;
+use crate::{
+    Account, lockout,
+    notice::{self, Change},
+    password_reset, session,
+};
+
+/// Whether this is the account's password. Without an account it is false, after the same time. Failures count towards
+/// the lockout of the username; 429 while it is locked.
+pub async fn verify(username: &str, account: Option<&Account>, password: &str) -> Result<bool> {
+    let hash = account.map(|account| account.password_hash.as_str()).filter(|hash| !hash.is_empty());
+    let matches = password::verify(password, hash)?;
     lockout::record(username, matches).await?;
     Ok(matches)
 }
@@ -18,13 +29,20 @@ pub fn validate(validator: &mut Validator, field: &str, password: &str) {
     validator.require((8..=128).contains(&password.chars().count()), field, "must have 8 to 128 characters");
 }
 
-/// Sets the password of a locked user, ends all of their sessions but `except`, and revokes their tokens for resetting
-/// the password.
-pub async fn set(tx: &mut Transaction, user_id: UserId, hash: &str, except: Option<SessionId>) -> Result<()> {
+/// Sets the password of a locked user, ends all of their sessions but `except`, revokes their tokens for resetting the
+/// password, and tells the user.
+pub async fn set(
+    tx: &mut Transaction,
+    user_id: UserId,
+    hash: &str,
+    except: Option<SessionId>,
+    change: Change,
+) -> Result<()> {
     const UPDATE: &str = "UPDATE users SET password_hash = ? WHERE id = ?";
     tx.execute(UPDATE, params![hash, user_id]).await?;
     password_reset::revoke(tx, user_id).await?;
-    session::end_all(tx, user_id, except).await
+    session::end_all(tx, user_id, except).await?;
+    notice::send(tx, user_id, change).await
 }
 
 #[cfg(test)]

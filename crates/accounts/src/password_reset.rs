@@ -7,8 +7,6 @@ use kit::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::account;
-
 /// How long a token is valid.
 pub const TTL_MINUTES: u32 = 30;
 
@@ -24,17 +22,16 @@ row! {
     struct ResetRow { user_id: UserId, expires_at: Timestamp }
 }
 
-/// The user with this name, if they have an e-mail address.
+/// The user with this name, if they have a verified e-mail address.
 pub async fn find_recipient(db: &mut Connection, username: &str) -> Result<Option<UserId>> {
-    const RECIPIENT: &str = "SELECT id FROM users WHERE username = ? AND email IS NOT NULL";
+    const RECIPIENT: &str = "SELECT id FROM users WHERE username = ? AND email IS NOT NULL AND email_verified = 1";
     let found = db.query_one::<(UserId,)>(RECIPIENT, params![username]).await?;
     Ok(found.map(|(user_id,)| user_id))
 }
 
-/// Issues a token that works once, and revokes the earlier ones of the user.
+/// Issues a token that works once, and revokes the earlier ones of a locked user.
 pub async fn issue(tx: &mut Transaction, user_id: UserId) -> Result<String> {
     const INSERT: &str = "INSERT INTO password_resets (hash, user_id, expires_at) VALUES (?, ?, ?)";
-    account::lock(tx, user_id).await?;
     revoke(tx, user_id).await?;
     let token = auth::new_secret_token()?;
     let expires_at = Timestamp::now().plus_seconds(i64::from(TTL_MINUTES).saturating_mul(60));

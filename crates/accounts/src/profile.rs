@@ -13,7 +13,7 @@ use kit::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{account, language::LocaleColumn, password_reset};
+use crate::{Account, email, language::LocaleColumn};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Profile {
@@ -22,6 +22,8 @@ pub struct Profile {
     pub username: String,
     #[schema(required, format = "email", example = "alice@example.com")]
     pub email: Option<String>,
+    /// Whether the user has shown that the address is theirs. Until then it gets nothing but the mail that asks for it.
+    pub email_verified: bool,
     #[schema(required, example = "Alice")]
     pub nickname: Option<String>,
     /// The language of messages and refusals: the one that the user chose, or signed up in; otherwise the one that
@@ -32,12 +34,16 @@ pub struct Profile {
     #[schema(value_type = Vec<Permission>)]
     pub permissions: Permissions,
     pub created_at: Timestamp,
+    /// Since when the user can't sign in.
+    #[schema(required)]
+    pub suspended_at: Option<Timestamp>,
 }
 
 row! {
     struct ProfileRow {
         user_id: UserId as "id", username: String, email: Option<String>, nickname: Option<String>,
         locale: LocaleColumn, role: String, permissions: i64, created_at: Timestamp,
+        email_verified: bool, suspended_at: Option<Timestamp>,
     }
 }
 
@@ -47,19 +53,21 @@ impl ProfileRow {
         Profile {
             user_id: self.user_id,
             username: self.username,
+            email_verified: self.email_verified && self.email.is_some(),
             email: self.email,
             nickname: self.nickname,
             locale: self.locale.0.unwrap_or(default_locale),
             role: Role::from_column(&self.role),
             permissions: Permissions::from_bits(self.permissions),
             created_at: self.created_at,
+            suspended_at: self.suspended_at,
         }
     }
 }
 
-/// 404 if there is no such user. `default_locale` is the language of a user who has not chosen one.
+/// 404 if there is no such user, or no longer. `default_locale` is the language of a user who has not chosen one.
 pub async fn get(db: &mut Connection, user_id: UserId, default_locale: Locale) -> Result<Profile> {
-    let sql = format!("SELECT {} FROM users WHERE id = ?", ProfileRow::COLUMNS);
+    let sql = format!("SELECT {} FROM users WHERE id = ? AND deleted_at IS NULL", ProfileRow::COLUMNS);
     let row = db.query_one::<ProfileRow>(&sql, params![user_id]).await?;
     row.map(|row| row.into_profile(default_locale)).ok_or_else(|| Problem::not_found("user"))
 }
@@ -72,7 +80,8 @@ pub async fn list(
     page: &PageQuery,
 ) -> Result<Page<Profile>> {
     let sql = format!(
-        "SELECT {} FROM users WHERE id < ? AND username LIKE ? AND (? = '' OR role = ?) ORDER BY id DESC LIMIT ?",
+        "SELECT {} FROM users
+         WHERE id < ? AND username LIKE ? AND (? = '' OR role = ?) AND deleted_at IS NULL ORDER BY id DESC LIMIT ?",
         ProfileRow::COLUMNS
     );
     let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
@@ -90,25 +99,14 @@ pub struct ProfileChange<'a> {
     pub locale: Option<Option<Locale>>,
 }
 
-pub async fn update(tx: &mut Transaction, user_id: UserId, change: ProfileChange<'_>) -> Result<()> {
-    const UPDATE: &str = "
-        UPDATE users SET email = IF(?, ?, email), nickname = IF(?, ?, nickname), locale = IF(?, ?, locale)
-        WHERE id = ?";
+/// Changes the profile of a locked user.
+pub async fn update(tx: &mut Transaction, account: &Account, change: ProfileChange<'_>) -> Result<()> {
+    const UPDATE: &str = "UPDATE users SET nickname = IF(?, ?, nickname), locale = IF(?, ?, locale) WHERE id = ?";
     let ProfileChange { email, nickname, locale } = change;
-    if email.is_some() {
-        // A token that was mailed to the old address must not set the password any more.
-        account::lock(tx, user_id).await?;
-        password_reset::revoke(tx, user_id).await?;
+    if let Some(email) = email.filter(|email| *email != account.email.as_deref()) {
+        email::change(tx, account, email).await?;
     }
     let locale_name: Option<&str> = locale.flatten().map(Locale::into);
-    let values = params![
-        email.is_some(),
-        email.flatten(),
-        nickname.is_some(),
-        nickname.flatten(),
-        locale.is_some(),
-        locale_name,
-        user_id,
-    ];
+    let values = params![nickname.is_some(), nickname.flatten(), locale.is_some(), locale_name, account.id];
     Ok(tx.execute(UPDATE, values).await?)
 }

@@ -37,7 +37,8 @@ struct SignedIn {
     role: Role,
 }
 
-/// Starts a session. 401 `invalid_credentials` if the password has changed since the account was read.
+/// Starts a session. 401 `invalid_credentials` if the password has changed since the account was read, 403 `suspended` if
+/// the user is suspended.
 pub async fn sign_in(account: Account, headers: &HeaderMap) -> Result<Tokens> {
     let ttl = config::number("session_ttl_seconds", 1, 315_360_000).await?;
     let token = auth::new_secret_token()?;
@@ -47,6 +48,9 @@ pub async fn sign_in(account: Account, headers: &HeaderMap) -> Result<Tokens> {
         let current = account::lock(tx, account.id).await?;
         if current.password_hash != account.password_hash {
             return Err(Problem::new(Code::InvalidCredentials, "The password has just been changed"));
+        }
+        if current.suspended_at.is_some() {
+            return Err(Problem::new(Code::Suspended, "This account is suspended; ask the shop why"));
         }
         let session_id = session::insert(tx, account.id, ttl, headers).await?;
         insert_token(tx, &hash, session_id).await?;
@@ -91,7 +95,7 @@ async fn exchange(tx: &mut Transaction, hash: &[u8], next_hash: &[u8]) -> Result
     let owner = format!("SELECT {} {from}", OwnerRow::COLUMNS);
     let OwnerRow { session_id, user_id } = tx.query_one(&owner, params![hash]).await?.ok_or_else(invalid_token)?;
     // The user is always locked first.
-    let account = account::lock(tx, user_id).await?;
+    let account = account::find_locked(tx, user_id).await?.ok_or_else(invalid_token)?;
     let now = Timestamp::now();
     let token = format!("SELECT {} {from} FOR UPDATE", TokenRow::COLUMNS);
     let token: Option<TokenRow> = tx.query_one(&token, params![hash]).await?;
@@ -102,7 +106,7 @@ async fn exchange(tx: &mut Transaction, hash: &[u8], next_hash: &[u8]) -> Result
         session::mark_ended(tx, session_id).await?;
         return Ok(Refreshed::Reused);
     }
-    if token.ended_at.is_some() || token.expires_at <= now {
+    if token.ended_at.is_some() || token.expires_at <= now || account.suspended_at.is_some() {
         return Err(invalid_token());
     }
     tx.execute(USE, params![now, hash]).await?;

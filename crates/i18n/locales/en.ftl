@@ -29,8 +29,51 @@ password-reset =
 
     { $link }
 
-    If you did not ask for this, you can ignore this mail.
+    If you did not ask for this, you can ignore this mail.{ $linked ->
+        [0] {""}
+       *[other] {" "}Signing in with { $providers } works as before.
+    }
     .subject = Reset your password
+
+email-verification =
+    Open this link within { $hours ->
+        [one] { $hours } hour
+       *[other] { $hours } hours
+    } to confirm that this e-mail address is yours:
+
+    { $link }
+
+    If you did not enter this address in our shop, you can ignore this mail.
+    .subject = Confirm your e-mail address
+
+password-changed =
+    The password of your account was changed, and your other sessions have ended. If you did not do this, reset your
+    password at once.
+    .subject = Your password was changed
+
+password-was-reset =
+    The password of your account was reset, and all sessions have ended.{ $linked ->
+        [0] {""}
+       *[other] {" "}Still linked to your account: { $providers }. Unlink what you do not know.
+    } If you did not do this, reset your password at once.
+    .subject = Your password was reset
+
+email-changed =
+    The e-mail address of your account was changed. If you did not do this, change your password and the address at once.
+    .subject = Your e-mail address was changed
+
+email-replaced =
+    This is no longer the e-mail address of your account: it was replaced or removed. If you did not do this, sign in,
+    change your password and enter your address again.
+    .subject = The e-mail address of your account was replaced
+
+identity-linked =
+    You can now sign in with { $provider }. If you did not do this, unlink it in your account and change your password.
+    .subject = { $provider } was linked to your account
+
+identity-unlinked =
+    You can no longer sign in with { $provider }. If you did not do this, change your password at once.
+    .subject = { $provider } was unlinked from your account
 
 ## Why a coupon is refused.
 

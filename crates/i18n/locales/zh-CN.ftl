@@ -25,8 +25,41 @@ password-reset =
 
     { $link }
 
-    如非本人操作，请忽略本邮件。
+    如非本人操作，请忽略本邮件。{ $linked ->
+        [0] {""}
+       *[other] 您仍可通过 { $providers } 登录。
+    }
     .subject = 重置您的密码
+
+email-verification =
+    请在 { $hours } 小时内打开以下链接，确认该邮箱属于您：
+
+    { $link }
+
+    如果您没有在本商城填写过该邮箱，请忽略本邮件。
+    .subject = 请验证您的邮箱
+
+password-changed = 您的账户密码已修改，其他会话均已退出。如非本人操作，请立即重置密码。
+    .subject = 您的密码已修改
+
+password-was-reset =
+    您的账户密码已重置，所有会话均已退出。{ $linked ->
+        [0] {""}
+       *[other] 您的账户仍关联：{ $providers }。如有不认识的，请解除关联。
+    }如非本人操作，请立即重置密码。
+    .subject = 您的密码已重置
+
+email-changed = 您的账户邮箱已变更。如非本人操作，请立即修改密码和邮箱。
+    .subject = 您的邮箱已变更
+
+email-replaced = 该邮箱已不再是您的账户邮箱：它已被更换或移除。如非本人操作，请登录后修改密码，并重新填写邮箱。
+    .subject = 您的账户邮箱已被更换
+
+identity-linked = 您现在可以通过 { $provider } 登录。如非本人操作，请在账户中解除关联，并修改密码。
+    .subject = 您的账户已关联 { $provider }
+
+identity-unlinked = 您已不能再通过 { $provider } 登录。如非本人操作，请立即修改密码。
+    .subject = 您的账户已解除与 { $provider } 的关联
 
 ## Why a coupon is refused.
 

@@ -39,6 +39,27 @@ pub enum Message<'a> {
         link: &'a str,
         /// How long the link works.
         minutes: u32,
+        /// The providers through which the customer can sign in, too.
+        linked: &'a [String],
+    },
+    EmailVerification {
+        link: &'a str,
+        /// How long the link works.
+        hours: u32,
+    },
+    PasswordChanged,
+    /// By the link of [`Message::PasswordReset`].
+    PasswordWasReset {
+        linked: &'a [String],
+    },
+    EmailChanged,
+    /// To the address that was replaced.
+    EmailReplaced,
+    IdentityLinked {
+        provider: &'a str,
+    },
+    IdentityUnlinked {
+        provider: &'a str,
     },
 }
 
@@ -66,11 +87,28 @@ impl Message<'_> {
             | Message::OrderExpired { order_no }
             | Message::OrderRefunded { order_no }
             | Message::RefundRejected { order_no } => FluentArgs::from_iter([("order_no", order_no)]),
-            Message::PasswordReset { link, minutes } => {
-                FluentArgs::from_iter([("link", FluentValue::from(link)), ("minutes", minutes.into())])
+            Message::PasswordReset { link, minutes, linked } => {
+                let mut args = linked_args(linked);
+                args.set("link", link);
+                args.set("minutes", minutes);
+                args
             }
+            Message::EmailVerification { link, hours } => {
+                FluentArgs::from_iter([("link", FluentValue::from(link)), ("hours", hours.into())])
+            }
+            Message::PasswordWasReset { linked } => linked_args(linked),
+            Message::IdentityLinked { provider } | Message::IdentityUnlinked { provider } => {
+                FluentArgs::from_iter([("provider", provider)])
+            }
+            Message::PasswordChanged | Message::EmailChanged | Message::EmailReplaced => FluentArgs::new(),
         }
     }
+}
+
+/// How many providers there are, and their names.
+fn linked_args(linked: &[String]) -> FluentArgs<'static> {
+    let names = linked.join(", ");
+    FluentArgs::from_iter([("linked", FluentValue::from(linked.len())), ("providers", names.into())])
 }
 
 /// Why a customer can't have or use a coupon.

@@ -84,6 +84,8 @@ id! {
     UserId;
     SessionId;
     AddressId;
+    /// An identity at an OpenID Connect provider.
+    IdentityId;
     ProductId;
     CategoryId;
     PromotionId;

@@ -29,8 +29,8 @@ pub use auth::User;
 pub use context::Context;
 pub use http::{SpinResponse, serve, with_defaults};
 pub use ids::{
-    ActivityId, AddressId, CategoryId, CouponId, InvalidId, InvalidOrderNo, OrderNo, ProductId, PromotionId, SessionId,
-    UserId,
+    ActivityId, AddressId, CategoryId, CouponId, IdentityId, InvalidId, InvalidOrderNo, OrderNo, ProductId,
+    PromotionId, SessionId, UserId,
 };
 pub use money::Cents;
 pub use problem::{Code, FieldError, Problem, ProblemBody};

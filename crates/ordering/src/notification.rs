@@ -26,16 +26,22 @@ fn as_before<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 impl Notification {
-    pub fn message(&self) -> Message<'_> {
+    /// None if the kind is not one about orders.
+    pub fn message(&self) -> Option<Message<'_>> {
         let order_no = self.order_no.as_str();
-        match self.kind {
+        Some(match self.kind {
             Kind::OrderPaid => Message::OrderPaid { order_no },
             Kind::OrderShipped => Message::OrderShipped { order_no },
             Kind::OrderCancelled => Message::OrderCancelled { order_no },
             Kind::OrderExpired => Message::OrderExpired { order_no },
             Kind::OrderRefunded => Message::OrderRefunded { order_no },
             Kind::RefundRejected => Message::RefundRejected { order_no },
-        }
+            Kind::PasswordChanged
+            | Kind::PasswordReset
+            | Kind::EmailChanged
+            | Kind::IdentityLinked
+            | Kind::IdentityUnlinked => return None,
+        })
     }
 }
 

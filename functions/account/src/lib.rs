@@ -1,6 +1,8 @@
-//! A user's own account: profile, password, addresses, sessions, messages.
+//! A user's own account: profile, e-mail address, password, identities, addresses, sessions, messages.
 
 mod address;
+mod email;
+mod identity;
 mod message;
 mod password;
 mod profile;
@@ -17,6 +19,10 @@ kit::function!(router);
 pub fn router() -> Router {
     Router::new()
         .route("/api/user/profile", get(profile::show).put(profile::update))
+        .route("/api/user/email/verify", post(email::verify))
+        .route("/api/user/email/resend", post(email::resend))
+        .route("/api/user/identity", get(identity::list))
+        .route("/api/user/identity/{identity_id}", delete(identity::unlink))
         .route("/api/user/password", put(password::change))
         .route("/api/user/password/forgot", post(password::forgot))
         .route("/api/user/password/reset", post(password::reset))
@@ -31,6 +37,10 @@ pub fn router() -> Router {
 #[openapi(paths(
     profile::show,
     profile::update,
+    email::verify,
+    email::resend,
+    identity::list,
+    identity::unlink,
     password::change,
     password::forgot,
     password::reset,

@@ -11,7 +11,7 @@ use kit::{
 
 /// List my messages
 ///
-/// What the shop told the user about their orders, newest first.
+/// What the shop told the user about their orders and their account, newest first.
 #[utoipa::path(
     get, operation_id = "messages", path = "/api/user/message", tag = "accounts", security(("bearer" = [])),
     params(PageQuery),

@@ -1,20 +1,22 @@
-//! Notifies users about their orders: by a message in their account, and by e-mail if the shop has an e-mail service
-//! and the user an address. It also sends the tokens for resetting passwords.
+//! Notifies users about their orders and their accounts: by a message in their account, and by e-mail if the shop has an
+//! e-mail service and the user a verified address. It also sends the tokens for verifying addresses and for resetting
+//! passwords.
 
+mod account;
 mod mail;
 
 use accounts::{
     Recipient,
+    email::{MailVerificationToken, TellFormerEmail},
     message::{self, NewMessage},
-    password_reset::{self, MailResetToken},
-    recipients,
+    notice::Notice,
+    password_reset::MailResetToken,
+    recipient, recipients,
 };
-use i18n::Message;
 use kit::{
-    Result, Timestamp, UserId, config,
+    Result,
     jobs::{self, Job, Queue},
-    log,
-    mysql::{self, Connection},
+    mysql,
 };
 use ordering::notification::Notification;
 use serde::Deserialize;
@@ -27,7 +29,10 @@ pub async fn work(_: Vec<u8>) -> Result<()> {
     let can_batch = |task: &Task| !sends_mail && matches!(task, Task::Notify(_));
     jobs::work_batched(Queue::Notify, can_batch, write_messages, async |job, task| match task {
         Task::Notify(notification) => notify(job, notification).await,
-        Task::MailResetToken(reset) => mail_reset_token(job, reset).await,
+        Task::MailResetToken(reset) => account::mail_reset_token(job, reset).await,
+        Task::MailVerificationToken(verification) => account::mail_verification_token(job, verification).await,
+        Task::Notice(notice) => account::notify(job, notice).await,
+        Task::TellFormerEmail(former) => account::tell_former_email(job, former).await,
     })
     .await
 }
@@ -37,36 +42,9 @@ pub async fn work(_: Vec<u8>) -> Result<()> {
 enum Task {
     Notify(Notification),
     MailResetToken(MailResetToken),
-}
-
-async fn recipient(db: &mut Connection, user_id: UserId) -> Result<Option<Recipient>> {
-    Ok(recipients(db, [user_id]).await?.pop())
-}
-
-/// Only the e-mail contains the token, so neither a stolen session nor a backup of the jobs reveals it.
-async fn mail_reset_token(job: &Job, reset: MailResetToken) -> Result<()> {
-    let user_id = reset.reset_password_of;
-    let Some(service) = mail::Service::configured().await? else {
-        log::warn("a password reset was requested, but the shop has no e-mail service", &user_id);
-        return mysql::transaction(async |tx| job.finish(tx).await).await;
-    };
-    let issued = mysql::transaction(async |tx| {
-        let Some(recipient) = recipient(tx, user_id).await? else { return Ok(None) };
-        let locale = recipient.locale();
-        match recipient.email {
-            Some(email) => Ok(Some((email, locale, password_reset::issue(tx, user_id).await?))),
-            None => Ok(None),
-        }
-    })
-    .await?;
-    if let Some((email, locale, token)) = issued {
-        let link = format!("{}{token}", config::text("reset_url").await?);
-        let message = Message::PasswordReset { link: &link, minutes: password_reset::TTL_MINUTES }.render(locale);
-        // Each attempt issues a new token, which revokes the earlier ones.
-        let key = format!("reset-{}-{}", job.id, Timestamp::now().0);
-        service.send(&key, &email, &message.subject, &message.body).await?;
-    }
-    mysql::transaction(async |tx| job.finish(tx).await).await
+    MailVerificationToken(MailVerificationToken),
+    Notice(Notice),
+    TellFormerEmail(TellFormerEmail),
 }
 
 /// Inserts the messages of a batch.
@@ -76,7 +54,7 @@ async fn write_messages(tasks: &[(Job, Task)]) -> Result<()> {
         let notifications = || {
             tasks.iter().filter_map(|(job, task)| match task {
                 Task::Notify(notification) => Some((job, notification)),
-                Task::MailResetToken(_) => None,
+                _ => None,
             })
         };
         let mut users: Vec<_> = notifications().map(|(_, notification)| notification.user_id).collect();
@@ -85,39 +63,39 @@ async fn write_messages(tasks: &[(Job, Task)]) -> Result<()> {
         let recipients = recipients(tx, users).await?;
         let messages = notifications().filter_map(|(job, notification)| {
             let recipient = recipients.iter().find(|recipient| recipient.user_id == notification.user_id)?;
-            Some(new_message(job, notification, recipient))
+            new_message(job, notification, recipient)
         });
         message::insert_all(tx, messages.collect()).await
     })
     .await
 }
 
-fn new_message<'a>(job: &'a Job, notification: &'a Notification, recipient: &Recipient) -> NewMessage<'a> {
-    let text = notification.message().render(recipient.locale());
+fn new_message<'a>(job: &'a Job, notification: &'a Notification, recipient: &Recipient) -> Option<NewMessage<'a>> {
+    let text = notification.message()?.render(recipient.locale());
     let Notification { user_id, order_no, kind } = notification;
     let (subject, body) = (text.subject, text.body);
-    NewMessage { user_id: *user_id, job, kind: *kind, order_no: Some(order_no), subject, body }
+    Some(NewMessage { user_id: *user_id, job, kind: *kind, order_no: Some(order_no), subject, body })
 }
 
 async fn notify(job: &Job, notification: Notification) -> Result<()> {
     let service = mail::Service::configured().await?;
     let mail = mysql::transaction(async |tx| {
         let recipient = recipient(tx, notification.user_id).await?;
-        if let Some(recipient) = &recipient {
-            message::insert(tx, new_message(job, &notification, recipient)).await?;
+        let message = recipient.as_ref().and_then(|recipient| new_message(job, &notification, recipient));
+        let text = message.as_ref().map(|message| (message.subject.clone(), message.body.clone()));
+        if let Some(message) = message {
+            message::insert(tx, message).await?;
         }
-        let (locale, email) = (recipient.as_ref().map(Recipient::locale), recipient.and_then(|found| found.email));
-        match (&service, email) {
-            (Some(_), Some(email)) => Ok(Some((email, locale.unwrap_or_default()))),
+        match (&service, text, recipient.and_then(|found| found.email)) {
+            (Some(_), Some(text), Some(email)) => Ok(Some((email, text))),
             // There is nothing to mail.
             _ => job.finish(tx).await.map(|()| None),
         }
     })
     .await?;
-    let (Some(service), Some((email, locale))) = (service, mail) else { return Ok(()) };
-    let text = notification.message().render(locale);
+    let (Some(service), Some((email, (subject, body)))) = (service, mail) else { return Ok(()) };
     // If this worker dies right after, the service recognises the repeated mail by its key.
-    service.send(&format!("message-{}", job.id), &email, &text.subject, &text.body).await?;
+    service.send(&format!("message-{}", job.id), &email, &subject, &body).await?;
     mysql::transaction(async |tx| {
         job.finish(tx).await?;
         message::mark_sent(tx, job).await

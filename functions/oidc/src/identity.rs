@@ -4,6 +4,7 @@ use accounts::{
     Account,
     account::{self, NewAccount},
     identity::{self, Identity, identity_taken},
+    notice::{self, Change},
     requested_locale, session,
 };
 use kit::{
@@ -47,14 +48,17 @@ pub async fn link(provider: &str, claims: &Claims, user_id: UserId, session_id: 
             None => {}
         }
         match (&account.email, verified_email(claims)) {
-            (Some(own), Some(verified)) if own.eq_ignore_ascii_case(verified) => {}
-            (None, Some(verified)) => account::set_email(tx, user_id, verified).await?,
+            (Some(own), Some(verified)) if own.eq_ignore_ascii_case(verified) => {
+                account::set_email_verified(tx, user_id).await?;
+            }
+            (None, Some(verified)) => account::set_email(tx, user_id, Some(verified), true).await?,
             _ => {
                 let detail = "The provider has not verified the e-mail address of your account";
                 return Err(Problem::new(Code::Forbidden, detail));
             }
         }
         identity::insert(tx, identity, user_id).await?;
+        notice::send(tx, user_id, Change::IdentityLinked { provider: provider.to_owned() }).await?;
         Ok(account)
     })
     .await
@@ -75,6 +79,7 @@ async fn create_account(tx: &mut Transaction, claims: &Claims) -> Result<UserId>
         username: &username,
         password_hash: "",
         email: verified_email(claims),
+        email_verified: true,
         locale: requested_locale(),
         created_at: Timestamp::now(),
     };

@@ -2,7 +2,7 @@
 
 use accounts::{
     account::{self, NewAccount, username_taken},
-    client, password, requested_locale,
+    client, email, password, requested_locale,
 };
 use axum::{Json as Reply, Router, routing::post};
 use http::{HeaderMap, StatusCode};
@@ -81,13 +81,35 @@ async fn register(headers: HeaderMap, Json(new): Json<Registration>) -> Result<(
         return Err(username_taken());
     }
     let (password_hash, created_at) = (hash(&new.password).await?, Timestamp::now());
+/// Messages and e-mails are written in the language that `Accept-Language` asks for, until the user chooses another. An
+/// e-mail address gets a mail with a token, and nothing else until it is verified.
+#[utoipa::path(
+    post, path = "/api/user/register", tag = "accounts",
+    request_body = Registration,
+    responses((status = 201, body = Registered), (status = 409, description = "`username_taken`"))
+)]
+async fn register(Json(new): Json<Registration>) -> Result<(StatusCode, Reply<Registered>)> {
+    new.validate()?;
+    // Saves the hashing in most cases; the unique key decides.
+    if account::username_exists(&mut mysql::connection().await?, &new.username).await? {
+        return Err(username_taken());
+    }
+    let (password_hash, created_at) = (hash(&new.password)?, Timestamp::now());
     let account = NewAccount {
         username: &new.username,
         password_hash: &password_hash,
         email: new.email.as_deref(),
+        email_verified: false,
         locale: requested_locale(),
         created_at,
     };
-    let user_id = account::insert(&mut mysql::connection().await?, account).await?;
+    let user_id = mysql::transaction(async |tx| {
+        let user_id = account::insert(tx, account).await?;
+        if new.email.is_some() {
+            email::request_verification(tx, user_id).await?;
+        }
+        Ok(user_id)
+    })
+    .await?;
     Ok((StatusCode::CREATED, Reply(Registered { user_id, username: new.username, role: Role::User, created_at })))
 }

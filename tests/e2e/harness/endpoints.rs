@@ -176,6 +176,7 @@ impl Endpoints {
             (&delete, "/api/cart/clear", Access::User, Value::Null),
             (&delete, "/api/category/{category_id}", CATALOG, Value::Null),
             (&delete, "/api/product/{product_id}", CATALOG, Value::Null),
+            (&delete, "/api/user", Access::User, json!({ "password": "not the password" })),
             (&post, "/api/user/logout", Access::User, Value::Null),
         ];
         let all = all.map(|(method, path, access, body)| endpoint(method.clone(), path, access, body));

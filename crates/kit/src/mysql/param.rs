@@ -3,7 +3,8 @@
 use spin_sdk::mysql::ParameterValue;
 
 use crate::{
-    ActivityId, AddressId, CategoryId, Cents, CouponId, OrderNo, ProductId, PromotionId, SessionId, Timestamp, UserId,
+    ActivityId, AddressId, CategoryId, Cents, CouponId, IdentityId, OrderNo, ProductId, PromotionId, SessionId,
+    Timestamp, UserId,
 };
 
 /// The parameters of a statement, in the order of its placeholders.
@@ -99,4 +100,4 @@ macro_rules! ids {
     )* };
 }
 
-ids!(AddressId, ActivityId, CategoryId, CouponId, ProductId, PromotionId, SessionId, UserId);
+ids!(AddressId, ActivityId, CategoryId, CouponId, IdentityId, ProductId, PromotionId, SessionId, UserId);

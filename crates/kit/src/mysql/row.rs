@@ -6,7 +6,8 @@ use spin_sdk::mysql::{self, DbValue};
 
 use super::error::Error;
 use crate::{
-    ActivityId, AddressId, CategoryId, Cents, CouponId, OrderNo, ProductId, PromotionId, SessionId, Timestamp, UserId,
+    ActivityId, AddressId, CategoryId, Cents, CouponId, IdentityId, OrderNo, ProductId, PromotionId, SessionId,
+    Timestamp, UserId,
 };
 
 /// A row of a result. Values are taken out by column name.
@@ -24,6 +25,12 @@ impl Row {
     pub fn take<T: Column>(&mut self, column: &str) -> Result<T, Error> {
         let position = self.columns.iter().position(|c| c.name == column);
         self.take_at(position, column)
+    }
+
+    /// All values, with the names of their columns.
+    pub fn take_all(&mut self) -> Vec<(String, DbValue)> {
+        let names = self.columns.iter().map(|column| column.name.clone());
+        names.zip(std::mem::take(&mut self.values)).collect()
     }
 
     fn take_at<T: Column>(&mut self, position: Option<usize>, column: &str) -> Result<T, Error> {
@@ -181,7 +188,7 @@ macro_rules! ids {
     )* };
 }
 
-ids!(ActivityId, AddressId, CategoryId, CouponId, ProductId, PromotionId, SessionId, UserId);
+ids!(ActivityId, AddressId, CategoryId, CouponId, IdentityId, ProductId, PromotionId, SessionId, UserId);
 
 impl<T: Column> Column for Option<T> {
     fn from_value(value: DbValue) -> Result<Self, String> {
