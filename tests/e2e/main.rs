@@ -31,6 +31,7 @@ mod ops;
 mod order_life;
 mod orders;
 mod payments;
+mod personal_data;
 mod product_lists;
 mod products;
 mod promotions;

@@ -24,10 +24,45 @@ const INVALID_CREDENTIALS: (u16, &str) = (401, "invalid_credentials");
 const TOO_OLD: (u16, &str) = (403, "session_too_old");
 
 const OPERATIONS: &[Operation] = &[
-    ("post", "/api/user/register", &[201], &[(409, "username_taken"), INVALID, UNAVAILABLE]),
-    ("post", "/api/user/login", &[200], &[(401, "invalid_credentials"), INVALID, RATE_LIMITED, UNAVAILABLE]),
+    ("post", "/api/user/register", &[201], &[(409, "username_taken"), INVALID, RATE_LIMITED, UNAVAILABLE]),
+    ("post", "/api/user/login", &[200], &[INVALID_CREDENTIALS, (403, "suspended"), INVALID, RATE_LIMITED, UNAVAILABLE]),
     ("post", "/api/user/refresh", &[200], &[(401, "invalid_token"), INVALID, UNAVAILABLE]),
     ("post", "/api/user/logout", &[204], &[UNAUTHENTICATED, EXPIRED, UNAVAILABLE]),
+    ("get", "/api/user/profile", &[200], &[UNAUTHENTICATED, EXPIRED, UNAVAILABLE]),
+    (
+        "put",
+        "/api/user/profile",
+        &[200],
+        &[UNAUTHENTICATED, EXPIRED, INVALID_CREDENTIALS, TOO_OLD, INVALID, RATE_LIMITED, UNAVAILABLE],
+    ),
+    ("post", "/api/user/email/verify", &[204], &[(401, "invalid_token"), INVALID, RATE_LIMITED, UNAVAILABLE]),
+    ("post", "/api/user/email/resend", &[202], &[UNAUTHENTICATED, EXPIRED, RATE_LIMITED, UNAVAILABLE]),
+    ("get", "/api/user/identity", &[200], &[UNAUTHENTICATED, EXPIRED, UNAVAILABLE]),
+    (
+        "delete",
+        "/api/user/identity/{identity_id}",
+        &[204],
+        &[UNAUTHENTICATED, EXPIRED, NOT_FOUND, (409, "identity_needed"), UNAVAILABLE],
+    ),
+    ("get", "/api/user/export", &[200], &[UNAUTHENTICATED, EXPIRED, UNAVAILABLE]),
+    (
+        "delete",
+        "/api/user",
+        &[204],
+        &[UNAUTHENTICATED, EXPIRED, INVALID_CREDENTIALS, FORBIDDEN, TOO_OLD, INVALID, RATE_LIMITED, UNAVAILABLE],
+    ),
+    (
+        "post",
+        "/api/admin/user/{user_id}/suspend",
+        &[200],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, INVALID, UNAVAILABLE],
+    ),
+    (
+        "post",
+        "/api/admin/user/{user_id}/unsuspend",
+        &[200],
+        &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, NOT_FOUND, INVALID, UNAVAILABLE],
+    ),
     ("get", "/api/product", &[200], &[INVALID, UNAVAILABLE]),
     ("post", "/api/product", &[201], &[UNAUTHENTICATED, EXPIRED, FORBIDDEN, INVALID, UNAVAILABLE]),
     ("get", "/api/product/hot", &[200], &[INVALID, UNAVAILABLE]),

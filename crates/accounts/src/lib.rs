@@ -4,6 +4,7 @@
 pub mod account;
 pub mod address;
 pub mod client;
+pub mod deletion;
 pub mod email;
 pub mod identity;
 mod language;

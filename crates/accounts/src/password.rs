@@ -2,13 +2,6 @@
 
 use kit::{Result, SessionId, UserId, mysql::Transaction, params, password, validate::Validator};
 
-use crate::{Account, lockout, password_reset, session};
-
-/// Whether this is the account's password. Without an account it is false, after the same time. Failures count towards
-/// the lockout of the username; 429 while it is locked.
-pub async fn verify(username: &str, account: Option<&Account>, password: &str) -> Result<bool> {
-    let hash = account.map(|account| account.password_hash.as_str()).filter(|hash| !hash.is_empty());
-    let matches = password::verify(password, hash).await?;
 use crate::{
     Account, lockout,
     notice::{self, Change},
@@ -19,7 +12,7 @@ use crate::{
 /// the lockout of the username; 429 while it is locked.
 pub async fn verify(username: &str, account: Option<&Account>, password: &str) -> Result<bool> {
     let hash = account.map(|account| account.password_hash.as_str()).filter(|hash| !hash.is_empty());
-    let matches = password::verify(password, hash)?;
+    let matches = password::verify(password, hash).await?;
     lockout::record(username, matches).await?;
     Ok(matches)
 }

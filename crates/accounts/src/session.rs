@@ -48,7 +48,17 @@ pub async fn list(db: &mut Connection, user: &User, page: &PageQuery) -> Result<
     Ok(Page::new(sessions, limit, |session| session.session_id))
 }
 
-/// Starts a session of a locked user, and deletes their expired ones.
+/// When the session of the user's token began.
+pub(crate) async fn began_at(db: &mut Connection, user: &User) -> Result<Option<Timestamp>> {
+    const BEGAN: &str = "SELECT created_at FROM sessions WHERE id = ? AND user_id = ?";
+    let found = db.query_one::<(Timestamp,)>(BEGAN, params![user.session_id, user.id]).await?;
+    Ok(found.map(|(at,)| at))
+}
+
+/// The most sessions that a user has: beyond that, the oldest end.
+const MAX_SESSIONS: i64 = 50;
+
+/// Starts a session of a locked user, deletes their expired ones, and ends the oldest if there are too many.
 pub(crate) async fn insert(
     tx: &mut Transaction,
     user_id: UserId,
@@ -96,47 +106,6 @@ pub async fn sign_out(user: &User) -> Result<()> {
         mark_ended(tx, user.session_id).await
     })
     .await
-/// When the session of the user's token began.
-pub(crate) async fn began_at(db: &mut Connection, user: &User) -> Result<Option<Timestamp>> {
-    const BEGAN: &str = "SELECT created_at FROM sessions WHERE id = ? AND user_id = ?";
-    let found = db.query_one::<(Timestamp,)>(BEGAN, params![user.session_id, user.id]).await?;
-    Ok(found.map(|(at,)| at))
-}
-
-/// The most sessions that a user has: beyond that, the oldest end.
-const MAX_SESSIONS: i64 = 50;
-
-/// Starts a session of a locked user, deletes their expired ones, and ends the oldest if there are too many.
-pub(crate) async fn insert(
-    tx: &mut Transaction,
-    user_id: UserId,
-    ttl_seconds: i64,
-    headers: &HeaderMap,
-) -> Result<SessionId> {
-    const DELETE_EXPIRED: &str = "DELETE FROM sessions WHERE user_id = ? AND expires_at < ?";
-    const INSERT: &str = "
-        INSERT INTO sessions (user_id, created_at, expires_at, user_agent, address) VALUES (?, ?, ?, ?, ?)";
-    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    let agent: Option<String> = agent.map(|text| text.chars().take(200).collect());
-    let now = Timestamp::now();
-    tx.execute(DELETE_EXPIRED, params![user_id, now]).await?;
-    let values = params![user_id, now, now.plus_seconds(ttl_seconds), agent, client::address(headers)];
-    tx.execute(INSERT, values).await?;
-    Ok(tx.last_insert_id().await?)
-}
-
-/// 401 if a session of a locked user has ended. For a write that the session requested earlier, in another request.
-pub async fn require_active(tx: &mut Transaction, user_id: UserId, session_id: SessionId) -> Result<()> {
-    const ACTIVE: &str = "SELECT id FROM sessions WHERE id = ? AND user_id = ? AND ended_at IS NULL AND expires_at > ?";
-    let active = tx.query_one::<(SessionId,)>(ACTIVE, params![session_id, user_id, Timestamp::now()]).await?;
-    active.map(drop).ok_or_else(auth::session_ended)
-}
-
-/// Ends the session of the user's token.
-pub async fn sign_out(user: &User) -> Result<()> {
-    // The access token first: if the second step fails, the client tries again.
-    revoke_access(&[user.session_id]).await?;
-    mysql::transaction(async |tx| mark_ended(tx, user.session_id).await).await
 }
 
 /// Ends one session of a locked user; 404 if it is another user's, or has ended.

@@ -192,6 +192,11 @@ impl Cart {
         log::warn_if_failed("the checkout lock was not released", unlocked);
     }
 
+    /// All lines.
+    pub fn lines(&self) -> Vec<Line> {
+        self.0.iter().map(|entry| Line { product_id: entry.product_id, quantity: entry.quantity }).collect()
+    }
+
     /// The selected lines, including products that have left the shelf since.
     pub fn selected(&self) -> Vec<Line> {
         let selected = self.0.iter().filter(|entry| entry.selected);

@@ -27,7 +27,7 @@ pub use cancellation::{cancel, expire};
 pub use history::Actor;
 pub use insert::{Expiry, PlacedOrder, insert};
 pub use locked_order::order_lines;
-pub use order::{Address, Order, OrderItem, count_by_status, find, find_any, list, list_all};
+pub use order::{Address, Order, OrderItem, count_by_status, find, find_any, list, list_all, open_orders};
 pub use payment::{Payment, PaymentStatus, Provider, pay};
 pub use place::{OffShelf, PlaceOrder, place};
 pub use pricing::{Discount, Quote};

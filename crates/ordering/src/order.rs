@@ -277,6 +277,21 @@ fn refund(
     Some(Refund { refund_no: refund_no?, status: status?, amount_cents: amount_cents?, reason: reason?, reject_reason })
 }
 
+/// A user's orders that are not paid, and how many others are not done.
+pub async fn open_orders(db: &mut Connection, user_id: UserId) -> Result<(Vec<OrderNo>, usize)> {
+    let sql = format!(
+        "SELECT {} FROM orders WHERE user_id = ? AND status NOT IN ('completed', 'cancelled', 'refunded')",
+        OpenRow::COLUMNS
+    );
+    let rows = db.query::<OpenRow>(&sql, params![user_id]).await?;
+    let (unpaid, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.status == OrderState::Pending);
+    Ok((unpaid.into_iter().map(|row| row.order_no).collect(), others.len()))
+}
+
+row! {
+    struct OpenRow { order_no: OrderNo, status: OrderState }
+}
+
 row! {
     /// How many orders have a status.
     pub struct StatusCount { pub status: OrderState, pub count: i64 as "COUNT(*)" }

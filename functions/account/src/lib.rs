@@ -1,7 +1,9 @@
 //! A user's own account: profile, e-mail address, password, identities, addresses, sessions, messages.
 
 mod address;
+mod deletion;
 mod email;
+mod export;
 mod identity;
 mod message;
 mod password;
@@ -18,6 +20,8 @@ kit::function!(router);
 
 pub fn router() -> Router {
     Router::new()
+        .route("/api/user", delete(deletion::delete))
+        .route("/api/user/export", get(export::export))
         .route("/api/user/profile", get(profile::show).put(profile::update))
         .route("/api/user/email/verify", post(email::verify))
         .route("/api/user/email/resend", post(email::resend))
@@ -35,6 +39,8 @@ pub fn router() -> Router {
 
 #[derive(OpenApi)]
 #[openapi(paths(
+    deletion::delete,
+    export::export,
     profile::show,
     profile::update,
     email::verify,

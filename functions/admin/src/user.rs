@@ -4,7 +4,7 @@ use accounts::{Account, Profile, account, profile, session};
 use axum::Json as Reply;
 use i18n::Locale;
 use kit::{
-    Code, Problem, Result, UserId,
+    Code, Problem, Result, Timestamp, UserId,
     auth::Role,
     extract::{Json, Path, Query},
     mysql::{self, Transaction},
@@ -13,7 +13,7 @@ use kit::{
     staff::Staff,
     validate::Validator,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Deserialize, IntoParams)]
@@ -85,7 +85,8 @@ pub async fn set_role(
     }
     let profile = mysql::transaction(async |tx| {
         let (actor, user) = lock_both(tx, staff.user.id, user_id).await?;
-        authorize(&actor, &user, &new)?;
+        authorize(&actor, &user)?;
+        authorize_role(&actor, &user, &new)?;
         let before = profile::get(tx, user_id, Locale::default()).await?;
         account::set_role(tx, user_id, new.role, new.permissions).await?;
         if revokes_something(&user, &new) {
@@ -108,19 +109,119 @@ async fn lock_both(tx: &mut Transaction, actor: UserId, user: UserId) -> Result<
     Ok((account::lock(tx, actor).await?, user))
 }
 
-/// 403 unless the actor's current permissions allow the change: the token may be outdated.
-fn authorize(actor: &Account, user: &Account, new: &NewRole) -> Result<()> {
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "reason": "Sold stolen coupons" }))]
+pub struct SuspensionReason {
+    #[schema(min_length = 1, max_length = 200)]
+    reason: String,
+}
+
+/// Suspend a user
+///
+/// All sessions of the user end, and they can't sign in until they are unsuspended. Only an admin can suspend an admin, and
+/// nobody themselves. The reason is in the audit log.
+#[utoipa::path(
+    post, operation_id = "suspend_user", path = "/api/admin/user/{user_id}/suspend", tag = "staff",
+    security(("bearer" = [])),
+    params(("user_id" = UserId, Path)),
+    request_body = SuspensionReason,
+    responses(
+        (status = 200, body = Profile),
+        (status = 403, description = "`forbidden`"),
+        (status = 404, description = "`not_found`"),
+    )
+)]
+pub async fn suspend(
+    staff: Staff<USERS_WRITE>,
+    Path(user_id): Path<UserId>,
+    Json(given): Json<SuspensionReason>,
+) -> Result<Reply<Profile>> {
+    set_suspended(&staff, user_id, &given, true).await.map(Reply)
+}
+
+/// Let a suspended user sign in again
+///
+/// The reason is in the audit log.
+#[utoipa::path(
+    post, operation_id = "unsuspend_user", path = "/api/admin/user/{user_id}/unsuspend", tag = "staff",
+    security(("bearer" = [])),
+    params(("user_id" = UserId, Path)),
+    request_body = SuspensionReason,
+    responses(
+        (status = 200, body = Profile),
+        (status = 403, description = "`forbidden`"),
+        (status = 404, description = "`not_found`"),
+    )
+)]
+pub async fn unsuspend(
+    staff: Staff<USERS_WRITE>,
+    Path(user_id): Path<UserId>,
+    Json(given): Json<SuspensionReason>,
+) -> Result<Reply<Profile>> {
+    set_suspended(&staff, user_id, &given, false).await.map(Reply)
+}
+
+/// A suspension in the audit log.
+#[derive(Serialize)]
+struct Suspension<'a> {
+    suspended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+async fn set_suspended(
+    staff: &Staff<USERS_WRITE>,
+    user_id: UserId,
+    given: &SuspensionReason,
+    suspended: bool,
+) -> Result<Profile> {
+    Validator::new().text("reason", &given.reason, 1, 200).finish()?;
+    if user_id == staff.user.id {
+        return Err(forbidden("You can't suspend yourself"));
+    }
+    mysql::transaction(async |tx| {
+        let (actor, user) = lock_both(tx, staff.user.id, user_id).await?;
+        authorize(&actor, &user)?;
+        if user.suspended_at.is_some() != suspended {
+            account::set_suspended(tx, user_id, suspended).await?;
+        }
+        if suspended {
+            session::end_all(tx, user_id, None).await?;
+        }
+        let after = profile::get(tx, user_id, Locale::default()).await?;
+        let before = Suspension { suspended_at: user.suspended_at, reason: None };
+        let new = Suspension { suspended_at: after.suspended_at, reason: Some(&given.reason) };
+        let action = if suspended { "user.suspend" } else { "user.unsuspend" };
+        staff.record(tx, action, user_id, before, new).await?;
+        Ok(after)
+    })
+    .await
+}
+
+/// 403 unless the actor may still change this user: the token may be outdated.
+fn authorize(actor: &Account, user: &Account) -> Result<()> {
     if actor.role() == Role::Admin {
         return Ok(());
     }
-    let own = actor.permissions();
-    if !own.contains(vec![Permission::UsersWrite].into()) {
+    if !actor.permissions().contains(vec![Permission::UsersWrite].into()) {
         return Err(forbidden("You no longer have the permission for this"));
     }
-    if user.role() == Role::Admin || new.role == Role::Admin {
-        return Err(forbidden("Only an admin can make somebody an admin, or change an admin"));
+    match user.role() {
+        Role::Admin => Err(forbidden("Only an admin can change an admin")),
+        Role::User => Ok(()),
     }
-    match own.contains(user.permissions().symmetric_difference(new.permissions)) {
+}
+
+/// 403 unless the actor may give the user this role.
+fn authorize_role(actor: &Account, user: &Account, new: &NewRole) -> Result<()> {
+    if actor.role() == Role::Admin {
+        return Ok(());
+    }
+    if new.role == Role::Admin {
+        return Err(forbidden("Only an admin can make somebody an admin"));
+    }
+    match actor.permissions().contains(user.permissions().symmetric_difference(new.permissions)) {
         true => Ok(()),
         false => Err(forbidden("You can grant and revoke only permissions that you have yourself")),
     }

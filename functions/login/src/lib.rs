@@ -49,6 +49,7 @@ struct Refresh {
     responses(
         (status = 200, body = Tokens),
         (status = 401, description = "`invalid_credentials`"),
+        (status = 403, description = "`suspended`"),
         (status = 429, description = "`rate_limited`"),
     )
 )]

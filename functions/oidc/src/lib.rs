@@ -105,7 +105,10 @@ struct CallbackQuery {
             description = "`invalid_credentials`: the provider did not sign the user in; \
                            `unauthenticated`: the session that asked to link the identity has ended"
         ),
-        (status = 403, description = "`forbidden`: the provider has not verified the account's e-mail address"),
+        (
+            status = 403,
+            description = "`forbidden`: the provider has not verified the account's e-mail address; `suspended`"
+        ),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`identity_taken`"),
         (status = 422, description = "`invalid`"),

@@ -63,7 +63,8 @@ impl Registration {
 
 /// Create an account
 ///
-/// Messages and e-mails are written in the language that `Accept-Language` asks for, until the user chooses another.
+/// Messages and e-mails are written in the language that `Accept-Language` asks for, until the user chooses another. An
+/// e-mail address gets a mail with a token, and nothing else until it is verified.
 #[utoipa::path(
     post, path = "/api/user/register", tag = "accounts",
     request_body = Registration,
@@ -81,20 +82,6 @@ async fn register(headers: HeaderMap, Json(new): Json<Registration>) -> Result<(
         return Err(username_taken());
     }
     let (password_hash, created_at) = (hash(&new.password).await?, Timestamp::now());
-/// Messages and e-mails are written in the language that `Accept-Language` asks for, until the user chooses another. An
-/// e-mail address gets a mail with a token, and nothing else until it is verified.
-#[utoipa::path(
-    post, path = "/api/user/register", tag = "accounts",
-    request_body = Registration,
-    responses((status = 201, body = Registered), (status = 409, description = "`username_taken`"))
-)]
-async fn register(Json(new): Json<Registration>) -> Result<(StatusCode, Reply<Registered>)> {
-    new.validate()?;
-    // Saves the hashing in most cases; the unique key decides.
-    if account::username_exists(&mut mysql::connection().await?, &new.username).await? {
-        return Err(username_taken());
-    }
-    let (password_hash, created_at) = (hash(&new.password)?, Timestamp::now());
     let account = NewAccount {
         username: &new.username,
         password_hash: &password_hash,

@@ -9,6 +9,7 @@ use crate::{Result, Timestamp, mysql::connection, params, text_column};
 #[strum(serialize_all = "snake_case")]
 pub enum Queue {
     Drain,
+    Erase,
     Fulfil,
     Notify,
     Timer,
