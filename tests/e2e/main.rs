@@ -21,6 +21,8 @@ mod fulfilment;
 mod hostile_input;
 mod http;
 mod idempotency;
+mod late_requests;
+mod limits;
 mod login_limits;
 mod logs;
 mod messages;

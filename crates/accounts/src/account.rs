@@ -64,6 +64,7 @@ pub fn username_taken() -> Problem {
     Problem::new(Code::UsernameTaken, "The username is already taken")
 }
 
+#[derive(Clone, Copy)]
 pub struct NewAccount<'a> {
     pub username: &'a str,
     /// Empty for a user who signs in only through an identity provider.
@@ -74,13 +75,15 @@ pub struct NewAccount<'a> {
 }
 
 /// Adds an account; 409 `username_taken` if the username is taken.
-pub async fn insert(db: &mut Connection, new: NewAccount<'_>) -> Result<UserId> {
+pub async fn insert(tx: &mut Transaction, new: NewAccount<'_>) -> Result<UserId> {
     const INSERT: &str = "
         INSERT INTO users (username, password_hash, email, locale, created_at) VALUES (?, ?, ?, ?, ?)";
     let locale: Option<&str> = new.locale.map(Locale::into);
     let values = params![new.username, new.password_hash, new.email, locale, new.created_at];
-    db.execute(INSERT, values).await.map_err(on_duplicate("uq_username", username_taken))?;
-    Ok(db.last_insert_id().await?)
+    tx.execute(INSERT, values).await.map_err(on_duplicate("uq_username", username_taken))?;
+    let user_id = tx.last_insert_id().await?;
+    tx.proven_by("SELECT 1 FROM users WHERE id = ? FOR UPDATE", params![user_id]);
+    Ok(user_id)
 }
 
 pub async fn set_email(tx: &mut Transaction, user_id: UserId, email: &str) -> Result<()> {

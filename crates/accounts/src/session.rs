@@ -62,9 +62,12 @@ pub(crate) async fn insert(
     let agent: Option<String> = agent.map(|text| text.chars().take(200).collect());
     let now = Timestamp::now();
     tx.execute(DELETE_EXPIRED, params![user_id, now]).await?;
-    let values = params![user_id, now, now.plus_seconds(ttl_seconds), agent, client::address(headers)];
+    let address = client::address(headers).await?.map(|address| address.to_string());
+    let values = params![user_id, now, now.plus_seconds(ttl_seconds), agent, address];
     tx.execute(INSERT, values).await?;
-    Ok(tx.last_insert_id().await?)
+    let session_id = tx.last_insert_id().await?;
+    tx.proven_by("SELECT 1 FROM sessions WHERE id = ? FOR UPDATE", params![session_id]);
+    Ok(session_id)
 }
 
 /// 401 if a session of a locked user has ended. For a write that the session requested earlier, in another request.

@@ -40,8 +40,15 @@ const SHOP: [&str; 9] =
 const SETTINGS: ShopSettings = ShopSettings {
     purpose: "test",
     durability: Durability::None,
-    // All tests sign in from one address. What was paid stays paid until a test ships it.
-    variables: &[("login_rate", "10000"), ("login_burst", "10000"), ("auto_ship", "false")],
+    // All tests sign in from one address, and some write and order a lot. What was paid stays paid until a test ships it.
+    variables: &[
+        ("login_rate", "10000"),
+        ("login_burst", "10000"),
+        ("write_rate", "10000"),
+        ("write_burst", "10000"),
+        ("max_pending_orders", "10000"),
+        ("auto_ship", "false"),
+    ],
 };
 
 pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {

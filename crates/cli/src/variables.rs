@@ -9,7 +9,7 @@ use crate::{address::Variables, project::Project, ui};
 
 const YEAR: u64 = 365 * 24 * 3600;
 
-const NUMBERS: [(&str, RangeInclusive<u64>); 8] = [
+const NUMBERS: [(&str, RangeInclusive<u64>); 11] = [
     ("order_ttl_seconds", 1..=YEAR),
     ("auto_confirm_seconds", 1..=YEAR),
     ("access_ttl_seconds", 1..=YEAR),
@@ -18,6 +18,9 @@ const NUMBERS: [(&str, RangeInclusive<u64>); 8] = [
     ("login_burst", 1..=1_000_000),
     ("seckill_rate", 1..=1_000_000),
     ("seckill_burst", 1..=1_000_000),
+    ("write_rate", 1..=1_000_000),
+    ("write_burst", 1..=1_000_000),
+    ("max_pending_orders", 1..=1_000_000),
 ];
 
 /// The variables that the environment sets.

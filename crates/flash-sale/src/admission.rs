@@ -1,7 +1,8 @@
 //! Admission to a flash sale, in Redis. All keys of a sale have the same hash tag.
 
 use kit::{
-    ActivityId, Code, OrderNo, Problem, Result, SessionId, UserId, auth, rate_limit,
+    ActivityId, Code, OrderNo, Problem, Result, User, UserId, auth,
+    rate_limit::RateLimit,
     redis::{self, RedisResult, Reply, Script, arg, int},
 };
 
@@ -88,7 +89,7 @@ pub async fn close(activity_id: ActivityId) -> Result<()> {
     CLOSE.run(&keys.each_ref().map(String::as_str), vec![int(RETENTION_MS)]).await.map(drop)
 }
 
-static BUY: Script = Script::new(include_str!("buy.lua"));
+static BUY: Script = Script::new(concat!(kit::if_late!(), kit::write_lua!(), include_str!("buy.lua")));
 
 /// The outcome of an attempt to buy.
 #[derive(Debug)]
@@ -103,24 +104,13 @@ pub enum Admission {
     Refused(Problem, Option<Vec<UserId>>),
 }
 
-/// A user's rate limit: `rate` is in requests per second, `burst` is how many may come at once.
-#[derive(Debug, Clone, Copy)]
-pub struct RateLimit {
-    pub rate: i64,
-    pub burst: i64,
-}
-
-/// Tries to get a ticket.
-pub async fn buy(
-    activity_id: ActivityId,
-    user_id: UserId,
-    session_id: SessionId,
-    limit: RateLimit,
-) -> Result<Admission> {
+/// Tries to get a ticket. `limit` is a user's limit in each sale; the purchase also counts as a write.
+pub async fn buy(activity_id: ActivityId, user: User, limit: RateLimit) -> Result<Admission> {
     let ticket = new_ticket(activity_id)?;
     let RateLimit { rate, burst } = limit;
-    let values = vec![arg(format!("{user_id} {ticket} {rate} {burst} {session_id}"))];
-    let reply = BUY.run(&[&tag(activity_id)], values).await?;
+    let writes = auth::write_limit().await?;
+    let values = format!("{} {} {ticket} {rate} {burst} {} {}", user.id, user.session_id, writes.rate, writes.burst);
+    let reply = BUY.run_in_time(&[&tag(activity_id)], vec![arg(values)]).await?;
     let refused = |code, detail: &str| Admission::Refused(Problem::new(code, detail), buyers_of(&reply));
     Ok(match reply.text(0).unwrap_or_default() {
         "queued" => Admission::Queued(ticket),
@@ -129,8 +119,7 @@ pub async fn buy(
             Admission::Existing(reply.text(1).unwrap_or_default().to_owned(), order_no)
         }
         "none" => Admission::Unknown,
-        "signed_out" => Admission::Refused(auth::session_ended(), None),
-        "rate" => Admission::Refused(rate_limit::rate_limited(reply.int(1).unwrap_or_default()), None),
+        "refused" => return Err(auth::refused_write(reply.int(1))),
         "not_started" => refused(Code::SeckillNotStarted, "The sale has not started"),
         "ended" => refused(Code::SeckillEnded, "The sale has ended"),
         "limit" => refused(Code::SeckillLimit, "You have reached the limit per customer"),

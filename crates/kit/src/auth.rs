@@ -13,6 +13,7 @@ use crate::{
     Code, Context, Problem, Result, SessionId, UserId, config,
     permissions::Permissions,
     random,
+    rate_limit::{self, RateLimit, rate_limited},
     redis::{self, Reply, Script, arg, int},
 };
 
@@ -41,8 +42,8 @@ impl Role {
     }
 }
 
-/// The signed-in user. As an extractor it rejects with 401 if the request has no valid access token and, unless the
-/// method is GET or HEAD, if the session has ended.
+/// The signed-in user. As an extractor it rejects with 401 if the request has no valid access token. For a write, which is
+/// any method but GET and HEAD, it also rejects with 401 if the session has ended, and with 429 above the write limit.
 #[derive(Debug, Clone, Copy)]
 pub struct User {
     pub id: UserId,
@@ -134,16 +135,60 @@ fn unauthenticated(detail: &str) -> Problem {
     Problem::new(Code::Unauthenticated, detail)
 }
 
-/// Like [`User`], but without checking whether the session has ended. It is for a handler whose own Redis script checks
-/// that, which saves a round trip: a session has ended if the key `ended:<session id>` exists.
+/// Like [`User`], but neither checks whether the session has ended nor counts a write. It is for a handler whose own Redis
+/// script does both with [`write_lua!`](crate::write_lua), which saves a round trip.
 pub struct TokenUser(pub User);
+
+/// Like [`User`], but not counted as a write. It is for what only reads, whatever its method, and for signing out.
+pub struct UncountedUser(pub User);
+
+/// Lua: `check_write(session, user, rate, burst)` returns -1 if the session has ended, 0 if the write is allowed, or else
+/// the milliseconds until one is.
+#[macro_export]
+macro_rules! write_lua {
+    () => {
+        concat!(
+            $crate::rate_limit_lua!(),
+            "
+            local function check_write(session, user, rate, burst)
+                if redis.call('EXISTS', 'ended:' .. session) == 1 then return -1 end
+                return take('rate:write:' .. user, rate, burst)
+            end
+            "
+        )
+    };
+}
+
+/// ARGV: session, user, rate, burst.
+static CHECK_WRITE: Script =
+    Script::new(concat!(crate::write_lua!(), "return check_write(ARGV[1], ARGV[2], ARGV[3], ARGV[4])"));
 
 async fn authenticate(parts: &Parts) -> Result<User> {
     let user = verified(parts).await?;
-    if parts.method != Method::GET && parts.method != Method::HEAD && has_ended(user.session_id).await? {
-        return Err(session_ended());
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        let RateLimit { rate, burst } = write_limit().await?;
+        let values = vec![int(user.session_id.get()), int(user.id.get()), int(rate), int(burst)];
+        match CHECK_WRITE.run(&[], values).await?.int(0) {
+            Some(0) => {}
+            outcome => return Err(refused_write(outcome)),
+        }
     }
     Ok(user)
+}
+
+/// The write limit, for [`write_lua!`](crate::write_lua).
+pub async fn write_limit() -> Result<RateLimit> {
+    RateLimit::from_variable("write_limit").await
+}
+
+/// An outcome of `check_write` other than 0 as an error: 401 or 429.
+pub fn refused_write(outcome: Option<i64>) -> Problem {
+    outcome.filter(|wait| *wait > 0).map_or_else(session_ended, rate_limited)
+}
+
+/// Counts a write of this user that needs no access token; 429 above the write limit.
+pub async fn limit_writes(user_id: UserId) -> Result<()> {
+    rate_limit::limit(&format!("write:{user_id}"), write_limit().await?).await
 }
 
 /// 401 for the token of a session that has ended.
@@ -182,6 +227,18 @@ impl<S: Sync> FromRequestParts<S> for TokenUser {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         verified(parts).await.map(TokenUser)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for UncountedUser {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let user = verified(parts).await?;
+        if has_ended(user.session_id).await? {
+            return Err(session_ended());
+        }
+        Ok(UncountedUser(user))
     }
 }
 

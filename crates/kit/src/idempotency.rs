@@ -251,7 +251,14 @@ async fn claim(tx: &mut Transaction, user_id: UserId, key: &Key) -> Result<Claim
         Err(error) => return Err(error.into()),
     };
     match tx.execute(claim, params![body_hash, now, user_id, &key.scope, &key.text]).await {
-        Ok(()) => Ok(Claim::Acquired),
+        Ok(()) => {
+            const PROOF: &str = "
+                SELECT status FROM idempotency_keys
+                WHERE user_id = ? AND scope = ? AND idempotency_key = ? AND body_hash = ? AND claimed_at = ?
+                FOR UPDATE";
+            tx.proven_by(PROOF, params![user_id, &key.scope, &key.text, body_hash, now]);
+            Ok(Claim::Acquired)
+        }
         // Another request was faster: start over and read its reply.
         Err(mysql::Error::Duplicate { .. }) => Err(Problem::conflict()),
         Err(mysql::Error::Conflict(_)) => Err(in_progress()),

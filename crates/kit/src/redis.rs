@@ -1,23 +1,39 @@
 //! Redis through Spin's interface: one connection per instance, and scripts that are called by their digest.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    pin::pin,
+    sync::{Arc, OnceLock},
+};
 
+use futures::future::{Either, select};
 use sha1::{Digest, Sha1};
-use spin_sdk::redis::{self, Error};
 pub use spin_sdk::redis::{RedisParameter, RedisResult};
+use spin_sdk::{
+    redis::{self, Error},
+    wasip3,
+};
 
-use crate::{Problem, Result, config};
+use crate::{Context, Problem, Result, Timestamp, config, context::WORK_TIME};
 
 /// Shared by all requests of the instance: the host can send several commands over it at once.
-static SHARED: tokio::sync::Mutex<Option<Arc<redis::Connection>>> = tokio::sync::Mutex::const_new(None);
+static SHARED: tokio::sync::Mutex<Option<Arc<Connection>>> = tokio::sync::Mutex::const_new(None);
+
+struct Connection {
+    host: redis::Connection,
+    /// What is to be added to our clock to get the server's, in milliseconds.
+    clock_offset_ms: i64,
+}
 
 /// Runs a command, which must not block. A nested reply comes as one flat list. 503 for any error.
-pub async fn command(name: &str, arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
-    let connection = shared().await?;
-    match connection.execute(name, arguments).await {
-        Ok(reply) => Ok(reply),
-        Err(error) => Err(failed(&connection, error).await),
-    }
+pub async fn command(name: &'static str, arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
+    unless_late(async move {
+        let connection = shared().await?;
+        match connection.host.execute(name, arguments).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(failed(&connection, error).await),
+        }
+    })
+    .await
 }
 
 /// A parameter of a command.
@@ -42,25 +58,85 @@ impl Script {
     }
 
     /// Runs the script. It should return a number, a text or a flat list. 503 for any error.
-    pub async fn run(&self, keys: &[&str], arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
-        let digest = self.digest.get_or_init(|| Sha1::digest(self.text).iter().map(|b| format!("{b:02x}")).collect());
-        let with = |script: &str| {
-            let count = i64::try_from(keys.len()).unwrap_or_default();
-            let head = [arg(script), int(count)].into_iter().chain(keys.iter().map(arg));
-            head.chain(arguments.iter().cloned()).collect::<Vec<_>>()
-        };
-        let connection = shared().await?;
-        match connection.execute("EVALSHA", with(digest)).await {
-            Ok(reply) => Ok(reply),
-            Err(Error::Other(text)) if text.contains("NoScript") || text.contains("NOSCRIPT") => {
-                command("EVAL", with(self.text)).await
+    pub async fn run(&'static self, keys: &[&str], arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
+        self.run_by(keys, arguments, None).await
+    }
+
+    /// The same for a change that must not be made after the request was answered with 503, in case the server hangs. The
+    /// script gets a last argument, the time until when it may run in milliseconds of the server's clock, and must
+    /// begin with [`if_late!`](crate::if_late).
+    pub async fn run_in_time(&'static self, keys: &[&str], arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
+        let time_left = Context::current().map_or(WORK_TIME, |context| context.time_left());
+        let end = Timestamp::now().0.saturating_add(i64::try_from(time_left.as_millis()).unwrap_or(i64::MAX));
+        self.run_by(keys, arguments, Some(end)).await
+    }
+
+    async fn run_by(
+        &'static self,
+        keys: &[&str],
+        arguments: Vec<RedisParameter>,
+        end: Option<i64>,
+    ) -> Result<Vec<RedisResult>> {
+        let mut values = vec![arg(""), int(i64::try_from(keys.len()).unwrap_or_default())];
+        values.extend(keys.iter().map(arg));
+        values.extend(arguments);
+        unless_late(async move {
+            let connection = shared().await?;
+            values.extend(end.map(|end| int(end.saturating_add(connection.clock_offset_ms))));
+            let mut with = |script: &str| {
+                if let Some(first) = values.first_mut() {
+                    *first = arg(script);
+                }
+                values.clone()
+            };
+            let reply = match connection.host.execute("EVALSHA", with(self.digest())).await {
+                Err(Error::Other(text)) if text.contains("NoScript") || text.contains("NOSCRIPT") => {
+                    connection.host.execute("EVAL", with(self.text)).await
+                }
+                reply => reply,
+            };
+            match reply {
+                Ok(reply) => Ok(reply),
+                Err(error) => Err(failed(&connection, error).await),
             }
-            Err(error) => Err(failed(&connection, error).await),
+        })
+        .await
+    }
+
+    fn digest(&self) -> &str {
+        self.digest.get_or_init(|| Sha1::digest(self.text).iter().map(|b| format!("{b:02x}")).collect())
+    }
+}
+
+/// Lua for the beginning of a script that is called by [`Script::run_in_time`].
+#[macro_export]
+macro_rules! if_late {
+    () => {
+        "
+        local server_time = redis.call('TIME')
+        if server_time[1] * 1000 + server_time[2] / 1000 > tonumber(table.remove(ARGV)) then
+            return redis.error_reply('LATE the request has been answered')
+        end
+        "
+    };
+}
+
+/// Awaits a call of the host up to the end of the request's time; 503 after that. The call itself can't be cancelled: it
+/// ends in the background.
+async fn unless_late<T: 'static>(call: impl Future<Output = Result<T>> + 'static) -> Result<T> {
+    let Some(context) = Context::current() else { return call.await };
+    context.check_time()?;
+    let call = Box::pin(call);
+    match select(call, pin!(context.late())).await {
+        Either::Left((result, _)) => result,
+        Either::Right(((), call)) => {
+            wasip3::spawn(async move { drop(call.await) });
+            Err(Problem::unavailable().because("Redis did not answer in time"))
         }
     }
 }
 
-async fn shared() -> Result<Arc<redis::Connection>> {
+async fn shared() -> Result<Arc<Connection>> {
     let mut shared = SHARED.lock().await;
     if let Some(connection) = &*shared {
         return Ok(connection.clone());
@@ -71,13 +147,18 @@ async fn shared() -> Result<Arc<redis::Connection>> {
         let cause = describe(&error).replace(&address, "the address of `redis`");
         Problem::unavailable().because(format!("Redis is not available: {cause}"))
     };
-    let opened = redis::Connection::open(address.clone()).await.map_err(failed)?;
-    Ok(shared.insert(Arc::new(opened)).clone())
+    let host = redis::Connection::open(address.clone()).await.map_err(failed)?;
+    let before = Timestamp::now();
+    let time = host.execute("TIME", vec![]).await.map_err(failed)?;
+    let server_ms =
+        time.int(0).unwrap_or_default().saturating_mul(1000).saturating_add(time.int(1).unwrap_or_default() / 1000);
+    let connection = Connection { host, clock_offset_ms: server_ms.saturating_sub(before.0) };
+    Ok(shared.insert(Arc::new(connection)).clone())
 }
 
 /// After any error the next command opens a new connection: errors of the server are rare, and can't be told reliably
 /// from a broken connection.
-async fn failed(connection: &Arc<redis::Connection>, error: Error) -> Problem {
+async fn failed(connection: &Arc<Connection>, error: Error) -> Problem {
     let mut shared = SHARED.lock().await;
     if shared.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
         *shared = None;

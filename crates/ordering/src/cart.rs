@@ -21,13 +21,14 @@ use crate::{
 const CHECKOUT_LOCK_MS: i64 = 4400;
 const TTL_SECONDS: i64 = 90 * 24 * 60 * 60;
 
-/// The beginning of every script. The field of a product is its id, the value `quantity:selected:added_at`. A reply is
+/// The beginning of the scripts for requests. The field of a product is its id, the value `quantity:selected:added_at`. A reply is
 /// one flat list: the outcome, then for each product its field, its value, and its cached summary or an empty text.
 /// `not_for_sale` returns an outcome if the product is not cached or off the shelf. If ARGV[2] is `1` it returns
 /// nothing, since the caller has checked that in MySQL.
 macro_rules! script {
     ($body:literal) => {
         Script::new(concat!(
+            kit::if_late!(),
             r"
             local cart, id = KEYS[1], ARGV[1]
             local value = id ~= '' and redis.call('HGET', cart, id)
@@ -88,6 +89,13 @@ static SET: Script = script!(
 static REMOVE: Script = script!(
     r"
     redis.call('HDEL', cart, id)
+    return respond('ok')"
+);
+
+/// ARGV: ''.
+static CLEAR: Script = script!(
+    r"
+    redis.call('DEL', cart)
     return respond('ok')"
 );
 
@@ -160,8 +168,7 @@ impl Cart {
     }
 
     pub async fn clear(user_id: UserId) -> Result<Self> {
-        redis::command("DEL", vec![arg(key(user_id))]).await?;
-        Ok(Cart::default())
+        Self::run(&CLEAR, user_id, vec![arg("")]).await
     }
 
     /// Begins a checkout, which [`Cart::complete_checkout`] or [`Cart::abandon_checkout`] ends. 409 while another
@@ -201,7 +208,7 @@ impl Cart {
     /// Runs a script that may require the product to be on the shelf. That is looked up in the cache and, if it is not
     /// there, in MySQL.
     async fn run_for_sale(
-        script: &Script,
+        script: &'static Script,
         user_id: UserId,
         product_id: ProductId,
         values: Vec<RedisParameter>,
@@ -220,18 +227,18 @@ impl Cart {
         }
     }
 
-    async fn run(script: &Script, user_id: UserId, arguments: Vec<RedisParameter>) -> Result<Self> {
+    async fn run(script: &'static Script, user_id: UserId, arguments: Vec<RedisParameter>) -> Result<Self> {
         Self::try_run(script, user_id, arguments)
             .await?
             .map_err(|NotCached| Problem::internal().because("the cart script reported a missing cache entry twice"))
     }
 
     async fn try_run(
-        script: &Script,
+        script: &'static Script,
         user_id: UserId,
         arguments: Vec<RedisParameter>,
     ) -> Result<std::result::Result<Self, NotCached>> {
-        let reply = script.run(&[&key(user_id)], arguments).await?;
+        let reply = script.run_in_time(&[&key(user_id)], arguments).await?;
         match reply.text(0).unwrap_or_default() {
             "ok" => Ok(Ok(Self::from_reply(reply.get(1..).unwrap_or_default()))),
             "unknown" => Ok(Err(NotCached)),

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use accounts::address;
 use kit::{
-    AddressId, Code, FieldError, Problem, ProductId, Result, UserId,
+    AddressId, Code, FieldError, OrderNo, Problem, ProductId, Result, UserId,
     mysql::{Connection, Transaction},
+    params,
     validate::Validator,
 };
 use products::{
@@ -47,9 +48,11 @@ pub struct PlaceOrder<'a> {
     pub currency: &'a str,
     /// The time to pay, in seconds.
     pub ttl_seconds: i64,
+    /// How many unpaid orders the user may have, this one included.
+    pub max_pending: i64,
 }
 
-/// Places the order. 422 for an invalid request, 409 `coupon_invalid`, 409 `out_of_stock` with an error for each
+/// Places the order. 422 for an invalid request, 409 `pending_limit`, 409 `coupon_invalid`, 409 `out_of_stock` with an error for each
 /// product that is short.
 pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Order> {
     check(request)?;
@@ -91,12 +94,29 @@ pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Ord
     let order = Order { address, note, ..Order::pending(quote, items.collect(), request.ttl_seconds) };
     let placed = [PlacedOrder { user_id, order, ticket: None }];
     insert(tx, &placed).await?;
+    check_pending(tx, user_id, request.max_pending).await?;
     let [PlacedOrder { order, .. }] = placed;
     if let Some(coupon) = &coupon {
         coupon::redeem(tx, user_id, coupon, &order.order_no).await?;
     }
     reserve(tx, request, &product_ids, &products).await?;
     Ok(order)
+}
+
+/// 409 `pending_limit` if the user has more unpaid orders than this; those of flash sales, which have limits of their own,
+/// don't count. It comes after the insertion, and reads rows that other transactions have inserted but not committed: so
+/// of two orders that are placed at once, one waits for the other.
+async fn check_pending(tx: &mut Transaction, user_id: UserId, max: i64) -> Result<()> {
+    const PENDING: &str = "
+        SELECT order_no FROM orders WHERE user_id = ? AND status = 'pending' AND ticket IS NULL LIMIT ? FOR UPDATE";
+    let limit = max.saturating_add(1);
+    let pending = tx.query::<(OrderNo,)>(PENDING, params![user_id, limit]).await?;
+    match i64::try_from(pending.len()).is_ok_and(|count| count <= max) {
+        true => Ok(()),
+        false => {
+            Err(Problem::new(Code::PendingLimit, format!("You have {max} unpaid orders; pay or cancel one first")))
+        }
+    }
 }
 
 const EMPTY: &str = "must not be empty";

@@ -83,6 +83,6 @@ async fn register(Json(new): Json<Registration>) -> Result<(StatusCode, Reply<Re
         locale: requested_locale(),
         created_at,
     };
-    let user_id = account::insert(&mut mysql::connection().await?, account).await?;
+    let user_id = mysql::transaction(async |tx| account::insert(tx, account).await).await?;
     Ok((StatusCode::CREATED, Reply(Registered { user_id, username: new.username, role: Role::User, created_at })))
 }

@@ -11,7 +11,7 @@ use axum::{
 };
 use flash_sale::{
     Activity, NewActivity, SaleState, TicketState, activity_of,
-    admission::{self, Admission, RateLimit},
+    admission::{self, Admission},
     booked_ticket,
 };
 use http::{StatusCode, header};
@@ -25,6 +25,7 @@ use kit::{
     log, mysql,
     pagination::{Page, PageQuery},
     permissions::SECKILL_WRITE,
+    rate_limit::RateLimit,
     staff::Staff,
     validate::Validator,
 };
@@ -258,11 +259,8 @@ async fn buy(TokenUser(user): TokenUser, Json(purchase): Json<Purchase>) -> Resu
     if let Some(problem) = refusal_cache::get(activity_id, user.id) {
         return Err(problem);
     }
-    let limit = RateLimit {
-        rate: config::number("seckill_rate", 1, 1_000_000).await?,
-        burst: config::number("seckill_burst", 1, 1_000_000).await?,
-    };
-    match admission::buy(activity_id, user.id, user.session_id, limit).await? {
+    let limit = RateLimit::from_variable("seckill_limit").await?;
+    match admission::buy(activity_id, user, limit).await? {
         Admission::Queued(ticket) => Ok(Ticket::respond(ticket, None, StatusCode::ACCEPTED)),
         Admission::Existing(ticket, order_no) => Ok(Ticket::respond(ticket, order_no, StatusCode::OK)),
         Admission::Refused(problem, buyers) => {

@@ -9,6 +9,14 @@ use serde_json::Value;
 
 use super::{FakeService, Servers, Shop, environment, eventually, unique};
 
+const LIMITS: [&str; 5] = [
+    "SPIN_VARIABLE_LOGIN_RATE",
+    "SPIN_VARIABLE_LOGIN_BURST",
+    "SPIN_VARIABLE_WRITE_RATE",
+    "SPIN_VARIABLE_WRITE_BURST",
+    "SPIN_VARIABLE_MAX_PENDING_ORDERS",
+];
+
 /// A shop for one test: with other settings, or to be broken. Stopped when dropped.
 pub struct DedicatedShop {
     shop: Shop,
@@ -28,7 +36,7 @@ pub struct ShopBuilder {
     users_mysql: Option<String>,
     variables: Vec<(String, String)>,
     runtime: &'static str,
-    /// With the default rate limit of logins.
+    /// With the default limits, instead of those that many tests can share.
     default_limits: bool,
     /// Another `spin.toml`.
     manifest: Option<String>,
@@ -109,7 +117,7 @@ impl ShopBuilder {
         shop.variable("mail_from", "shop@shop.example")
     }
 
-    /// With the default rate limit of logins.
+    /// With the default limits, instead of those that many tests can share.
     pub fn with_default_limits(mut self) -> Self {
         self.default_limits = true;
         self
@@ -149,10 +157,10 @@ impl ShopBuilder {
             std::fs::create_dir(&folder).and_then(|()| std::fs::write(&file, text)).expect("a changed spin.toml");
             self.variables.push(("MALL_MANIFEST".to_owned(), file.display().to_string()));
         }
-        // All tests sign in from one address.
-        let limits = [("SPIN_VARIABLE_LOGIN_RATE", "10000"), ("SPIN_VARIABLE_LOGIN_BURST", "10000")];
-        let limits = limits.into_iter().filter(|_| !self.default_limits);
-        let mut child = Command::new(environment("MALL_BIN"))
+        // All tests sign in from one address, and some write and order a lot.
+        let raised = LIMITS.into_iter().filter(|_| !self.default_limits).map(|name| (name, "10000"));
+        let mut command = Command::new(environment("MALL_BIN"));
+        command
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .args(["up", "--listen", "127.0.0.1:0", "--no-demo", "--runtime", self.runtime])
             .args(["--mysql", &self.mysql, "--redis", &self.redis])
@@ -160,15 +168,13 @@ impl ShopBuilder {
             .env("MALL_DIR", &folder)
             // On shared databases its workers must do the same as those of the running shop.
             .env("SPIN_VARIABLE_AUTO_SHIP", "false")
-            .env_remove("SPIN_VARIABLE_LOGIN_RATE")
-            .env_remove("SPIN_VARIABLE_LOGIN_BURST")
-            .envs(limits)
-            .envs(self.variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("MALL_BIN runs");
+            .stderr(Stdio::piped());
+        for name in LIMITS {
+            command.env_remove(name);
+        }
+        let mut child = command.envs(raised).envs(self.variables).spawn().expect("MALL_BIN runs");
         let lines = Arc::default();
         let (sender, address) = mpsc::channel();
         read_output(child.stdout.take(), &lines, sender.clone());

@@ -96,6 +96,18 @@ impl Servers {
         let _: i64 = wake.expect("the message is published");
     }
 
+    /// The checksum of each table but those that workers change by themselves: to tell that nothing has changed.
+    pub async fn checksums(&self) -> Vec<(String, i64)> {
+        const TABLES: &str = "
+            SELECT CAST(table_name AS CHAR) FROM information_schema.tables
+            WHERE table_schema = DATABASE() AND table_name NOT IN ('jobs', 'messages') ORDER BY table_name";
+        let mut mysql = self.mysql().await;
+        let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut mysql).await.expect("the tables");
+        let checksum = format!("CHECKSUM TABLE {}", tables.join(", "));
+        let rows = sqlx::query_as(AssertSqlSafe(checksum)).fetch_all(&mut mysql).await;
+        rows.expect("their checksums")
+    }
+
     /// A single number.
     pub async fn number(&self, sql: &'static str) -> i64 {
         let mut connection = self.mysql().await;
