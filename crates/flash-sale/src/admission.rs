@@ -1,7 +1,7 @@
 //! Admission to a flash sale, in Redis. All keys of a sale have the same hash tag.
 
 use kit::{
-    ActivityId, Code, OrderNo, Problem, Result, User, UserId, auth,
+    ActivityId, Code, OrderNo, Problem, Result, User, UserId,
     rate_limit::RateLimit,
     redis::{self, RedisResult, Reply, Script, arg, int},
 };
@@ -89,7 +89,7 @@ pub async fn close(activity_id: ActivityId) -> Result<()> {
     CLOSE.run(&keys.each_ref().map(String::as_str), vec![int(RETENTION_MS)]).await.map(drop)
 }
 
-static BUY: Script = Script::new(concat!(kit::if_late!(), kit::write_lua!(), include_str!("buy.lua")));
+static BUY: Script = Script::new(concat!(kit::write_lua!(), include_str!("buy.lua")));
 
 /// The outcome of an attempt to buy.
 #[derive(Debug)]
@@ -108,9 +108,8 @@ pub enum Admission {
 pub async fn buy(activity_id: ActivityId, user: User, limit: RateLimit) -> Result<Admission> {
     let ticket = new_ticket(activity_id)?;
     let RateLimit { rate, burst } = limit;
-    let writes = auth::write_limit().await?;
-    let values = format!("{} {} {ticket} {rate} {burst} {} {}", user.id, user.session_id, writes.rate, writes.burst);
-    let reply = BUY.run_in_time(&[&tag(activity_id)], vec![arg(values)]).await?;
+    let values = arg(format!("{} {ticket} {rate} {burst}", user.id));
+    let reply = BUY.run_write(&user, &[&tag(activity_id)], vec![values]).await?;
     let refused = |code, detail: &str| Admission::Refused(Problem::new(code, detail), buyers_of(&reply));
     Ok(match reply.text(0).unwrap_or_default() {
         "queued" => Admission::Queued(ticket),
@@ -119,7 +118,6 @@ pub async fn buy(activity_id: ActivityId, user: User, limit: RateLimit) -> Resul
             Admission::Existing(reply.text(1).unwrap_or_default().to_owned(), order_no)
         }
         "none" => Admission::Unknown,
-        "refused" => return Err(auth::refused_write(reply.int(1))),
         "not_started" => refused(Code::SeckillNotStarted, "The sale has not started"),
         "ended" => refused(Code::SeckillEnded, "The sale has ended"),
         "limit" => refused(Code::SeckillLimit, "You have reached the limit per customer"),

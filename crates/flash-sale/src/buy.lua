@@ -1,18 +1,16 @@
 -- Issues a ticket for a unit, if the sale and the user's earlier purchases allow it, in one round trip.
 -- KEYS: the prefix of all keys of the sale.
--- ARGV: user, session, new ticket, the sale's requests per second and burst, and those of all writes, in one text separated
--- by spaces, since every argument of a call from the sandbox to the host takes time.
+-- ARGV: user, new ticket, and the sale's requests per second and burst, in one text separated by spaces, since every
+-- argument of a call from the sandbox to the host takes time.
 -- The sale's keys: sale, buyers (user -> tickets), tickets (ticket -> user[:order]), stream, rate:<user>, wake.
--- `check_write`, `take` and `now` are defined before this text. Returns the outcome and its values.
+-- What precedes this text checks the write, and defines `take` and `now`. Returns the outcome and its values.
 local tag = KEYS[1]
-local user, session, ticket, rate, burst, write_rate, write_burst =
-    ARGV[1]:match('^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
-local refused = check_write(session, user, write_rate, write_burst)
-if refused ~= 0 then return {'refused', refused} end
+local user, ticket, rate, burst = ARGV[1]:match('^(%S+) (%S+) (%S+) (%S+)$')
 local sale = redis.call('HMGET', tag .. ':sale', 'starts', 'ends', 'left', 'limit', 'stock')
 if not sale[1] then return {'none'} end
 local starts, ends, left, limit = tonumber(sale[1]), tonumber(sale[2]), tonumber(sale[3]), tonumber(sale[4])
-local wait = take(tag .. ':rate:' .. user, rate, burst)
+local rate_key = tag .. ':rate:' .. user
+local wait = take(rate_key, redis.call('GET', rate_key), rate, burst)
 if wait > 0 then return {'refused', wait} end
 
 local existing = redis.call('HGET', tag .. ':buyers', user)

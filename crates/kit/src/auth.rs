@@ -13,7 +13,7 @@ use crate::{
     Code, Context, Problem, Result, SessionId, UserId, config,
     permissions::Permissions,
     random,
-    rate_limit::{self, RateLimit, rate_limited},
+    rate_limit::{self, RateLimit},
     redis::{self, Reply, Script, arg, int},
 };
 
@@ -136,54 +136,25 @@ fn unauthenticated(detail: &str) -> Problem {
 }
 
 /// Like [`User`], but neither checks whether the session has ended nor counts a write. It is for a handler whose own Redis
-/// script does both with [`write_lua!`](crate::write_lua), which saves a round trip.
+/// script does both ([`Script::run_write`]), which saves a round trip.
 pub struct TokenUser(pub User);
 
 /// Like [`User`], but not counted as a write. It is for what only reads, whatever its method, and for signing out.
 pub struct UncountedUser(pub User);
 
-/// Lua: `check_write(session, user, rate, burst)` returns -1 if the session has ended, 0 if the write is allowed, or else
-/// the milliseconds until one is.
-#[macro_export]
-macro_rules! write_lua {
-    () => {
-        concat!(
-            $crate::rate_limit_lua!(),
-            "
-            local function check_write(session, user, rate, burst)
-                if redis.call('EXISTS', 'ended:' .. session) == 1 then return -1 end
-                return take('rate:write:' .. user, rate, burst)
-            end
-            "
-        )
-    };
-}
-
-/// ARGV: session, user, rate, burst.
-static CHECK_WRITE: Script =
-    Script::new(concat!(crate::write_lua!(), "return check_write(ARGV[1], ARGV[2], ARGV[3], ARGV[4])"));
+static CHECK_WRITE: Script = Script::new(concat!(crate::write_lua!(), "return 1"));
 
 async fn authenticate(parts: &Parts) -> Result<User> {
     let user = verified(parts).await?;
     if parts.method != Method::GET && parts.method != Method::HEAD {
-        let RateLimit { rate, burst } = write_limit().await?;
-        let values = vec![int(user.session_id.get()), int(user.id.get()), int(rate), int(burst)];
-        match CHECK_WRITE.run(&[], values).await?.int(0) {
-            Some(0) => {}
-            outcome => return Err(refused_write(outcome)),
-        }
+        CHECK_WRITE.run_write(&user, &[], vec![]).await?;
     }
     Ok(user)
 }
 
-/// The write limit, for [`write_lua!`](crate::write_lua).
-pub async fn write_limit() -> Result<RateLimit> {
+/// The limit of a user's writes.
+pub(crate) async fn write_limit() -> Result<RateLimit> {
     RateLimit::from_variable("write_limit").await
-}
-
-/// An outcome of `check_write` other than 0 as an error: 401 or 429.
-pub fn refused_write(outcome: Option<i64>) -> Problem {
-    outcome.filter(|wait| *wait > 0).map_or_else(session_ended, rate_limited)
 }
 
 /// Counts a write of this user that needs no access token; 429 above the write limit.

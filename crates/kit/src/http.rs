@@ -2,8 +2,9 @@
 
 use std::{
     future::{Future, poll_fn},
+    sync::OnceLock,
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -33,7 +34,6 @@ pub type SpinResponse = spin_sdk::http::Response<FullBody<Bytes>>;
 
 /// Handles a request with the function's router. Called by [`crate::function!`].
 pub async fn serve(function: &str, router: Router, request: spin_sdk::http::Request) -> SpinResponse {
-    let started = Instant::now();
     let context = Context::new(request.headers());
     let method = request.method().clone();
 
@@ -50,7 +50,7 @@ pub async fn serve(function: &str, router: Router, request: spin_sdk::http::Requ
         finish(response.unwrap_or_else(|| context.timed_out().into_response()), &method, is_public, &context).await
     };
 
-    log::request(function, &method, response.status(), problem.as_ref(), started.elapsed(), &context);
+    log::request(function, &method, response.status(), problem.as_ref(), context.elapsed(), &context);
     response
 }
 
@@ -185,7 +185,7 @@ async fn common_headers(headers: &mut HeaderMap, context: &Context) {
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if config::text("public_url").await.is_ok_and(|url| url.starts_with("https://")) {
+    if is_https().await {
         // Two years, as https://hstspreload.org asks for.
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000"));
     }
@@ -194,6 +194,18 @@ async fn common_headers(headers: &mut HeaderMap, context: &Context) {
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static("ETag, Idempotency-Replayed, Location, Retry-After, X-Request-Id"),
     );
+}
+
+/// Whether clients reach the shop by https.
+async fn is_https() -> bool {
+    static IS_HTTPS: OnceLock<bool> = OnceLock::new();
+    match IS_HTTPS.get() {
+        Some(is_https) => *is_https,
+        None => {
+            let is_https = config::text("public_url").await.is_ok_and(|url| url.starts_with("https://"));
+            *IS_HTTPS.get_or_init(|| is_https)
+        }
+    }
 }
 
 async fn preflight(context: &Context) -> SpinResponse {

@@ -24,8 +24,8 @@ impl RateLimit {
     }
 }
 
-/// Lua: `take(key, rate, burst)` counts a request, and returns 0 or the milliseconds until one is allowed. It is the
-/// generic cell rate algorithm (<https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm>): the key has the
+/// Lua: `take(key, value, rate, burst)` counts a request, and returns 0 or the milliseconds until one is allowed. It is the
+/// generic cell rate algorithm (<https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm>): the key's value is the
 /// theoretical arrival time. Also defines `now`, the server's time in milliseconds.
 #[macro_export]
 macro_rules! rate_limit_lua {
@@ -33,10 +33,10 @@ macro_rules! rate_limit_lua {
         "
         local time = redis.call('TIME')
         local now = time[1] * 1000 + math.floor(time[2] / 1000)
-        local function take(key, rate, burst)
-            local step = 1000 / tonumber(rate)
-            local arrival = math.max(tonumber(redis.call('GET', key) or 0), now) + step
-            local wait = math.ceil(arrival - now - step * tonumber(burst))
+        local function take(key, value, rate, burst)
+            local step = 1000 / rate
+            local arrival = math.max(tonumber(value or 0), now) + step
+            local wait = math.ceil(arrival - now - step * burst)
             if wait > 0 then return wait end
             redis.call('SET', key, arrival, 'PX', math.ceil(arrival - now) + 1)
             return 0
@@ -45,7 +45,10 @@ macro_rules! rate_limit_lua {
     };
 }
 
-static TAKE: Script = Script::new(concat!(crate::rate_limit_lua!(), "return take(KEYS[1], ARGV[1], ARGV[2])"));
+static TAKE: Script = Script::new(concat!(
+    crate::rate_limit_lua!(),
+    "return take(KEYS[1], redis.call('GET', KEYS[1]), ARGV[1], ARGV[2])"
+));
 
 /// Counts a request for `key`; 429 if it exceeds the limit.
 pub async fn limit(key: &str, limit: RateLimit) -> Result<()> {

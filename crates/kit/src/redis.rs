@@ -13,7 +13,13 @@ use spin_sdk::{
     wasip3,
 };
 
-use crate::{Context, Problem, Result, Timestamp, config, context::WORK_TIME};
+use crate::{
+    Context, Problem, Result, Timestamp,
+    auth::{self, User},
+    config,
+    context::WORK_TIME,
+    rate_limit::{RateLimit, rate_limited},
+};
 
 /// Shared by all requests of the instance: the host can send several commands over it at once.
 static SHARED: tokio::sync::Mutex<Option<Arc<Connection>>> = tokio::sync::Mutex::const_new(None);
@@ -62,27 +68,42 @@ impl Script {
         self.run_by(keys, arguments, None).await
     }
 
-    /// The same for a change that must not be made after the request was answered with 503, in case the server hangs. The
-    /// script gets a last argument, the time until when it may run in milliseconds of the server's clock, and must
-    /// begin with [`if_late!`](crate::if_late).
-    pub async fn run_in_time(&'static self, keys: &[&str], arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
+    /// Runs a script that must begin with [`write_lua!`](crate::write_lua) for a write of this user: 401 if the session has
+    /// ended, 429 above the write limit. It changes nothing after the request's time, even if the server hangs and
+    /// executes it when it comes back.
+    pub async fn run_write(
+        &'static self,
+        user: &User,
+        keys: &[&str],
+        arguments: Vec<RedisParameter>,
+    ) -> Result<Vec<RedisResult>> {
         let time_left = Context::current().map_or(WORK_TIME, |context| context.time_left());
         let end = Timestamp::now().0.saturating_add(i64::try_from(time_left.as_millis()).unwrap_or(i64::MAX));
-        self.run_by(keys, arguments, Some(end)).await
+        let RateLimit { rate, burst } = auth::write_limit().await?;
+        let write = Write { end, arguments: format!("{} {} {rate} {burst}", user.session_id, user.id) };
+        let reply = self.run_by(keys, arguments, Some(write)).await?;
+        if reply.text(0) != Some("refused") {
+            return Ok(reply);
+        }
+        Err(match reply.int(1) {
+            Some(wait) if wait > 0 => rate_limited(wait),
+            Some(-1) => auth::session_ended(),
+            _ => Problem::unavailable().because("Redis executed the script too late"),
+        })
     }
 
     async fn run_by(
         &'static self,
         keys: &[&str],
         arguments: Vec<RedisParameter>,
-        end: Option<i64>,
+        write: Option<Write>,
     ) -> Result<Vec<RedisResult>> {
         let mut values = vec![arg(""), int(i64::try_from(keys.len()).unwrap_or_default())];
         values.extend(keys.iter().map(arg));
         values.extend(arguments);
         unless_late(async move {
             let connection = shared().await?;
-            values.extend(end.map(|end| int(end.saturating_add(connection.clock_offset_ms))));
+            values.extend(write.map(|write| write.argument(&connection)));
             let mut with = |script: &str| {
                 if let Some(first) = values.first_mut() {
                     *first = arg(script);
@@ -108,16 +129,41 @@ impl Script {
     }
 }
 
-/// Lua for the beginning of a script that is called by [`Script::run_in_time`].
+/// What a script needs to check a write.
+struct Write {
+    /// Until when it may run, in milliseconds of our clock.
+    end: i64,
+    /// Session, user, rate and burst, separated by spaces.
+    arguments: String,
+}
+
+impl Write {
+    /// One text, since every argument of a call from the sandbox to the host takes time.
+    fn argument(&self, connection: &Connection) -> RedisParameter {
+        arg(format!("{} {}", self.end.saturating_add(connection.clock_offset_ms), self.arguments))
+    }
+}
+
+/// Lua for the beginning of a script that is called by [`Script::run_write`]. It takes the last argument, and returns if
+/// the write is refused. Also defines what [`rate_limit_lua!`](crate::rate_limit_lua) does.
 #[macro_export]
-macro_rules! if_late {
+macro_rules! write_lua {
     () => {
-        "
-        local server_time = redis.call('TIME')
-        if server_time[1] * 1000 + server_time[2] / 1000 > tonumber(table.remove(ARGV)) then
-            return redis.error_reply('LATE the request has been answered')
-        end
-        "
+        concat!(
+            $crate::rate_limit_lua!(),
+            "
+            do
+                local till, session, user, rate, burst =
+                    table.remove(ARGV):match('^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+                if now > tonumber(till) then return {'refused', -2} end
+                local key = 'rate:write:' .. user
+                local found = redis.call('MGET', 'ended:' .. session, key)
+                if found[1] then return {'refused', -1} end
+                local wait = take(key, found[2], rate, burst)
+                if wait > 0 then return {'refused', wait} end
+            end
+            "
+        )
     };
 }
 

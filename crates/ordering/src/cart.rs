@@ -1,7 +1,7 @@
 //! The cart: a Redis hash for each user. Scripts change it, so that concurrent changes from two devices are not lost.
 
 use kit::{
-    Cents, Code, Problem, ProductId, Result, Timestamp, UserId, log,
+    Cents, Code, Problem, ProductId, Result, Timestamp, User, UserId, log,
     mysql::{self, Transaction},
     redis::{self, RedisParameter, RedisResult, Reply, Script, arg, int},
 };
@@ -21,14 +21,20 @@ use crate::{
 const CHECKOUT_LOCK_MS: i64 = 4400;
 const TTL_SECONDS: i64 = 90 * 24 * 60 * 60;
 
-/// The beginning of the scripts for requests. The field of a product is its id, the value `quantity:selected:added_at`. A reply is
+/// The beginning of the scripts for requests; those that write check that first. The field of a product is its id, the value `quantity:selected:added_at`. A reply is
 /// one flat list: the outcome, then for each product its field, its value, and its cached summary or an empty text.
 /// `not_for_sale` returns an outcome if the product is not cached or off the shelf. If ARGV[2] is `1` it returns
 /// nothing, since the caller has checked that in MySQL.
 macro_rules! script {
-    ($body:literal) => {
+    (write $body:literal) => {
+        script!(concat kit::write_lua!(), $body)
+    };
+    (read $body:literal) => {
+        script!(concat "", $body)
+    };
+    (concat $check:expr, $body:literal) => {
         Script::new(concat!(
-            kit::if_late!(),
+            $check,
             r"
             local cart, id = KEYS[1], ARGV[1]
             local value = id ~= '' and redis.call('HGET', cart, id)
@@ -61,11 +67,11 @@ macro_rules! script {
 }
 
 /// ARGV: ''.
-static SHOW: Script = script!("return respond('ok')");
+static SHOW: Script = script!(read "return respond('ok')");
 
 /// ARGV: id, whether MySQL was checked, quantity to add, now, TTL, maximum quantity, maximum number of products.
 static ADD: Script = script!(
-    r"
+    write r"
     local refusal = not_for_sale()
     if refusal then return refusal end
     local sum = (tonumber(quantity) or 0) + tonumber(ARGV[3])
@@ -76,7 +82,7 @@ static ADD: Script = script!(
 
 /// ARGV: id, whether MySQL was checked, quantity or '', selected or '', TTL.
 static SET: Script = script!(
-    r"
+    write r"
     if not value then return respond('absent') end
     local refusal = ARGV[4] == '1' and not_for_sale()
     if refusal then return refusal end
@@ -87,14 +93,14 @@ static SET: Script = script!(
 
 /// ARGV: id.
 static REMOVE: Script = script!(
-    r"
+    write r"
     redis.call('HDEL', cart, id)
     return respond('ok')"
 );
 
 /// ARGV: ''.
 static CLEAR: Script = script!(
-    r"
+    write r"
     redis.call('DEL', cart)
     return respond('ok')"
 );
@@ -138,37 +144,39 @@ struct Entry {
     product: Option<ProductSummary>,
 }
 
+/// The methods that change it check the write (see [`Script::run_write`]).
 impl Cart {
     pub async fn load(user_id: UserId) -> Result<Self> {
-        Self::run(&SHOW, user_id, vec![arg("")]).await
+        let reply = SHOW.run(&[&key(user_id)], vec![arg("")]).await?;
+        Ok(Self::from_reply(reply.get(1..).unwrap_or_default()))
     }
 
     /// Adds `quantity` of a product; 422 if that is too much, or the product is not on the shelf.
-    pub async fn add(user_id: UserId, product_id: ProductId, quantity: i64) -> Result<Self> {
+    pub async fn add(user: &User, product_id: ProductId, quantity: i64) -> Result<Self> {
         let (now, max_lines) = (Timestamp::now().0, i64::try_from(MAX_LINES).unwrap_or(i64::MAX));
         let values = vec![int(quantity), int(now), int(TTL_SECONDS), int(MAX_QUANTITY), int(max_lines)];
-        Self::run_for_sale(&ADD, user_id, product_id, values).await
+        Self::run_for_sale(&ADD, user, product_id, values).await
     }
 
     /// Sets the given values; 404 if the product is not in the cart, 422 if a product that is off the shelf is to be
     /// selected.
     pub async fn set(
-        user_id: UserId,
+        user: &User,
         product_id: ProductId,
         quantity: Option<i64>,
         selected: Option<bool>,
     ) -> Result<Self> {
         let quantity = quantity.map(|n| n.to_string()).unwrap_or_default();
         let selected = selected.map_or("", |selected| if selected { "1" } else { "0" });
-        Self::run_for_sale(&SET, user_id, product_id, vec![arg(quantity), arg(selected), int(TTL_SECONDS)]).await
+        Self::run_for_sale(&SET, user, product_id, vec![arg(quantity), arg(selected), int(TTL_SECONDS)]).await
     }
 
-    pub async fn remove(user_id: UserId, product_id: ProductId) -> Result<Self> {
-        Self::run(&REMOVE, user_id, vec![int(product_id.get())]).await
+    pub async fn remove(user: &User, product_id: ProductId) -> Result<Self> {
+        Self::run(&REMOVE, user, vec![int(product_id.get())]).await
     }
 
-    pub async fn clear(user_id: UserId) -> Result<Self> {
-        Self::run(&CLEAR, user_id, vec![arg("")]).await
+    pub async fn clear(user: &User) -> Result<Self> {
+        Self::run(&CLEAR, user, vec![arg("")]).await
     }
 
     /// Begins a checkout, which [`Cart::complete_checkout`] or [`Cart::abandon_checkout`] ends. 409 while another
@@ -206,39 +214,39 @@ impl Cart {
     }
 
     /// Runs a script that may require the product to be on the shelf. That is looked up in the cache and, if it is not
-    /// there, in MySQL.
+    /// there, in MySQL: then the script runs twice, which counts as two writes.
     async fn run_for_sale(
         script: &'static Script,
-        user_id: UserId,
+        user: &User,
         product_id: ProductId,
         values: Vec<RedisParameter>,
     ) -> Result<Self> {
         let arguments =
             |checked| [int(product_id.get()), arg(checked)].into_iter().chain(values.iter().cloned()).collect();
-        match Self::try_run(script, user_id, arguments("")).await? {
+        match Self::try_run(script, user, arguments("")).await? {
             Ok(cart) => Ok(cart),
             Err(NotCached) => {
                 let found = product_cache::read_through(&[product_id]).await?;
                 if !found.get(&product_id).is_some_and(|product| product.on_shelf) {
                     return Err(not_on_shelf());
                 }
-                Self::run(script, user_id, arguments("1")).await
+                Self::run(script, user, arguments("1")).await
             }
         }
     }
 
-    async fn run(script: &'static Script, user_id: UserId, arguments: Vec<RedisParameter>) -> Result<Self> {
-        Self::try_run(script, user_id, arguments)
+    async fn run(script: &'static Script, user: &User, arguments: Vec<RedisParameter>) -> Result<Self> {
+        Self::try_run(script, user, arguments)
             .await?
             .map_err(|NotCached| Problem::internal().because("the cart script reported a missing cache entry twice"))
     }
 
     async fn try_run(
         script: &'static Script,
-        user_id: UserId,
+        user: &User,
         arguments: Vec<RedisParameter>,
     ) -> Result<std::result::Result<Self, NotCached>> {
-        let reply = script.run_in_time(&[&key(user_id)], arguments).await?;
+        let reply = script.run_write(user, &[&key(user.id)], arguments).await?;
         match reply.text(0).unwrap_or_default() {
             "ok" => Ok(Ok(Self::from_reply(reply.get(1..).unwrap_or_default()))),
             "unknown" => Ok(Err(NotCached)),

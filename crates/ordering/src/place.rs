@@ -105,10 +105,12 @@ pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Ord
 
 /// 409 `pending_limit` if the user has more unpaid orders than this; those of flash sales, which have limits of their own,
 /// don't count. It comes after the insertion, and reads rows that other transactions have inserted but not committed: so
-/// of two orders that are placed at once, one waits for the other.
+/// of two orders that are placed at once, one waits for the other. With another index it would wait for other users'.
 async fn check_pending(tx: &mut Transaction, user_id: UserId, max: i64) -> Result<()> {
     const PENDING: &str = "
-        SELECT order_no FROM orders WHERE user_id = ? AND status = 'pending' AND ticket IS NULL LIMIT ? FOR UPDATE";
+        SELECT order_no FROM orders FORCE INDEX (ix_orders_user_status)
+        WHERE user_id = ? AND status = 'pending' AND ticket IS NULL
+        LIMIT ? FOR UPDATE";
     let limit = max.saturating_add(1);
     let pending = tx.query::<(OrderNo,)>(PENDING, params![user_id, limit]).await?;
     match i64::try_from(pending.len()).is_ok_and(|count| count <= max) {
