@@ -13,6 +13,7 @@ mod cart;
 mod categories;
 mod checkout;
 mod coupons;
+mod demo;
 mod faults;
 mod flash_sale;
 mod flash_sale_faults;

@@ -32,6 +32,7 @@ pub struct ShopBuilder {
     default_limits: bool,
     /// Another `spin.toml`.
     manifest: Option<String>,
+    demo: bool,
 }
 
 impl DedicatedShop {
@@ -47,6 +48,7 @@ impl DedicatedShop {
             runtime: "embedded",
             default_limits: false,
             manifest: None,
+            demo: false,
         }
     }
 
@@ -59,6 +61,11 @@ impl DedicatedShop {
     /// Ends it as a power cut does.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Whether it has printed this text.
+    pub fn says(&self, text: &str) -> bool {
+        self.process.lines.lock().expect("a lock").iter().any(|line| line.contains(text))
     }
 
     /// What its functions have logged so far: the lines that are JSON objects.
@@ -121,6 +128,12 @@ impl ShopBuilder {
         self
     }
 
+    /// With the demo data.
+    pub fn with_demo(mut self) -> Self {
+        self.demo = true;
+        self
+    }
+
     /// With a changed `spin.toml`.
     pub fn replace_in_manifest(mut self, from: &str, to: &str) -> Self {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -154,8 +167,9 @@ impl ShopBuilder {
         let limits = limits.into_iter().filter(|_| !self.default_limits);
         let mut child = Command::new(environment("MALL_BIN"))
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .args(["up", "--listen", "127.0.0.1:0", "--no-demo", "--runtime", self.runtime])
+            .args(["up", "--listen", "127.0.0.1:0", "--runtime", self.runtime])
             .args(["--mysql", &self.mysql, "--redis", &self.redis])
+            .args(self.demo.then_some("--demo"))
             // Its state, with its own secret.
             .env("MALL_DIR", &folder)
             // On shared databases its workers must do the same as those of the running shop.
