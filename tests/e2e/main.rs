@@ -35,6 +35,7 @@ mod product_lists;
 mod products;
 mod promotions;
 mod races;
+mod redis_tls;
 mod refunds;
 mod registration;
 mod related_products;

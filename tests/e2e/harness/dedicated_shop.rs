@@ -110,6 +110,12 @@ impl ShopBuilder {
         self
     }
 
+    /// With a variable of its process's environment.
+    pub fn environment(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
     /// With this e-mail service.
     pub fn with_mail(self, mail: &FakeService) -> Self {
         let shop = self.variable("mail_url", &mail.url).variable("mail_key", "key-of-the-shop");
