@@ -14,6 +14,7 @@ mod categories;
 mod checkout;
 mod coupons;
 mod demo;
+mod expensive_reads;
 mod faults;
 mod flash_sale;
 mod flash_sale_faults;

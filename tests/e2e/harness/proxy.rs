@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +21,7 @@ enum Mode {
 pub struct Proxy {
     url: String,
     mode: watch::Sender<Mode>,
+    received: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -32,8 +36,14 @@ impl Proxy {
         let address = listener.local_addr().expect("an address").to_string();
         let login = if login.is_empty() { String::new() } else { format!("{login}@") };
         let (mode, receiver) = watch::channel(Mode::Open);
-        tokio::spawn(serve(listener, address.clone(), server, receiver));
-        Self { url: format!("{scheme}://{login}{address}/{path}"), mode }
+        let received = Arc::default();
+        tokio::spawn(serve(listener, address.clone(), server, receiver, Arc::clone(&received)));
+        Self { url: format!("{scheme}://{login}{address}/{path}"), mode, received }
+    }
+
+    /// How many bytes have come from the server so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     pub fn url(&self) -> &str {
@@ -53,7 +63,13 @@ impl Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, address: String, server: String, mut mode: watch::Receiver<Mode>) {
+async fn serve(
+    listener: TcpListener,
+    address: String,
+    server: String,
+    mut mode: watch::Receiver<Mode>,
+    received: Arc<AtomicU64>,
+) {
     let mut listener = Some(listener);
     let modes = mode.clone();
     loop {
@@ -67,7 +83,7 @@ async fn serve(listener: TcpListener, address: String, server: String, mut mode:
         tokio::select! {
             accepted = open.accept() => {
                 if let Ok((client, _)) = accepted {
-                    tokio::spawn(connect(client, server.clone(), modes.clone()));
+                    tokio::spawn(connect(client, server.clone(), modes.clone(), Arc::clone(&received)));
                 }
             }
             gone = is_cut(&mut mode) => {
@@ -85,7 +101,7 @@ async fn is_cut(mode: &mut watch::Receiver<Mode>) -> Result<(), watch::error::Re
     mode.wait_for(|mode| *mode == Mode::Cut).await.map(drop)
 }
 
-async fn connect(client: TcpStream, server: String, mut mode: watch::Receiver<Mode>) {
+async fn connect(client: TcpStream, server: String, mut mode: watch::Receiver<Mode>, received: Arc<AtomicU64>) {
     if !mode.wait_for(|mode| *mode != Mode::Frozen).await.is_ok_and(|mode| *mode == Mode::Open) {
         return;
     }
@@ -95,10 +111,11 @@ async fn connect(client: TcpStream, server: String, mut mode: watch::Receiver<Mo
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    tokio::join!(pass(from_client, to_server, mode.clone()), pass(from_server, to_client, mode),);
+    let sent = AtomicU64::new(0);
+    tokio::join!(pass(from_client, to_server, mode.clone(), &sent), pass(from_server, to_client, mode, &received));
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>, bytes: &AtomicU64) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let read = tokio::select! {
@@ -108,6 +125,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::
         let Ok(length @ 1..) = read else {
             return;
         };
+        bytes.fetch_add(length as u64, Ordering::Relaxed);
         let thawed = mode.wait_for(|mode| *mode != Mode::Frozen).await;
         if !thawed.is_ok_and(|mode| *mode == Mode::Open) {
             return;
