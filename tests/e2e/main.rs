@@ -42,6 +42,7 @@ mod registration;
 mod related_products;
 mod replaced_pricing;
 mod request_bodies;
+mod retention;
 mod search;
 mod sessions;
 mod staff;
