@@ -101,6 +101,7 @@ async fn a_message_is_mailed_as_soon_as_the_service_accepts_it() {
     for attempt in &requests {
         let (key, email) = (attempt.header("idempotency-key"), attempt.json());
         assert_eq!(attempt.header("authorization"), "Bearer key-of-the-shop");
+        assert_eq!(attempt.header("user-agent"), concat!("wasmall/", env!("CARGO_PKG_VERSION")));
         assert!(!key.is_empty() && key == requests[0].header("idempotency-key"), "{requests:?}");
         assert_eq!(email["from"], "shop@shop.example");
         assert_eq!(email["to"], json!(["buyer@mail.example"]));

@@ -138,10 +138,22 @@ pub async fn ticket_owner(ticket: &str) -> Result<Option<UserId>> {
     Ok(reply.text(0).and_then(|value| value.split(':').next()?.parse().ok()))
 }
 
-/// The number of units left; none if Redis does not have the sale.
-pub async fn left(activity_id: ActivityId) -> Result<Option<i64>> {
-    let reply = redis::command("HGET", vec![arg(key(activity_id, "sale")), arg("left")]).await?;
-    Ok(reply.int(0))
+/// KEYS: sales.
+static LEFT: Script = Script::new(
+    r"
+    local left = {}
+    for i, key in ipairs(KEYS) do left[i] = redis.call('HGET', key, 'left') or '' end
+    return left",
+);
+
+/// The number of units left of each sale; none if Redis does not have it.
+pub async fn left(activity_ids: &[ActivityId]) -> Result<Vec<Option<i64>>> {
+    if activity_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<_> = activity_ids.iter().map(|id| key(*id, "sale")).collect();
+    let reply = LEFT.run(&keys.iter().map(String::as_str).collect::<Vec<_>>(), vec![]).await?;
+    Ok((0..keys.len()).map(|at| reply.int(at)).collect())
 }
 
 /// KEYS: sale, buyers, tickets. ARGV: a ticket.

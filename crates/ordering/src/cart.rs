@@ -3,6 +3,7 @@
 use kit::{
     Cents, Code, Problem, ProductId, Result, Timestamp, User, UserId, log,
     mysql::{self, Transaction},
+    random,
     redis::{self, RedisParameter, RedisResult, Reply, Script, arg, int},
 };
 use products::{Line, ProductSummary, product_cache};
@@ -105,12 +106,12 @@ static CLEAR: Script = script!(
     return respond('ok')"
 );
 
-/// KEYS: cart, its checkout lock. ARGV: pairs of id and quantity that were bought. What was added in the meantime
-/// stays.
+/// KEYS: cart, its checkout lock. ARGV: the lock's owner, then pairs of id and quantity that were bought. What was added
+/// in the meantime stays.
 static REMOVE_BOUGHT: Script = Script::new(
     r"
-    redis.call('DEL', KEYS[2])
-    for i = 1, #ARGV, 2 do
+    if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+    for i = 2, #ARGV, 2 do
         local value = redis.call('HGET', KEYS[1], ARGV[i])
         if value then
             local quantity, rest = value:match('^(%d+)(:.*)$')
@@ -120,6 +121,13 @@ static REMOVE_BOUGHT: Script = Script::new(
         end
     end
     return 1",
+);
+
+/// KEYS: a checkout lock. ARGV: its owner.
+static UNLOCK: Script = Script::new(
+    r"
+    if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+    return 0",
 );
 
 fn key(user_id: UserId) -> String {
@@ -179,32 +187,18 @@ impl Cart {
         Self::run(&CLEAR, user, vec![arg("")]).await
     }
 
-    /// Begins a checkout, which [`Cart::complete_checkout`] or [`Cart::abandon_checkout`] ends. 409 while another
-    /// checkout of the same cart is in progress, which would order the same items again.
-    pub async fn begin_checkout(user_id: UserId) -> Result<()> {
-        let values = vec![arg(checkout_key(user_id)), arg(""), arg("NX"), arg("PX"), int(CHECKOUT_LOCK_MS)];
+    /// Begins a checkout, which [`CheckoutLock::complete`] or [`CheckoutLock::abandon`] ends. 409 while another checkout
+    /// of the same cart is in progress, which would order the same items again.
+    pub async fn begin_checkout(user_id: UserId) -> Result<CheckoutLock> {
+        let owner = random::token::<12>()?;
+        let values = vec![arg(checkout_key(user_id)), arg(&owner), arg("NX"), arg("PX"), int(CHECKOUT_LOCK_MS)];
         match redis::command("SET", values).await?.text(0) {
-            Some(_) => Ok(()),
+            Some(_) => Ok(CheckoutLock { user_id, owner }),
             None => {
                 let detail = "Another checkout of this cart is in progress";
                 Err(Problem::new(Code::IdempotencyInProgress, detail).with_retry_after(1))
             }
         }
-    }
-
-    /// Removes the ordered items from the cart, after the commit. The order remains valid even if Redis fails.
-    pub fn complete_checkout(tx: &mut Transaction, user_id: UserId, bought: impl IntoIterator<Item = Line>) {
-        let values = bought.into_iter().flat_map(|line| [int(line.product_id.get()), int(line.quantity)]).collect();
-        tx.after_commit(async move {
-            let removed = REMOVE_BOUGHT.run(&[&key(user_id), &checkout_key(user_id)], values).await;
-            log::warn_if_failed("the ordered items could not be removed from the cart", removed);
-        });
-    }
-
-    /// Ends a checkout that did not place an order.
-    pub async fn abandon_checkout(user_id: UserId) {
-        let unlocked = redis::command("DEL", vec![arg(checkout_key(user_id))]).await;
-        log::warn_if_failed("the checkout lock was not released", unlocked);
     }
 
     /// The selected lines, including products that have left the shelf since.
@@ -265,6 +259,32 @@ impl Cart {
         let mut entries: Vec<_> = reply.chunks_exact(3).filter_map(Entry::from_reply).collect();
         entries.sort_by_key(|entry| (entry.added_at, entry.product_id));
         Cart(entries)
+    }
+}
+
+/// The lock of a cart whose checkout is in progress. Only this checkout releases it: once it has expired, another one may
+/// have it.
+pub struct CheckoutLock {
+    user_id: UserId,
+    owner: String,
+}
+
+impl CheckoutLock {
+    /// Removes the ordered items from the cart, after the commit. The order remains valid even if Redis fails.
+    pub fn complete(&self, tx: &mut Transaction, bought: impl IntoIterator<Item = Line>) {
+        let lines = bought.into_iter().flat_map(|line| [int(line.product_id.get()), int(line.quantity)]);
+        let values = std::iter::once(arg(&self.owner)).chain(lines).collect();
+        let keys = [key(self.user_id), checkout_key(self.user_id)];
+        tx.after_commit(async move {
+            let removed = REMOVE_BOUGHT.run(&keys.each_ref().map(String::as_str), values).await;
+            log::warn_if_failed("the ordered items could not be removed from the cart", removed);
+        });
+    }
+
+    /// Ends a checkout that did not place an order.
+    pub async fn abandon(self) {
+        let unlocked = UNLOCK.run(&[&checkout_key(self.user_id)], vec![arg(&self.owner)]).await;
+        log::warn_if_failed("the checkout lock was not released", unlocked);
     }
 }
 

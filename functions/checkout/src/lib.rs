@@ -87,7 +87,7 @@ async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response
     let currency = config::currency().await?;
     let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
     let max_pending = config::number("max_pending_orders", 1, 1_000_000).await?;
-    Cart::begin_checkout(user.id).await?;
+    let lock = Cart::begin_checkout(user.id).await?;
     let result = request
         .once(&user, async |checkout, tx| {
             let lines = Cart::load(user.id).await?.selected();
@@ -103,14 +103,14 @@ async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response
                 max_pending,
             };
             let order = place(tx, &request).await?;
-            Cart::complete_checkout(tx, user.id, order.lines());
+            lock.complete(tx, order.lines());
             idempotency::Reply::new(StatusCode::CREATED, &order)
         })
         .await;
     let has_ordered =
         result.as_ref().is_ok_and(|response| response.status() == StatusCode::CREATED && !is_replay(response));
     if !has_ordered {
-        Cart::abandon_checkout(user.id).await;
+        lock.abandon().await;
     }
     result
 }

@@ -7,6 +7,9 @@ use kit::{Problem, Result, config};
 use serde::Serialize;
 use spin_sdk::http::FullBody;
 
+/// Services refuse requests without one.
+const USER_AGENT: &str = concat!("wasmall/", env!("CARGO_PKG_VERSION"));
+
 /// An e-mail service, and the shop's account there.
 pub struct Service {
     url: String,
@@ -29,7 +32,7 @@ impl Service {
         if key.is_empty() {
             return Ok(None);
         }
-        let (url, from) = (config::text("mail_url").await?, config::text("mail_from").await?);
+        let (url, from) = (config::secure_url("mail_url").await?, config::text("mail_from").await?);
         Ok(Some(Service { url: url.trim_end_matches('/').to_owned(), key, from }))
     }
 
@@ -41,6 +44,7 @@ impl Service {
             .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONTENT_LENGTH, json.len())
+            .header(header::USER_AGENT, USER_AGENT)
             .header("idempotency-key", idempotency_key)
             .body(FullBody::new(Bytes::from(json)))
             .map_err(|_| config::invalid("mail_url", "it or mail_key can't be used in a request"))?;

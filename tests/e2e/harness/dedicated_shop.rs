@@ -40,6 +40,7 @@ pub struct ShopBuilder {
     default_limits: bool,
     /// Another `spin.toml`.
     manifest: Option<String>,
+    demo: bool,
 }
 
 impl DedicatedShop {
@@ -55,6 +56,7 @@ impl DedicatedShop {
             runtime: "embedded",
             default_limits: false,
             manifest: None,
+            demo: false,
         }
     }
 
@@ -67,6 +69,11 @@ impl DedicatedShop {
     /// Ends it as a power cut does.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Whether it has printed this text.
+    pub fn says(&self, text: &str) -> bool {
+        self.process.lines.lock().expect("a lock").iter().any(|line| line.contains(text))
     }
 
     /// What its functions have logged so far: the lines that are JSON objects.
@@ -111,6 +118,12 @@ impl ShopBuilder {
         self
     }
 
+    /// With a variable of its process's environment.
+    pub fn environment(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
     /// With this e-mail service.
     pub fn with_mail(self, mail: &FakeService) -> Self {
         let shop = self.variable("mail_url", &mail.url).variable("mail_key", "key-of-the-shop");
@@ -126,6 +139,12 @@ impl ShopBuilder {
     /// In the installed Spin CLI.
     pub fn in_spin(mut self) -> Self {
         self.runtime = "spin";
+        self
+    }
+
+    /// With the demo data.
+    pub fn with_demo(mut self) -> Self {
+        self.demo = true;
         self
     }
 
@@ -162,8 +181,9 @@ impl ShopBuilder {
         let mut command = Command::new(environment("MALL_BIN"));
         command
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .args(["up", "--listen", "127.0.0.1:0", "--no-demo", "--runtime", self.runtime])
+            .args(["up", "--listen", "127.0.0.1:0", "--runtime", self.runtime])
             .args(["--mysql", &self.mysql, "--redis", &self.redis])
+            .args(self.demo.then_some("--demo"))
             // Its state, with its own secret.
             .env("MALL_DIR", &folder)
             // On shared databases its workers must do the same as those of the running shop.

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,6 +35,7 @@ pub struct Proxy {
     url: String,
     mode: watch::Sender<Mode>,
     at_commit: Trap,
+    received: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -50,9 +51,15 @@ impl Proxy {
         let login = if login.is_empty() { String::new() } else { format!("{login}@") };
         let mode = watch::Sender::new(Mode::Open);
         let at_commit = Trap::default();
-        let proxy = Self { url: format!("{scheme}://{login}{address}/{path}"), mode, at_commit };
+        let proxy =
+            Self { url: format!("{scheme}://{login}{address}/{path}"), mode, at_commit, received: Arc::default() };
         tokio::spawn(serve(listener, address, server, proxy.clone()));
         proxy
+    }
+
+    /// How many bytes have come from the server so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
     }
 
     pub fn url(&self) -> &str {
@@ -134,7 +141,8 @@ async fn connect(client: TcpStream, server: String, proxy: Proxy) {
             }
             true
         }) => {}
-        () = pass(from_server, to_client, &proxy, |_| {
+        () = pass(from_server, to_client, &proxy, |bytes| {
+            proxy.received.fetch_add(bytes.len() as u64, Relaxed);
             if commit.load(Relaxed) != EXECUTED {
                 return true;
             }

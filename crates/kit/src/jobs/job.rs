@@ -11,7 +11,7 @@ use super::{queue::Queue, wake::wake};
 use crate::{
     Problem, Result, Timestamp,
     context::{JobContext, Origin, origin_for},
-    mysql::{Connection, Transaction, param, placeholders},
+    mysql::{Transaction, param, placeholders},
     params, row,
 };
 
@@ -171,24 +171,6 @@ fn claimed(queue: Queue, row: JobRow) -> Claimed {
         origin: origin.map(|(request_id, traceparent)| Origin { request_id, traceparent }),
     };
     Claimed { job: Job { id: row.id, attempt }, context, payload: row.payload }
-}
-
-row! {
-    /// How many jobs of a queue are in a state: `queued`, `leased` or `dead`.
-    pub struct Counts { pub queue: String, pub state: String, pub count: i64 as "COUNT(*)" }
-}
-
-row! {
-    struct DueRow { queue: Queue, due_at: Timestamp as "MIN(due_at)" }
-}
-
-/// The number of jobs by queue and state; and for each queue with due jobs, since when the oldest has been due.
-pub async fn counts(db: &mut Connection) -> Result<(Vec<Counts>, Vec<(Queue, Timestamp)>)> {
-    let counts = format!("SELECT {} FROM jobs GROUP BY queue, state ORDER BY queue, state", Counts::COLUMNS);
-    let due = format!("SELECT {} FROM jobs WHERE due_at <= ? GROUP BY queue", DueRow::COLUMNS);
-    let counts = db.query(&counts, vec![]).await?;
-    let due = db.query::<DueRow>(&due, params![Timestamp::now()]).await?;
-    Ok((counts, due.into_iter().map(|row| (row.queue, row.due_at)).collect()))
 }
 
 #[cfg(test)]

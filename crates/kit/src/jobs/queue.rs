@@ -11,6 +11,7 @@ pub enum Queue {
     Drain,
     Fulfil,
     Notify,
+    Retention,
     Timer,
 }
 
@@ -19,6 +20,10 @@ text_column!(Queue);
 impl Queue {
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        Self::VARIANTS.iter().copied()
     }
 }
 
