@@ -4,7 +4,9 @@
 //! of `cargo mall test` does:
 //!
 //! ```text
-//! SPIN_VARIABLE_AUTO_SHIP=false cargo mall up --no-demo
+//! export SPIN_VARIABLE_LOGIN_RATE=10000 SPIN_VARIABLE_LOGIN_BURST=10000 SPIN_VARIABLE_WRITE_RATE=10000
+//! export SPIN_VARIABLE_WRITE_BURST=10000 SPIN_VARIABLE_MAX_PENDING_ORDERS=10000 SPIN_VARIABLE_AUTO_SHIP=false
+//! cargo mall up --no-demo
 //! INSTA_UPDATE=always cargo mall test --base-url http://127.0.0.1:3000
 //! ```
 
