@@ -13,7 +13,7 @@ use crate::{
     migrate,
     project::{Project, RunFile, RunningShop},
     servers::{self, Databases, Durability},
-    shop::{self, Runtime, Shop},
+    shop::{self, Connections, Runtime, Shop},
     spin, tick, ui, variables,
 };
 
@@ -41,6 +41,9 @@ pub struct Arguments {
     /// Delete the databases under .mall/ first, and start with new ones
     #[arg(long)]
     fresh: bool,
+
+    #[command(flatten)]
+    connections: Connections,
 }
 
 pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -74,6 +77,7 @@ async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Runni
         arguments.databases.mysql()?.map_or_else(|| Mysql::from_variables(&environment), |url| Ok(Some(url)))?;
     let redis =
         arguments.databases.redis()?.map_or_else(|| Redis::from_variables(&environment), |url| Ok(Some(url)))?;
+    arguments.connections.check(arguments.runtime)?;
     shop::check_is_free(arguments.listen)?;
     if arguments.runtime == Runtime::Spin {
         spin::program()?;
@@ -119,7 +123,7 @@ async fn serve(
     let variables = variables::retain_declared(project, variables)?;
     let ran = database::migrate(&databases.mysql).await?;
     eprintln!("{}", migrate::summary(ran));
-    let mut shop = Shop::start(project, arguments.runtime, arguments.listen, variables).await?;
+    let mut shop = Shop::start(project, arguments.runtime, arguments.listen, &arguments.connections, variables).await?;
     shop.ready(Duration::from_secs(60)).await?;
     if loads_demo {
         // Not before the start, which compiles the functions the first time: the demo's jobs would be overdue by then.
