@@ -1,12 +1,8 @@
 //! Whole replies, from sign-up to a refund, compared with `snapshots/`.
 //!
-//! After an intended change, write them again and read the difference. The shop must leave shipping to admins, as that
-//! of `cargo mall test` does:
+//! After an intended change, write them again and read the difference. With a shop that runs as CONTRIBUTING.md says:
 //!
 //! ```text
-//! export SPIN_VARIABLE_LOGIN_RATE=10000 SPIN_VARIABLE_LOGIN_BURST=10000 SPIN_VARIABLE_WRITE_RATE=10000
-//! export SPIN_VARIABLE_WRITE_BURST=10000 SPIN_VARIABLE_MAX_PENDING_ORDERS=10000 SPIN_VARIABLE_AUTO_SHIP=false
-//! cargo mall up --no-demo
 //! INSTA_UPDATE=always cargo mall test --base-url http://127.0.0.1:3000
 //! ```
 

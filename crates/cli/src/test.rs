@@ -22,7 +22,8 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Run the end-to-end tests alone, against a shop that runs elsewhere
+    /// Run the end-to-end tests alone, against a shop that runs elsewhere. It needs these variables: login_rate,
+    /// login_burst, register_rate, register_burst, write_rate, write_burst and max_pending_orders 10000, auto_ship false
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
 

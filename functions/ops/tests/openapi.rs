@@ -1,5 +1,5 @@
 //! `openapi.json` is put together from what each function says of itself. To write it anew:
-//! `BLESS=1 cargo test --profile tools --package ops`.
+//! `BLESS=1 cargo openapi`.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -207,7 +207,7 @@ fn openapi_json_is_up_to_date() {
     let served = std::fs::read_to_string(&path).unwrap();
     assert!(
         generated == served,
-        "functions/ops/openapi.json is not up to date: BLESS=1 cargo test --profile tools --package ops"
+        "functions/ops/openapi.json is not up to date: BLESS=1 cargo openapi"
     );
 }
 
