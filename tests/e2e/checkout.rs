@@ -317,8 +317,9 @@ async fn only_its_owner_releases_the_lock_of_a_checkout() {
         hold.fetch_one(&mut *held).await.expect("the product");
         let checkout = tokio::spawn(check_out(&user).into_future());
         eventually("the checkout has its lock", Duration::from_secs(5), async || {
-            let replace = redis::cmd("SET").arg(&lock).arg("another").arg("XX").query_async(&mut redis).await;
-            replace.expect("Redis").then_some(())
+            let replaced = redis::cmd("SET").arg(&lock).arg("another").arg("XX").query_async(&mut redis).await;
+            let replaced: bool = replaced.expect("Redis");
+            replaced.then_some(())
         })
         .await;
         held.rollback().await.expect("rolled back");
