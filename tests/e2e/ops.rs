@@ -62,7 +62,7 @@ async fn metrics_count_jobs_and_orders_of_every_kind_up_to_a_bound() {
     // Of a later version, which may run beside this one; and a name that would end its label.
     let orders = "INSERT INTO orders (order_no, user_id, status, subtotal_cents, discount_cents, total_cents, currency,
                                       discounts, created_at, expires_at)
-                  SELECT CONCAT('N', order_no), user_id, 'new\"state', 1, 0, 1, 'CNY', '[]', 0, 0 FROM orders";
+                  SELECT CONCAT('N', SUBSTRING(order_no, 2)), user_id, 'new\"state', 1, 0, 1, 'CNY', '[]', 0, 0 FROM orders";
     mysql.execute(orders).await.expect("an order");
     let job = "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ";
     let due = "('later_version', 'queued', UNIX_TIMESTAMP() * 1000 - 60000, '{}', 0)";

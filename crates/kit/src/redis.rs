@@ -77,10 +77,30 @@ impl Script {
         keys: &[&str],
         arguments: Vec<RedisParameter>,
     ) -> Result<Vec<RedisResult>> {
+        let RateLimit { rate, burst } = auth::write_limit().await?;
+        self.check_and_run(user, &format!("{rate} {burst}"), keys, arguments).await
+    }
+
+    /// The same for a write that has been counted already.
+    pub async fn run_write_again(
+        &'static self,
+        user: &User,
+        keys: &[&str],
+        arguments: Vec<RedisParameter>,
+    ) -> Result<Vec<RedisResult>> {
+        self.check_and_run(user, "0 0", keys, arguments).await
+    }
+
+    async fn check_and_run(
+        &'static self,
+        user: &User,
+        limit: &str,
+        keys: &[&str],
+        arguments: Vec<RedisParameter>,
+    ) -> Result<Vec<RedisResult>> {
         let time_left = Context::current().map_or(WORK_TIME, |context| context.time_left());
         let end = Timestamp::now().0.saturating_add(i64::try_from(time_left.as_millis()).unwrap_or(i64::MAX));
-        let RateLimit { rate, burst } = auth::write_limit().await?;
-        let write = Write { end, arguments: format!("{} {} {rate} {burst}", user.session_id, user.id) };
+        let write = Write { end, arguments: format!("{} {} {limit}", user.session_id, user.id) };
         let reply = self.run_by(keys, arguments, Some(write)).await?;
         if reply.text(0) != Some("refused") {
             return Ok(reply);
@@ -133,7 +153,7 @@ impl Script {
 struct Write {
     /// Until when it may run, in milliseconds of our clock.
     end: i64,
-    /// Session, user, rate and burst, separated by spaces.
+    /// Session, user, rate and burst, separated by spaces; the rate is 0 for a write that is not counted.
     arguments: String,
 }
 
@@ -159,7 +179,7 @@ macro_rules! write_lua {
                 local key = 'rate:write:' .. user
                 local found = redis.call('MGET', 'ended:' .. session, key)
                 if found[1] then return {'refused', -1} end
-                local wait = take(key, found[2], rate, burst)
+                local wait = rate ~= '0' and take(key, found[2], rate, burst) or 0
                 if wait > 0 then return {'refused', wait} end
             end
             "

@@ -208,7 +208,7 @@ impl Cart {
     }
 
     /// Runs a script that may require the product to be on the shelf. That is looked up in the cache and, if it is not
-    /// there, in MySQL: then the script runs twice, which counts as two writes.
+    /// there, in MySQL, and the script runs again.
     async fn run_for_sale(
         script: &'static Script,
         user: &User,
@@ -217,30 +217,28 @@ impl Cart {
     ) -> Result<Self> {
         let arguments =
             |checked| [int(product_id.get()), arg(checked)].into_iter().chain(values.iter().cloned()).collect();
-        match Self::try_run(script, user, arguments("")).await? {
+        match Self::outcome(script.run_write(user, &[&key(user.id)], arguments("")).await?)? {
             Ok(cart) => Ok(cart),
             Err(NotCached) => {
                 let found = product_cache::read_through(&[product_id]).await?;
                 if !found.get(&product_id).is_some_and(|product| product.on_shelf) {
                     return Err(not_on_shelf());
                 }
-                Self::run(script, user, arguments("1")).await
+                Self::expect_cart(script.run_write_again(user, &[&key(user.id)], arguments("1")).await?)
             }
         }
     }
 
     async fn run(script: &'static Script, user: &User, arguments: Vec<RedisParameter>) -> Result<Self> {
-        Self::try_run(script, user, arguments)
-            .await?
+        Self::expect_cart(script.run_write(user, &[&key(user.id)], arguments).await?)
+    }
+
+    fn expect_cart(reply: Vec<RedisResult>) -> Result<Self> {
+        Self::outcome(reply)?
             .map_err(|NotCached| Problem::internal().because("the cart script reported a missing cache entry twice"))
     }
 
-    async fn try_run(
-        script: &'static Script,
-        user: &User,
-        arguments: Vec<RedisParameter>,
-    ) -> Result<std::result::Result<Self, NotCached>> {
-        let reply = script.run_write(user, &[&key(user.id)], arguments).await?;
+    fn outcome(reply: Vec<RedisResult>) -> Result<std::result::Result<Self, NotCached>> {
         match reply.text(0).unwrap_or_default() {
             "ok" => Ok(Ok(Self::from_reply(reply.get(1..).unwrap_or_default()))),
             "unknown" => Ok(Err(NotCached)),

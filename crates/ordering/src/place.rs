@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounts::address;
+use accounts::{account, address};
 use kit::{
-    AddressId, Code, FieldError, OrderNo, Problem, ProductId, Result, UserId,
+    AddressId, Code, FieldError, Problem, ProductId, Result, UserId,
     mysql::{Connection, Transaction},
     params,
     validate::Validator,
@@ -56,6 +56,7 @@ pub struct PlaceOrder<'a> {
 /// product that is short.
 pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Order> {
     check(request)?;
+    check_pending(tx, request).await?;
     let address = address(tx, request).await?;
     let product_ids: Vec<_> = request.lines.iter().map(|line| line.product_id).collect();
     let products = summary::read(tx, &product_ids, Lock::None).await?;
@@ -94,7 +95,6 @@ pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Ord
     let order = Order { address, note, ..Order::pending(quote, items.collect(), request.ttl_seconds) };
     let placed = [PlacedOrder { user_id, order, ticket: None }];
     insert(tx, &placed).await?;
-    check_pending(tx, user_id, request.max_pending).await?;
     let [PlacedOrder { order, .. }] = placed;
     if let Some(coupon) = &coupon {
         coupon::redeem(tx, user_id, coupon, &order.order_no).await?;
@@ -103,20 +103,19 @@ pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Ord
     Ok(order)
 }
 
-/// 409 `pending_limit` if the user has more unpaid orders than this; those of flash sales, which have limits of their own,
-/// don't count. It comes after the insertion, and reads rows that other transactions have inserted but not committed: so
-/// of two orders that are placed at once, one waits for the other. With another index it would wait for other users'.
-async fn check_pending(tx: &mut Transaction, user_id: UserId, max: i64) -> Result<()> {
+/// 409 `pending_limit` if the user has too many unpaid orders; those of flash sales, which have limits of their own, don't
+/// count. With the lock, orders of a user are placed one after the other.
+async fn check_pending(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<()> {
     const PENDING: &str = "
-        SELECT order_no FROM orders FORCE INDEX (ix_orders_user_status)
-        WHERE user_id = ? AND status = 'pending' AND ticket IS NULL
-        LIMIT ? FOR UPDATE";
-    let limit = max.saturating_add(1);
-    let pending = tx.query::<(OrderNo,)>(PENDING, params![user_id, limit]).await?;
-    match i64::try_from(pending.len()).is_ok_and(|count| count <= max) {
+        SELECT COUNT(*) AS pending FROM orders FORCE INDEX (ix_orders_user_status)
+        WHERE user_id = ? AND status = 'pending' AND ticket IS NULL";
+    account::lock(tx, request.user_id).await?;
+    let pending = tx.query_one::<(i64,)>(PENDING, params![request.user_id]).await?;
+    match pending.is_some_and(|(pending,)| pending < request.max_pending) {
         true => Ok(()),
         false => {
-            Err(Problem::new(Code::PendingLimit, format!("You have {max} unpaid orders; pay or cancel one first")))
+            let detail = format!("You have {} unpaid orders; pay or cancel one first", request.max_pending);
+            Err(Problem::new(Code::PendingLimit, detail))
         }
     }
 }

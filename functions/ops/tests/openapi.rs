@@ -205,10 +205,7 @@ fn openapi_json_is_up_to_date() {
         std::fs::write(&path, &generated).unwrap();
     }
     let served = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        generated == served,
-        "functions/ops/openapi.json is not up to date: BLESS=1 cargo openapi"
-    );
+    assert!(generated == served, "functions/ops/openapi.json is not up to date: BLESS=1 cargo openapi");
 }
 
 /// Otherwise the document has one of the two, and is wrong about the other.

@@ -27,7 +27,8 @@ pub enum AtCommit {
     Freeze(Proxy),
 }
 
-type Trap = Arc<Mutex<Option<AtCommit>>>;
+/// A text of a statement, and what to do at the commit of a transaction with it.
+type Trap = Arc<Mutex<Option<(&'static str, AtCommit)>>>;
 
 /// A TCP proxy to a database that can be cut and restored, for the shop of one test.
 #[derive(Clone)]
@@ -70,10 +71,10 @@ impl Proxy {
         self.mode.send_replace(Mode::Open);
     }
 
-    /// For the next COMMIT on a connection that has had none before: only its statement's text is recognised, which is
-    /// sent once.
-    pub fn at_commit(&self, action: AtCommit) {
-        *self.at_commit.lock().expect("a lock") = Some(action);
+    /// For the next transaction with a statement that contains `text`, on a connection that has had none before: only the
+    /// texts of statements are recognised, each of which is sent once.
+    pub fn at_commit(&self, text: &'static str, action: AtCommit) {
+        *self.at_commit.lock().expect("a lock") = Some((text, action));
     }
 
     pub fn cut(&self) {
@@ -132,11 +133,13 @@ async fn connect(client: TcpStream, server: String, proxy: Proxy) {
     // When one direction ends, so does the other.
     tokio::select! {
         () = pass(from_client, to_server, &proxy, |bytes| {
-            let is_commit = bytes.windows(6).any(|window| window == b"COMMIT");
-            // First the statement is prepared, then it is executed.
-            match commit.load(Relaxed) {
-                0 if is_commit => commit.store(PREPARED, Relaxed),
-                PREPARED => commit.store(EXECUTED, Relaxed),
+            let contains = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+            let trap = proxy.at_commit.lock().expect("a lock");
+            match (commit.load(Relaxed), &*trap) {
+                (0, Some((text, _))) if contains(text) => commit.store(MARKED, Relaxed),
+                // First the statement is prepared, then it is executed.
+                (MARKED, _) if contains("COMMIT") => commit.store(PREPARED, Relaxed),
+                (PREPARED, _) => commit.store(EXECUTED, Relaxed),
                 _ => {}
             }
             true
@@ -146,7 +149,8 @@ async fn connect(client: TcpStream, server: String, proxy: Proxy) {
             if commit.load(Relaxed) != EXECUTED {
                 return true;
             }
-            match proxy.at_commit.lock().expect("a lock").take() {
+            let trap = proxy.at_commit.lock().expect("a lock").take();
+            match trap.map(|(_, action)| action) {
                 None => true,
                 Some(AtCommit::Close) => false,
                 Some(AtCommit::Cut) => {
@@ -162,8 +166,9 @@ async fn connect(client: TcpStream, server: String, proxy: Proxy) {
     }
 }
 
-const PREPARED: u8 = 1;
-const EXECUTED: u8 = 2;
+const MARKED: u8 = 1;
+const PREPARED: u8 = 2;
+const EXECUTED: u8 = 3;
 
 /// Passes bytes on until the connection or the proxy ends, or `may_pass` returns false.
 async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, proxy: &Proxy, may_pass: impl Fn(&[u8]) -> bool) {

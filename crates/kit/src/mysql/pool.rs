@@ -220,11 +220,11 @@ const UNAVAILABLE: [u32; 18] = [
     4031, // disconnected after a long time without a statement
 ];
 
-/// Classifies an error of the host by the server's error code in its text, such as `ServerError { code: 1062, …`. Other
-/// errors have codes, too: `Io(Os { code: 104, kind: ConnectionReset, …`.
+/// Classifies an error of the host by the server's error code in its text: `ServerError { code: 1062, …`, or `ERROR 1213
+/// (40001): …` if it came while rows were read. Other errors have codes, too: `Io(Os { code: 104, …`.
 fn classify(error: &mysql::Error, sql: &str) -> Error {
     let text = describe(error);
-    let code = text.split_once("ServerError { code: ").and_then(|(_, rest)| {
+    let code = text.split_once("ServerError { code: ").or_else(|| text.split_once("`ERROR ")).and_then(|(_, rest)| {
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse::<u32>().ok()
     });
@@ -286,6 +286,8 @@ mod tests {
         assert!(matches!(classify(&other(mariadb), ""), Error::Duplicate { key } if key == "uq_username"));
         let deadlock = r#"Server(ServerError { code: 1213, message: "Deadlock found", state: "40001" })"#;
         assert!(matches!(classify(&other(deadlock), ""), Error::Conflict(_)));
+        let in_rows = r#"Error::Other("Server error: `ERROR 1213 (40001): Deadlock found when trying to get lock'")"#;
+        assert!(matches!(classify(&other(in_rows), ""), Error::Conflict(_)));
         let nowait = r#"Server(ServerError { code: 3572, message: "NOWAIT is set.", state: "HY000" })"#;
         assert!(matches!(classify(&other(nowait), ""), Error::Conflict(_)));
         assert!(matches!(classify(&other("async error: channel closed"), ""), Error::Conflict(_)));
