@@ -45,4 +45,5 @@ mod staff;
 mod stock;
 mod timers;
 mod tokens;
+mod waves;
 mod workers;

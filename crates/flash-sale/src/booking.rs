@@ -106,7 +106,7 @@ async fn book(
         let rows =
             fit.iter().zip(&numbers).map(|(entry, order_no)| (entry.ticket.as_str(), entry.user_id, Some(order_no)));
         ticket::insert(tx, activity_id, &rows.collect::<Vec<_>>()).await?;
-        add_booked(tx, activity_id, i64::try_from(fit.len()).unwrap_or(i64::MAX)).await?;
+        add_booked(tx, &[(activity_id, i64::try_from(fit.len()).unwrap_or(i64::MAX))]).await?;
         done.extend(fit.iter().zip(numbers).map(|(entry, order_no)| ((*entry).clone(), Some(order_no))));
     }
     Ok(done)
@@ -145,6 +145,6 @@ async fn fail(activity_id: ActivityId, entry: &Entry, problem: &Problem) -> Resu
         }
     })
     .await?;
-    admission::return_unit(activity_id, &entry.ticket).await?;
+    admission::return_units(activity_id, std::slice::from_ref(&entry.ticket)).await?;
     admission::acknowledge(activity_id, &[(entry.clone(), None)]).await
 }

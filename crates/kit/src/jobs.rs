@@ -10,6 +10,7 @@
 //! identifies a lease: only the worker that has the current one can finish the job ([`Job::finish`]).
 
 mod job;
+mod pacer;
 mod queue;
 mod wake;
 mod worker;
