@@ -51,4 +51,5 @@ mod staff;
 mod stock;
 mod timers;
 mod tokens;
+mod waves;
 mod workers;

@@ -156,26 +156,37 @@ pub async fn left(activity_ids: &[ActivityId]) -> Result<Vec<Option<i64>>> {
     Ok((0..keys.len()).map(|at| reply.int(at)).collect())
 }
 
-/// KEYS: sale, buyers, tickets. ARGV: a ticket.
-static RETURN_UNIT: Script = Script::new(
+/// KEYS: sale, buyers, tickets. ARGV: tickets.
+static RETURN_UNITS: Script = Script::new(
     r"
-    local value = redis.call('HGET', KEYS[3], ARGV[1])
-    if not value then return 0 end
-    redis.call('HDEL', KEYS[3], ARGV[1])
-    local user = value:match('^[^:]*')
-    local rest = {}
-    for ticket in (redis.call('HGET', KEYS[2], user) or ''):gmatch('[^,]+') do
-        if ticket ~= ARGV[1] then table.insert(rest, ticket) end
+    local returned = 0
+    for _, returning in ipairs(ARGV) do
+        local value = redis.call('HGET', KEYS[3], returning)
+        if value then
+            redis.call('HDEL', KEYS[3], returning)
+            local user = value:match('^[^:]*')
+            local rest = {}
+            for ticket in (redis.call('HGET', KEYS[2], user) or ''):gmatch('[^,]+') do
+                if ticket ~= returning then table.insert(rest, ticket) end
+            end
+            if #rest > 0 then
+                redis.call('HSET', KEYS[2], user, table.concat(rest, ','))
+            else
+                redis.call('HDEL', KEYS[2], user)
+            end
+            returned = returned + 1
+        end
     end
-    if #rest > 0 then redis.call('HSET', KEYS[2], user, table.concat(rest, ',')) else redis.call('HDEL', KEYS[2], user) end
-    if redis.call('HGET', KEYS[1], 'ends') ~= '0' then redis.call('HINCRBY', KEYS[1], 'left', 1) end
-    return 1",
+    if returned > 0 and redis.call('HGET', KEYS[1], 'ends') ~= '0' then
+        redis.call('HINCRBY', KEYS[1], 'left', returned)
+    end
+    return returned",
 );
 
-/// Puts the unit of a ticket on sale again, once, and allows its user to buy again.
-pub async fn return_unit(activity_id: ActivityId, ticket: &str) -> Result<()> {
+/// Puts the units of tickets on sale again, each once, and allows their users to buy again.
+pub async fn return_units(activity_id: ActivityId, tickets: &[String]) -> Result<()> {
     let keys = ["sale", "buyers", "tickets"].map(|what| key(activity_id, what));
-    RETURN_UNIT.run(&keys.each_ref().map(String::as_str), vec![arg(ticket)]).await.map(drop)
+    RETURN_UNITS.run(&keys.each_ref().map(String::as_str), tickets.iter().map(arg).collect()).await.map(drop)
 }
 
 /// Whether Redis has the sale.

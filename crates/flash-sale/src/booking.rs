@@ -16,7 +16,7 @@ use products::{
 };
 
 use crate::{
-    activity::{Activity, Task, add_booked, lock},
+    activity::{Activity, Task, Tickets, add_booked, lock},
     admission::{self, Entry},
     ticket::{self, booked_among},
 };
@@ -114,7 +114,7 @@ async fn book(
         let rows =
             fit.iter().zip(&numbers).map(|(entry, order_no)| (entry.ticket.as_str(), entry.user_id, Some(order_no)));
         ticket::insert(tx, activity_id, &rows.collect::<Vec<_>>()).await?;
-        add_booked(tx, activity_id, i64::try_from(fit.len()).unwrap_or(i64::MAX)).await?;
+        add_booked(tx, &[(activity_id, i64::try_from(fit.len()).unwrap_or(i64::MAX))]).await?;
         done.extend(fit.iter().zip(numbers).map(|(entry, order_no)| ((*entry).clone(), Some(order_no))));
     }
     Ok(done)
@@ -140,12 +140,9 @@ async fn within_limit<'a>(
 async fn give_back(tx: &mut Transaction, activity_id: ActivityId, entries: &[&Entry]) -> Result<()> {
     let failed: Vec<_> = entries.iter().map(|entry| (entry.ticket.as_str(), entry.user_id, None)).collect();
     ticket::insert(tx, activity_id, &failed).await?;
-    let now = Timestamp::now();
-    let jobs = entries.iter().map(|entry| {
-        let task = Task::GiveBack { activity_id, ticket: entry.ticket.clone() };
-        Queue::Drain.job(&task, now)
-    });
-    tx.enqueue(&jobs.collect::<Result<Vec<_>>>()?).await
+    let tickets = Tickets::new(entries.iter().map(|entry| entry.ticket.clone()).collect());
+    let task = Task::GiveBack { activity_id, ticket: tickets };
+    tx.enqueue(&[Queue::Drain.job(&task, Timestamp::now())?]).await
 }
 
 /// The order of one unit.

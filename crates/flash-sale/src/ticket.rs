@@ -112,10 +112,10 @@ pub(crate) async fn insert(
     Ok(tx.execute(&sql, values.collect()).await?)
 }
 
-/// Marks a ticket whose order was cancelled or refunded.
-pub(crate) async fn deactivate(tx: &mut Transaction, ticket: &str) -> Result<()> {
-    const DEACTIVATE: &str = "UPDATE seckill_tickets SET live = 0 WHERE ticket = ?";
-    Ok(tx.execute(DEACTIVATE, params![ticket]).await?)
+/// Marks tickets, at least one, whose orders were cancelled or refunded.
+pub(crate) async fn deactivate(tx: &mut Transaction, tickets: &[&str]) -> Result<()> {
+    let sql = format!("UPDATE seckill_tickets SET live = 0 WHERE ticket IN ({})", placeholders(tickets.len()));
+    Ok(tx.execute(&sql, tickets.iter().copied().map(param).collect()).await?)
 }
 
 #[cfg(test)]

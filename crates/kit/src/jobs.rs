@@ -12,6 +12,7 @@
 mod counts;
 mod dead;
 mod job;
+mod pacer;
 mod queue;
 mod wake;
 mod worker;

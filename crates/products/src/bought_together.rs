@@ -1,5 +1,7 @@
 //! Which products are bought together.
 
+use std::collections::BTreeMap;
+
 use kit::{
     ProductId, Result,
     mysql::{Connection, Transaction, param, placeholders},
@@ -8,24 +10,32 @@ use kit::{
 
 use crate::product::{MAX_RANKING, Product};
 
-/// Counts the pairs of the products of an order, each in both directions. They are ordered by id, so that two orders with
-/// common pairs lock them in the same order.
-pub async fn count_pairs(tx: &mut Transaction, mut products: Vec<ProductId>) -> Result<()> {
-    products.sort_unstable();
-    let pairs: Vec<_> = products
-        .iter()
-        .flat_map(|product| products.iter().map(move |other| (*product, *other)))
-        .filter(|(product, other)| product != other)
-        .collect();
-    if pairs.is_empty() {
-        return Ok(());
+/// Pairs that one statement counts at most: a statement has at most 65,535 parameters.
+const COUNTED_AT_ONCE: usize = 1000;
+
+/// Counts the pairs of the products of each order, in both directions. They are ordered by id, so that two
+/// transactions with common pairs lock them in the same order.
+pub async fn count_pairs(tx: &mut Transaction, orders: impl IntoIterator<Item = Vec<ProductId>>) -> Result<()> {
+    let mut pairs = BTreeMap::<_, i64>::new();
+    for products in orders {
+        for product in &products {
+            for other in products.iter().filter(|other| *other != product) {
+                let times = pairs.entry((*product, *other)).or_default();
+                *times = times.saturating_add(1);
+            }
+        }
     }
-    let rows = vec!["(?, ?, 1)"; pairs.len()].join(", ");
-    let sql = format!(
-        "INSERT INTO product_pairs (product_id, other_id, times) VALUES {rows}
-         ON DUPLICATE KEY UPDATE times = times + 1"
-    );
-    Ok(tx.execute(&sql, pairs.into_iter().flat_map(|(product, other)| params![product, other]).collect()).await?)
+    let pairs: Vec<_> = pairs.into_iter().collect();
+    for pairs in pairs.chunks(COUNTED_AT_ONCE) {
+        let sql = format!(
+            "INSERT INTO product_pairs (product_id, other_id, times) VALUES {}
+             ON DUPLICATE KEY UPDATE times = times + VALUES(times)",
+            vec!["(?, ?, ?)"; pairs.len()].join(", ")
+        );
+        let values = pairs.iter().flat_map(|((product, other), times)| params![*product, *other, *times]);
+        tx.execute(&sql, values.collect()).await?;
+    }
+    Ok(())
 }
 
 /// What was bought most often together with a product, then the best sellers of its category.

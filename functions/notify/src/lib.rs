@@ -23,11 +23,18 @@ kit::worker!(work);
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
     let sends_mail = mail::Service::configured().await?.is_some();
+    if sends_mail {
+        return jobs::work(Queue::Notify, async |job, task| match task {
+            Task::Notify(notification) => notify(job, notification).await,
+            Task::MailResetToken(reset) => mail_reset_token(job, reset).await,
+        })
+        .await;
+    }
     // Without e-mail, a batch of messages takes a few statements.
-    let can_batch = |task: &Task| !sends_mail && matches!(task, Task::Notify(_));
-    jobs::work_batched(Queue::Notify, can_batch, write_messages, async |job, task| match task {
-        Task::Notify(notification) => notify(job, notification).await,
-        Task::MailResetToken(reset) => mail_reset_token(job, reset).await,
+    let kind = |task: &Task| matches!(task, Task::Notify(_)).then_some(());
+    jobs::work_batched(Queue::Notify, kind, async |tasks| match tasks {
+        [(job, Task::MailResetToken(reset))] => mail_reset_token(job, reset).await,
+        notifications => write_messages(notifications).await,
     })
     .await
 }
@@ -44,7 +51,7 @@ async fn recipient(db: &mut Connection, user_id: UserId) -> Result<Option<Recipi
 }
 
 /// Only the e-mail contains the token, so neither a stolen session nor a backup of the jobs reveals it.
-async fn mail_reset_token(job: &Job, reset: MailResetToken) -> Result<()> {
+async fn mail_reset_token(job: &Job, reset: &MailResetToken) -> Result<()> {
     let user_id = reset.reset_password_of;
     let Some(service) = mail::Service::configured().await? else {
         log::warn("a password reset was requested, but the shop has no e-mail service", &user_id);
@@ -99,12 +106,12 @@ fn new_message<'a>(job: &'a Job, notification: &'a Notification, recipient: &Rec
     NewMessage { user_id: *user_id, job, kind: *kind, order_no: Some(order_no), subject, body }
 }
 
-async fn notify(job: &Job, notification: Notification) -> Result<()> {
+async fn notify(job: &Job, notification: &Notification) -> Result<()> {
     let service = mail::Service::configured().await?;
     let mail = mysql::transaction(async |tx| {
         let recipient = recipient(tx, notification.user_id).await?;
         if let Some(recipient) = &recipient {
-            message::insert(tx, new_message(job, &notification, recipient)).await?;
+            message::insert_all(tx, vec![new_message(job, notification, recipient)]).await?;
         }
         let (locale, email) = (recipient.as_ref().map(Recipient::locale), recipient.and_then(|found| found.email));
         match (&service, email) {

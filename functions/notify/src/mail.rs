@@ -2,7 +2,7 @@
 //! (<https://resend.com/docs/api-reference/emails/send-email>); other services offer it, too.
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use kit::{Problem, Result, config};
 use serde::Serialize;
 use spin_sdk::http::FullBody;
@@ -36,7 +36,8 @@ impl Service {
         Ok(Some(Service { url: url.trim_end_matches('/').to_owned(), key, from }))
     }
 
-    /// Sends an e-mail; the service ignores a second one with the same `idempotency_key`. 503 if it fails.
+    /// Sends an e-mail; the service ignores a second one with the same `idempotency_key`. 422 if the service refuses
+    /// this e-mail for good, 503 if it fails otherwise.
     pub async fn send(&self, idempotency_key: &str, to: &str, subject: &str, text: &str) -> Result<()> {
         let email = Email { from: &self.from, to: [to], subject, text };
         let json = serde_json::to_vec(&email).map_err(|error| Problem::internal().because(error))?;
@@ -51,9 +52,12 @@ impl Service {
         let failed =
             |cause: &dyn std::fmt::Display| Problem::unavailable().because(format!("the e-mail service: {cause}"));
         let response = spin_sdk::http::send(request).await.map_err(|error| failed(&error))?;
-        match response.status().is_success() {
-            true => Ok(()),
-            false => Err(failed(&response.status())),
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            status @ (StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) => {
+                Err(Problem::invalid("email", format!("is refused by the e-mail service: {status}")))
+            }
+            status => Err(failed(&status)),
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use flash_sale::release_unit;
+use flash_sale::release_units;
 use http::StatusCode;
 use kit::{
     AddressId, OrderNo, ProductId, Result, User, config,
@@ -215,7 +215,7 @@ async fn cancel(
     let reason = cancellation.reason.as_deref();
     Validator::new().text("reason", reason.unwrap_or_default(), 0, 200).finish()?;
     let order = mysql::transaction(async |tx| {
-        ordering::cancel(tx, user.id, &order_no, reason, release_unit).await?;
+        ordering::cancel(tx, user.id, &order_no, reason, release_units).await?;
         ordering::find(tx, user.id, &order_no).await
     });
     order.await.map(Reply)

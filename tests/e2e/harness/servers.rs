@@ -152,6 +152,24 @@ impl Servers {
         rows.expect("their checksums")
     }
 
+    /// Makes the time to pay of all unpaid orders end now, and wakes the timer.
+    pub async fn expire_all_orders(&self) {
+        const ORDERS: &str = "UPDATE orders SET expires_at = created_at WHERE status = 'pending'";
+        const TIMER: &str = "UPDATE jobs SET due_at = 0 WHERE queue = 'timer' AND state = 'queued'";
+        let mut mysql = self.mysql().await;
+        for sql in [ORDERS, TIMER] {
+            sqlx::query(sql).execute(&mut mysql).await.expect("orders and their timers");
+        }
+        self.wake("timer").await;
+    }
+
+    /// Wakes the worker of a queue.
+    pub async fn wake(&self, queue: &str) {
+        let mut redis = self.redis().await;
+        let wake = redis::cmd("PUBLISH").arg(format!("mall:{queue}")).arg("test").query_async(&mut redis).await;
+        let _: i64 = wake.expect("the message is published");
+    }
+
     /// A single number.
     pub async fn number(&self, sql: &'static str) -> i64 {
         let mut connection = self.mysql().await;

@@ -8,6 +8,7 @@ mod shoppers;
 mod soak;
 mod start;
 mod subject;
+mod waves;
 mod workers;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -30,7 +31,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, seckill, catalog, soak; all but soak unless given
+    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, waves, seckill, catalog, soak; all but soak unless given
     name: Option<String>,
 
     /// Seconds of each measurement
@@ -61,9 +62,9 @@ pub struct Arguments {
     against: Option<PathBuf>,
 }
 
-const NAMES: [&str; 14] = [
-    "start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "seckill",
-    "catalog", "soak",
+const NAMES: [&str; 15] = [
+    "start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "waves",
+    "seckill", "catalog", "soak",
 ];
 
 impl Arguments {
@@ -111,7 +112,7 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
     if wanted(arguments, "start") {
         start::run(&scratch, &functions).await?;
     }
-    if !matches!(arguments.name.as_deref(), Some("start" | "timers" | "workers" | "seckill" | "catalog")) {
+    if !matches!(arguments.name.as_deref(), Some("start" | "timers" | "workers" | "waves" | "seckill" | "catalog")) {
         throughput(&scratch, arguments).await?;
     }
     if wanted(arguments, "timers") {
@@ -119,6 +120,9 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
     }
     if wanted(arguments, "workers") {
         workers::throughput(&scratch).await?;
+    }
+    if wanted(arguments, "waves") {
+        waves::run(&scratch).await?;
     }
     if wanted(arguments, "seckill") {
         flash_sale::run(&scratch, arguments).await?;
