@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use accounts::retention;
 use kit::{
     Result, Timestamp, idempotency,
-    jobs::{self, Queue},
+    jobs::{self, Job, Queue},
     log,
     mysql::{self, Transaction},
 };
@@ -24,11 +24,11 @@ const INTERVAL_SECONDS: i64 = 60 * 60;
 struct DeleteOld {}
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
-    jobs::work(Queue::Retention, async |job, task: DeleteOld| {
+    jobs::work(Queue::Retention, async |job: &Job, task: &DeleteOld| {
         let pause_seconds = if delete_old().await { 1 } else { INTERVAL_SECONDS };
         mysql::transaction(async |tx| {
             job.finish(tx).await?;
-            tx.enqueue(&[Queue::Retention.job(&task, Timestamp::now().plus_seconds(pause_seconds))?]).await
+            tx.enqueue(&[Queue::Retention.job(task, Timestamp::now().plus_seconds(pause_seconds))?]).await
         })
         .await
     })

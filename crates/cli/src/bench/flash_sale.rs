@@ -94,7 +94,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
         work,
         connections,
         warm_up: Duration::from_millis(500),
-        duration: Duration::from_secs_f64(arguments.seconds),
+        duration: Duration::from_secs_f64(arguments.seconds()),
         pause,
     };
     let mut rows = Vec::new();
@@ -162,7 +162,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     println!(
         "\nflash sale, {connections} connections, {} × {} s each, interleaved",
         arguments.rounds(),
-        arguments.seconds
+        arguments.seconds()
     );
     table::print(&rows);
     println!();
