@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use sqlx::Connection;
 
-use crate::harness::{Call, Shop, Stock, User, eventually, rules};
+use crate::harness::{Call, Servers, Shop, Stock, User, eventually, rules};
 
 const UNKNOWN: i64 = 9_007_199_254_740_991;
 
@@ -297,4 +298,43 @@ async fn ordered_units_are_no_longer_available() {
     })
     .await;
     user.place_order(&[(product, 1)]).await.problem(409, "out_of_stock");
+}
+
+/// A checkout that takes longer than its lock lives must not release the lock of the one that came after it.
+#[tokio::test]
+async fn only_its_owner_releases_the_lock_of_a_checkout() {
+    let servers = Servers::start().await;
+    let shop = servers.unthrottled_shop().start().await;
+    let user = shop.user().await;
+    let (mut mysql, mut redis) = (servers.mysql().await, servers.redis().await);
+    let lock = format!("checkout:{}", user.user_id);
+    for (left, status) in [(5, 201), (0, 409)] {
+        let product = shop.product(json!({ "stock": 5 })).await;
+        user.add_to_cart(product, 1).await;
+        // Holds up the checkout.
+        let mut held = mysql.begin().await.expect("a transaction");
+        let hold = sqlx::query("SELECT id FROM products WHERE id = ? FOR UPDATE").bind(product);
+        hold.fetch_one(&mut *held).await.expect("the product");
+        let checkout = tokio::spawn(check_out(&user).into_future());
+        eventually("the checkout has its lock", Duration::from_secs(5), async || {
+            let replaced = redis::cmd("SET").arg(&lock).arg("another").arg("XX").query_async(&mut redis).await;
+            let replaced: bool = replaced.expect("Redis");
+            replaced.then_some(())
+        })
+        .await;
+        let sell = sqlx::query("UPDATE products SET available = ? WHERE id = ?").bind(left).bind(product);
+        sell.execute(&mut *held).await.expect("the product");
+        held.commit().await.expect("committed");
+        let reply = checkout.await.expect("a reply");
+        assert_eq!(reply.status, status, "{reply}");
+        let owner: String = redis::cmd("GET").arg(&lock).query_async(&mut redis).await.expect("the lock");
+        assert_eq!(owner, "another");
+        check_out(&user).await.problem(409, "idempotency_in_progress");
+        redis::cmd("DEL").arg(&lock).query_async::<()>(&mut redis).await.expect("Redis");
+    }
+    // Its own lock, each of them releases.
+    user.call(reqwest::Method::DELETE, "/api/cart/clear").await.is(200);
+    for status in [422, 422] {
+        assert_eq!(check_out(&user).await.status, status);
+    }
 }

@@ -302,3 +302,39 @@ async fn a_unit_whose_order_expired_is_on_sale_again() {
     .await;
     assert_eq!(shop.stock(product).await, Stock { available: 2, reserved: 1, sold: 0 });
 }
+
+/// Redis may have lost what a user has bought, and admit them again.
+#[tokio::test]
+async fn the_limit_is_checked_again_when_tickets_are_booked() {
+    let servers = Servers::start().await;
+    let shop = servers.unthrottled_shop().start().await;
+    let product = shop.product(json!({ "stock": 10 })).await;
+    let activity = shop.flash_sale(product, json!({ "stock": 5, "per_user_limit": 2 })).await;
+    let user = shop.user().await;
+    for _ in 0..2 {
+        let ticket = buy(&user, activity).await.is(202);
+        booked_order(&user, &ticket).await;
+    }
+    let mut redis = servers.redis().await;
+    let mut forget = redis::cmd("DEL");
+    forget.arg(format!("{{sk:{activity}}}:buyers")).query_async::<()>(&mut redis).await.expect("Redis");
+    for _ in 0..2 {
+        let ticket = buy(&user, activity).await.is(202);
+        let path = format!("/api/seckill/ticket/{}", ticket["ticket"].as_str().expect("a ticket"));
+        eventually("the ticket has failed", Duration::from_secs(10), async || {
+            let ticket = user.get(&path).await.is(200);
+            assert_ne!(ticket["status"], "ordered", "{ticket}");
+            (ticket["status"] == "failed").then_some(())
+        })
+        .await;
+    }
+    eventually("their units are on sale again", Duration::from_secs(10), async || {
+        (get_sale(&shop, activity).await["left"] == 3).then_some(())
+    })
+    .await;
+    assert_eq!(servers.number("SELECT COUNT(*) FROM orders").await, 2);
+    assert_eq!(shop.stock(product).await, Stock { available: 5, reserved: 5, sold: 0 });
+    let other = shop.user().await;
+    let ticket = buy(&other, activity).await.is(202);
+    booked_order(&other, &ticket).await;
+}

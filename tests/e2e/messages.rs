@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sqlx::Connection;
 
-use crate::harness::{DedicatedShop, FakeService, Servers, Shop, User, eventually, unique};
+use crate::harness::{DedicatedShop, FakeService, ReceivedRequest, Servers, Shop, User, eventually, unique};
 
 async fn messages(user: &User) -> Vec<Value> {
     let list = user.get("/api/user/message").await.is(200);
@@ -102,6 +102,7 @@ async fn a_message_is_mailed_as_soon_as_the_service_accepts_it() {
     for attempt in &requests {
         let (key, email) = (attempt.header("idempotency-key"), attempt.json());
         assert_eq!(attempt.header("authorization"), "Bearer key-of-the-shop");
+        assert_eq!(attempt.header("user-agent"), concat!("wasmall/", env!("CARGO_PKG_VERSION")));
         assert!(!key.is_empty() && key == requests[0].header("idempotency-key"), "{requests:?}");
         assert_eq!(email["from"], "shop@shop.example");
         assert_eq!(email["to"], json!(["buyer@mail.example"]));
@@ -110,6 +111,34 @@ async fn a_message_is_mailed_as_soon_as_the_service_accepts_it() {
     }
     assert_eq!(kinds(&user, 1).await.len(), 1, "there is one message");
     assert_eq!(servers.number("SELECT COUNT(*) FROM jobs WHERE queue = 'notify'").await, 0);
+}
+
+/// The service says of one address that it will never accept it.
+#[tokio::test]
+async fn a_mail_that_the_service_refuses_for_good_is_not_sent_again() {
+    let servers = Servers::start().await;
+    let refuses = |request: &ReceivedRequest, _| match request.json()["to"] == json!(["nobody@mail.example"]) {
+        true => (422, json!({})),
+        false => (200, json!({})),
+    };
+    let mail = FakeService::responding(refuses).await;
+    let shop = DedicatedShop::on(&servers).with_mail(&mail).start().await;
+    let product = shop.product(json!({})).await;
+    for address in ["nobody@mail.example", "buyer@mail.example"] {
+        let name = unique();
+        let form = json!({ "username": name, "password": "long enough", "email": address });
+        shop.post("/api/user/register").json(form).await.is(201);
+        let user = shop.sign_in(&name, "long enough").await;
+        let order = user.new_order(&[(product, 1)]).await;
+        user.pay(&order).await.is(200);
+    }
+    eventually("one mail is sent, the other one is given up", Duration::from_secs(20), async || {
+        let dead = servers.number("SELECT COUNT(*) FROM jobs WHERE state = 'dead'").await;
+        let sent = servers.number("SELECT COUNT(*) FROM messages WHERE sent_at IS NOT NULL").await;
+        ((dead, sent) == (1, 1)).then_some(())
+    })
+    .await;
+    assert_eq!(mail.requests().len(), 2, "{:?}", mail.requests());
 }
 
 /// Adds a notification job, for an order that need not exist.
@@ -144,8 +173,8 @@ async fn messages_are_written_in_batches_and_each_once() {
         .await
     };
 
-    // More jobs than one batch takes, due at the same time; one is for an unknown user. A batch writes its messages in
-    // order. If a batch fails, its jobs are done one by one, six at a time, and their order is lost.
+    // One is for an unknown user. A batch writes its messages in order. Jobs that are done one by one are done six at a
+    // time, and their order is lost.
     let mut tries = 0;
     loop {
         let before = servers.number(OUT_OF_ORDER).await;

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Shop, rules};
+use crate::harness::{Endpoints, Shop, rules};
 
 /// Method, path, the statuses of success, and the errors.
 type Operation = (&'static str, &'static str, &'static [u16], &'static [(u16, &'static str)]);
@@ -247,6 +247,31 @@ async fn the_description_lists_every_error_code() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The rules that hold for every endpoint are tested with those of `Endpoints`.
+#[tokio::test]
+async fn every_operation_that_needs_a_token_is_tested_by_the_common_rules() {
+    let shop = Shop::running();
+    let endpoints = Endpoints::of(&shop).await;
+    let is_at = |path: &str, template: &str| {
+        let path = path.split('?').next().unwrap_or_default();
+        let (parts, names): (Vec<_>, Vec<_>) = (path.split('/').collect(), template.split('/').collect());
+        parts.len() == names.len() && parts.iter().zip(names).all(|(part, name)| name.starts_with('{') || *part == name)
+    };
+    let mut missing = Vec::new();
+    for (template, item) in description().await["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let needs_token = operation["security"].as_array().is_some_and(|all| all.len() == 1);
+            let is_listed = endpoints.all.iter().any(|endpoint| {
+                endpoint.method.as_str().eq_ignore_ascii_case(method) && is_at(&endpoint.path, template)
+            });
+            if needs_token && !is_listed {
+                missing.push(format!("{method} {template}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in harness/endpoints.rs: {missing:#?}");
 }
 
 #[tokio::test]

@@ -1,10 +1,8 @@
 //! Whole replies, from sign-up to a refund, compared with `snapshots/`.
 //!
-//! After an intended change, write them again and read the difference. The shop must leave shipping to admins, as that
-//! of `cargo mall test` does:
+//! After an intended change, write them again and read the difference. With a shop that runs as CONTRIBUTING.md says:
 //!
 //! ```text
-//! SPIN_VARIABLE_AUTO_SHIP=false cargo mall up --no-demo
 //! INSTA_UPDATE=always cargo mall test --base-url http://127.0.0.1:3000
 //! ```
 

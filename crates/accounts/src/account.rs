@@ -91,14 +91,16 @@ pub struct NewAccount<'a> {
 }
 
 /// Adds an account; 409 `username_taken` if the username is taken.
-pub async fn insert(db: &mut Connection, new: NewAccount<'_>) -> Result<UserId> {
+pub async fn insert(tx: &mut Transaction, new: NewAccount<'_>) -> Result<UserId> {
     const INSERT: &str = "
         INSERT INTO users (username, password_hash, email, email_verified, locale, created_at)
         VALUES (?, ?, ?, ?, ?, ?)";
     let locale: Option<&str> = new.locale.map(Locale::into);
     let values = params![new.username, new.password_hash, new.email, new.email_verified, locale, new.created_at];
-    db.execute(INSERT, values).await.map_err(on_duplicate("uq_username", username_taken))?;
-    Ok(db.last_insert_id().await?)
+    tx.execute(INSERT, values).await.map_err(on_duplicate("uq_username", username_taken))?;
+    let user_id = tx.last_insert_id().await?;
+    tx.proven_by("SELECT 1 FROM users WHERE id = ? FOR UPDATE", params![user_id]);
+    Ok(user_id)
 }
 
 pub async fn set_email(tx: &mut Transaction, user_id: UserId, email: Option<&str>, verified: bool) -> Result<()> {

@@ -16,6 +16,7 @@ pub mod password;
 pub mod password_reset;
 pub mod profile;
 mod recipient;
+pub mod retention;
 pub mod session;
 pub mod sign_in;
 

@@ -1,9 +1,9 @@
 //! Messages to users, which are shown in their accounts and also sent by e-mail if there is an address.
 
 use kit::{
-    OrderNo, Problem, Result, Timestamp, UserId,
+    OrderNo, Result, Timestamp, UserId,
     jobs::Job,
-    mysql::{Connection, Error, ParameterValue, Transaction},
+    mysql::{Connection, ParameterValue, Transaction},
     pagination::{Page, PageQuery},
     params, row, text_column,
 };
@@ -84,23 +84,16 @@ impl NewMessage<'_> {
     }
 }
 
-const INSERT: &str = "INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at) VALUES ";
-const ROW: &str = "(?, ?, ?, ?, ?, ?, ?)";
-
-/// Inserts a message, unless an earlier attempt of the job has done so.
-pub async fn insert(tx: &mut Transaction, message: NewMessage<'_>) -> Result<()> {
-    match tx.execute(&format!("{INSERT}{ROW}"), message.values()).await {
-        Err(Error::Duplicate { key }) if key == "ux_messages_job" => Ok(()),
-        result => result.map_err(Problem::from),
-    }
-}
-
-/// Inserts messages in one statement. It fails if an earlier attempt has inserted one of them.
+/// Inserts messages in one statement, except those that an earlier attempt of their jobs has inserted.
 pub async fn insert_all(tx: &mut Transaction, messages: Vec<NewMessage<'_>>) -> Result<()> {
     if messages.is_empty() {
         return Ok(());
     }
-    let sql = format!("{INSERT}{}", vec![ROW; messages.len()].join(", "));
+    let sql = format!(
+        "INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at) VALUES {}
+         ON DUPLICATE KEY UPDATE id = id",
+        vec!["(?, ?, ?, ?, ?, ?, ?)"; messages.len()].join(", ")
+    );
     Ok(tx.execute(&sql, messages.into_iter().flat_map(NewMessage::values).collect()).await?)
 }
 

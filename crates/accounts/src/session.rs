@@ -73,9 +73,12 @@ pub(crate) async fn insert(
     let now = Timestamp::now();
     tx.execute(DELETE_EXPIRED, params![user_id, now]).await?;
     end_oldest(tx, user_id).await?;
-    let values = params![user_id, now, now.plus_seconds(ttl_seconds), agent, client::address(headers)];
+    let address = client::address(headers).await?.map(|address| address.to_string());
+    let values = params![user_id, now, now.plus_seconds(ttl_seconds), agent, address];
     tx.execute(INSERT, values).await?;
-    Ok(tx.last_insert_id().await?)
+    let session_id = tx.last_insert_id().await?;
+    tx.proven_by("SELECT 1 FROM sessions WHERE id = ? FOR UPDATE", params![session_id]);
+    Ok(session_id)
 }
 
 /// Ends the oldest sessions of a locked user, so that there is room for another one.

@@ -26,6 +26,8 @@ pub struct Mysql {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Redis {
+    /// `redis`, or `rediss` for TLS
+    pub scheme: String,
     /// `host:port`
     pub host: String,
     /// Empty, or `user:password@`, encoded as in a URL.
@@ -115,8 +117,8 @@ impl FromStr for Redis {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        const FORM: &str = "a Redis URL has the form redis://[user:password@]host:port";
-        let url = Url::parse(text).ok().filter(|url| url.scheme() == "redis").context(FORM)?;
+        const FORM: &str = "a Redis URL has the form redis://[user:password@]host:port, or rediss://… for TLS";
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "redis" | "rediss")).context(FORM)?;
         ensure!(
             url.path().trim_matches('/').is_empty() && url.query().is_none(),
             "the shop uses several Redis databases, so the URL must not name one: {FORM}"
@@ -128,23 +130,24 @@ impl FromStr for Redis {
             ("", password) => format!("default:{}@", encode(password)),
             (user, password) => format!("{}:{}@", encode(user), encode(password)),
         };
-        Ok(Self { host: host_and_port(&url, 6379).context(FORM)?, auth })
+        Ok(Self { scheme: url.scheme().to_owned(), host: host_and_port(&url, 6379).context(FORM)?, auth })
     }
 }
 
 impl Redis {
-    pub fn variables(&self) -> [(&'static str, String); 2] {
-        [("redis_host", self.host.clone()), ("redis_auth", self.auth.clone())]
+    pub fn variables(&self) -> [(&'static str, String); 3] {
+        [("redis_scheme", self.scheme.clone()), ("redis_host", self.host.clone()), ("redis_auth", self.auth.clone())]
     }
 
     pub fn from_variables(variables: &Variables) -> anyhow::Result<Option<Self>> {
         let Some(host) = variables.get("redis_host") else { return Ok(None) };
-        let auth = variables.get("redis_auth").map(String::as_str).unwrap_or_default();
-        Ok(Some(format!("redis://{auth}{host}").parse().context("SPIN_VARIABLE_REDIS_…")?))
+        let get = |name: &str, default| variables.get(name).map_or(default, String::as_str);
+        let (scheme, auth) = (get("redis_scheme", "redis"), get("redis_auth", ""));
+        Ok(Some(format!("{scheme}://{auth}{host}").parse().context("SPIN_VARIABLE_REDIS_…")?))
     }
 
     pub fn to_url(&self) -> String {
-        format!("redis://{}{}", self.auth, self.host)
+        format!("{}://{}{}", self.scheme, self.auth, self.host)
     }
 }
 
@@ -233,7 +236,10 @@ mod tests {
         assert_eq!(auth("redis://h:1"), "");
         assert_eq!(auth("redis://:secret@h:1/"), "default:secret@");
         assert_eq!(auth("redis://shop:a%3Ab%40@h:1"), "shop:a%3Ab%40@");
-        for text in ["rediss://h:1", "redis://", "redis://h:1/3", "h:1"] {
+        for text in ["redis://h:1", "rediss://default:secret@h:1"] {
+            assert_eq!(text.parse::<Redis>().unwrap().to_url(), text);
+        }
+        for text in ["http://h:1", "rediss://", "redis://", "redis://h:1/3", "h:1"] {
             assert!(text.parse::<Redis>().is_err(), "{text}");
         }
     }
@@ -246,5 +252,9 @@ mod tests {
         let some: Variables = variables(&[("mysql_host", "h:1"), ("mysql_password", "a@b")]);
         let mysql = Mysql::from_variables(&some).unwrap().unwrap();
         assert_eq!((mysql.user.as_str(), mysql.password.as_str()), ("mall", "a@b"));
+        let redis = |pairs: &[(&str, &str)]| Redis::from_variables(&variables(pairs)).unwrap().unwrap().to_url();
+        assert_eq!(redis(&[("redis_host", "h:1")]), "redis://h:1");
+        let tls = [("redis_host", "h:1"), ("redis_auth", "a:b@"), ("redis_scheme", "rediss")];
+        assert_eq!(redis(&tls), "rediss://a:b@h:1");
     }
 }

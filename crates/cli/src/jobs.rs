@@ -22,7 +22,7 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Retry dead jobs, with all their attempts
+    /// Retry dead jobs, for another day
     Retry(Retry),
 }
 
@@ -119,9 +119,11 @@ async fn list(project: &Project, databases: &DatabaseUrls) -> anyhow::Result<Exi
 
 async fn retry(project: &Project, which: &Retry) -> anyhow::Result<ExitCode> {
     const ONE: &str = "
-        UPDATE jobs SET state = 'queued', due_at = ?, attempts = 0 WHERE state = 'dead' AND id = ?";
+        UPDATE jobs SET state = 'queued', due_at = ?, attempts = 0, first_tried_at = NULL, dead_since = NULL
+        WHERE state = 'dead' AND id = ?";
     const ALL: &str = "
-        UPDATE jobs SET state = 'queued', due_at = ?, attempts = 0 WHERE state = 'dead' AND queue = ?";
+        UPDATE jobs SET state = 'queued', due_at = ?, attempts = 0, first_tried_at = NULL, dead_since = NULL
+        WHERE state = 'dead' AND queue = ?";
     let (mut connection, now) = (connect(project, &which.databases).await?, now()?);
     let query = match (which.id, &which.queue) {
         (Some(id), _) => sqlx::query(ONE).bind(now).bind(id),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use load::http;
 
 use crate::{
@@ -24,6 +24,30 @@ pub enum Runtime {
     Spin,
 }
 
+/// Limits of the embedded runtime.
+#[derive(Clone, clap::Args)]
+pub struct Connections {
+    /// How many connections may be open at once; 0.8 of the limit on open files unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+
+    /// How many of them may come from one address; a proxy that serves all clients needs more
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections_per_address: Option<u32>,
+}
+
+impl Connections {
+    /// Spin has no such limits.
+    pub fn check(&self, runtime: Runtime) -> anyhow::Result<()> {
+        let is_given = self.max_connections.is_some() || self.max_connections_per_address.is_some();
+        ensure!(
+            runtime == Runtime::Embedded || !is_given,
+            "--max-connections and --max-connections-per-address are limits of the embedded runtime: leave them out with --runtime spin"
+        );
+        Ok(())
+    }
+}
+
 pub enum Shop {
     Embedded(runtime::App),
     Spin(Spin),
@@ -34,12 +58,21 @@ impl Shop {
         project: &Project,
         runtime: Runtime,
         listen: SocketAddr,
+        connections: &Connections,
         variables: Variables,
     ) -> anyhow::Result<Self> {
         Ok(match runtime {
             Runtime::Embedded => {
-                let options =
-                    runtime::Options { manifest: project.manifest(), listen, variables, cache: Some(project.cache()) };
+                let options = runtime::Options {
+                    manifest: project.manifest(),
+                    listen,
+                    variables,
+                    cache: Some(project.cache()),
+                    max_connections: connections.max_connections.map(|max| max as usize),
+                    max_connections_per_address: connections
+                        .max_connections_per_address
+                        .map_or(runtime::MAX_CONNECTIONS_PER_ADDRESS, |max| max as usize),
+                };
                 let app = runtime::start(options).await.map_err(|error| anyhow::anyhow!("{error}"))?;
                 Self::Embedded(app)
             }

@@ -73,7 +73,7 @@ impl TemporaryShop {
     pub async fn serve(&self, overrides: &[(&str, &str)], log: Option<&Path>) -> anyhow::Result<ServerProcess> {
         let mut command = this_program()?;
         command
-            .args(["up", "--listen", "127.0.0.1:0", "--no-demo"])
+            .args(["up", "--listen", "127.0.0.1:0"])
             .env("MALL_MYSQL_URL", self.databases.mysql.to_url())
             .env("MALL_REDIS_URL", self.databases.redis.to_url())
             .env("MALL_DIR", self.project.state.join(format!("shop-{}", random_hex(4)?)))

@@ -41,12 +41,15 @@ const SHOP: [&str; 9] =
 const SETTINGS: ShopSettings = ShopSettings {
     purpose: "test",
     durability: Durability::None,
-    // All tests sign up and sign in from one address. What was paid stays paid until a test ships it.
+    // All tests sign in from one address, and some write and order a lot. What was paid stays paid until a test ships it.
     variables: &[
         ("login_rate", "10000"),
         ("login_burst", "10000"),
         ("register_rate", "10000"),
         ("register_burst", "10000"),
+        ("write_rate", "10000"),
+        ("write_burst", "10000"),
+        ("max_pending_orders", "10000"),
         ("auto_ship", "false"),
     ],
 };
@@ -107,8 +110,9 @@ async fn against(project: &Project, base_url: &str, given: DatabaseUrls) -> anyh
 }
 
 fn resolve(base_url: &str) -> anyhow::Result<SocketAddr> {
-    let form = || format!("a base URL reads http://host:port, not `{base_url}`");
-    let url = Url::parse(base_url).ok().filter(|url| url.scheme() == "http").with_context(form)?;
+    let form = || "a base URL has the form http://host:port";
+    let has_no_user = |url: &Url| url.username().is_empty() && url.password().is_none();
+    let url = Url::parse(base_url).ok().filter(|url| url.scheme() == "http" && has_no_user(url)).with_context(form)?;
     let host = url.host_str().with_context(form)?.trim_matches(['[', ']']).to_owned();
     let mut addresses = (host.as_str(), url.port().unwrap_or(80))
         .to_socket_addrs()

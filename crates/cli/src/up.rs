@@ -13,7 +13,7 @@ use crate::{
     migrate,
     project::{Project, RunFile, RunningShop},
     servers::{self, Databases, Durability},
-    shop::{self, Runtime, Shop},
+    shop::{self, Connections, Runtime, Shop},
     spin, tick, ui, variables,
 };
 
@@ -30,13 +30,20 @@ pub struct Arguments {
     #[command(flatten)]
     databases: DatabaseUrls,
 
-    /// Don't load the demo data
+    /// Load the demo data, an admin among it, even into databases that are given by URL
     #[arg(long)]
+    demo: bool,
+
+    /// Don't load the demo data
+    #[arg(long, conflicts_with = "demo")]
     no_demo: bool,
 
     /// Delete the databases under .mall/ first, and start with new ones
     #[arg(long)]
     fresh: bool,
+
+    #[command(flatten)]
+    connections: Connections,
 }
 
 pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -70,12 +77,14 @@ async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Runni
         arguments.databases.mysql()?.map_or_else(|| Mysql::from_variables(&environment), |url| Ok(Some(url)))?;
     let redis =
         arguments.databases.redis()?.map_or_else(|| Redis::from_variables(&environment), |url| Ok(Some(url)))?;
+    arguments.connections.check(arguments.runtime)?;
     shop::check_is_free(arguments.listen)?;
     if arguments.runtime == Runtime::Spin {
         spin::program()?;
     }
+    let uses_others = mysql.is_some() || redis.is_some();
     if arguments.fresh {
-        delete_databases(project, mysql.is_some() || redis.is_some())?;
+        delete_databases(project, uses_others)?;
     }
     // All checks come before the build, which takes minutes the first time.
     if mysql.is_none() || redis.is_none() {
@@ -92,7 +101,15 @@ async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Runni
         functions::build(project).await?;
     }
     let databases = Databases::find_or_start(project, mysql, redis, Durability::Full).await?;
-    serve(project, arguments, environment, databases).await
+    serve(project, arguments, environment, databases, arguments.loads_demo(uses_others)).await
+}
+
+impl Arguments {
+    /// Whether to load the demo data. Other databases than those under `.mall/` may be a real shop's, and its admin has
+    /// not asked for a second one.
+    fn loads_demo(&self, uses_others: bool) -> bool {
+        self.demo || !(self.no_demo || uses_others)
+    }
 }
 
 async fn serve(
@@ -100,14 +117,15 @@ async fn serve(
     arguments: &Arguments,
     environment: Variables,
     databases: Databases,
+    loads_demo: bool,
 ) -> anyhow::Result<Running> {
     let variables = shop::variables(project, environment, &databases)?;
     let variables = variables::retain_declared(project, variables)?;
     let ran = database::migrate(&databases.mysql).await?;
     eprintln!("{}", migrate::summary(ran));
-    let mut shop = Shop::start(project, arguments.runtime, arguments.listen, variables).await?;
+    let mut shop = Shop::start(project, arguments.runtime, arguments.listen, &arguments.connections, variables).await?;
     shop.ready(Duration::from_secs(60)).await?;
-    if !arguments.no_demo {
+    if loads_demo {
         // Not before the start, which compiles the functions the first time: the demo's jobs would be overdue by then.
         let outcome = demo::load(project, &databases.mysql).await?;
         eprintln!("{}", outcome.summary());
@@ -183,4 +201,28 @@ fn delete_databases(project: &Project, uses_others: bool) -> anyhow::Result<()> 
         let _ = fs::remove_file(project.state.join(name));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::Arguments;
+
+    #[derive(Parser)]
+    struct Up {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn only_demo_loads_the_demo_data_into_other_databases() {
+        let loads = |options: &[&str], uses_others| {
+            let up = Up::try_parse_from(["up"].iter().chain(options)).unwrap();
+            up.arguments.loads_demo(uses_others)
+        };
+        assert!(loads(&[], false) && loads(&["--demo"], false) && !loads(&["--no-demo"], false));
+        assert!(!loads(&[], true) && loads(&["--demo"], true) && !loads(&["--no-demo"], true));
+        assert!(Up::try_parse_from(["up", "--demo", "--no-demo"]).is_err());
+    }
 }

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use anyhow::{Context, bail, ensure};
-use url::Url;
+use url::{Host, Url};
 
 use crate::{address::Variables, project::Project, ui};
 
 const YEAR: u64 = 365 * 24 * 3600;
 
-const NUMBERS: [(&str, RangeInclusive<u64>); 10] = [
+const NUMBERS: [(&str, RangeInclusive<u64>); 13] = [
     ("order_ttl_seconds", 1..=YEAR),
     ("auto_confirm_seconds", 1..=YEAR),
     ("access_ttl_seconds", 1..=YEAR),
@@ -20,6 +20,9 @@ const NUMBERS: [(&str, RangeInclusive<u64>); 10] = [
     ("register_burst", 1..=1_000_000),
     ("seckill_rate", 1..=1_000_000),
     ("seckill_burst", 1..=1_000_000),
+    ("write_rate", 1..=1_000_000),
+    ("write_burst", 1..=1_000_000),
+    ("max_pending_orders", 1..=1_000_000),
 ];
 
 /// The variables that the environment sets.
@@ -53,14 +56,18 @@ fn validate(variables: &Variables) -> anyhow::Result<()> {
             "auto_ship" => {
                 ensure!(matches!(value.as_str(), "true" | "false"), must_be(&format!("true or false, not `{value}`")))
             }
+            "redis_scheme" => {
+                ensure!(matches!(value.as_str(), "redis" | "rediss"), must_be("redis or rediss"));
+            }
+            // The messages don't repeat a URL, since it may contain a password.
             "mail_url" | "oidc_token_host" => {
-                let url = Url::parse(value).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+                let url = Url::parse(value).ok().filter(is_secure);
                 let is_base = url.is_some_and(|url| url.path() == "/" && url.query().is_none());
-                ensure!(is_base, must_be(&format!("https://host or http://host:port, not `{value}`")));
+                ensure!(is_base, must_be("https://host, or http://host:port of a loopback address"));
             }
             "oidc_authorize_url" | "public_url" if !value.is_empty() => {
                 let is_url = Url::parse(value).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-                ensure!(is_url, must_be(&format!("a URL, not `{value}`")));
+                ensure!(is_url, must_be("a URL"));
             }
             "mail_key" => {
                 let is_printable = value.bytes().all(|byte| byte.is_ascii_graphic());
@@ -75,6 +82,17 @@ fn validate(variables: &Variables) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether secrets may be sent there: over TLS, or within this machine.
+fn is_secure(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
 }
 
 /// Removes the variables that the manifest doesn't declare, with a warning. Fails if a required one has no value.
@@ -127,6 +145,10 @@ mod tests {
             ("auto_ship", "false"),
             ("mysql_password", ""),
             ("mail_url", "http://127.0.0.1:2525"),
+            ("mail_url", "http://localhost"),
+            ("mail_url", "http://[::1]:2525"),
+            ("oidc_token_host", "https://id.example"),
+            ("redis_scheme", "rediss"),
         ] {
             assert_eq!(validated(name, value), Ok(()), "{name}");
         }
@@ -145,6 +167,10 @@ mod tests {
             ("auto_ship", "yes"),
             ("mail_url", "mail.example"),
             ("mail_url", "https://mail.example/v1"),
+            ("mail_url", "http://mail.example"),
+            ("mail_url", "http://127.0.0.1@mail.example"),
+            ("oidc_token_host", "http://10.0.0.1"),
+            ("redis_scheme", "unix"),
             ("mail_key", "two words"),
         ] {
             let error = validated(name, value).unwrap_err();
@@ -154,6 +180,15 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_printed() {
-        assert!(!validated("jwt_secret", "hush-hush").unwrap_err().contains("hush"));
+        for (name, value) in [
+            ("jwt_secret", "hush-hush"),
+            ("mail_url", "http://key:hush@mail.example"),
+            ("oidc_token_host", "https://key:hush@id.example/token"),
+            ("oidc_authorize_url", "ftp://key:hush@id.example"),
+            ("public_url", "shop:hush@shop.example"),
+        ] {
+            let error = validated(name, value).unwrap_err();
+            assert!(!error.contains("hush"), "{error}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Flash sales as rows of `seckill_activities`.
 
+use std::collections::BTreeSet;
+
 use kit::{
     ActivityId, Cents, Code, Problem, ProductId, Result, Timestamp,
     jobs::Queue,
-    mysql::{Connection, Transaction},
+    mysql::{Connection, Transaction, param, placeholders},
     params, row,
 };
 use products::{Line, StockCount, stock};
@@ -65,10 +67,34 @@ pub enum Task {
     Watch { activity_id: ActivityId },
     /// Close the sale and return the units that are left to the product.
     Close { activity_id: ActivityId },
-    /// Return the unit of a cancelled or refunded order to the sale.
-    GiveBack { activity_id: ActivityId, ticket: String },
+    /// Return the units of cancelled or refunded orders to the sale.
+    GiveBack { activity_id: ActivityId, ticket: Tickets },
     /// Rebuild the sale in Redis, even if it exists there.
     Rebuild { activity_id: ActivityId },
+}
+
+/// The tickets of a job. The version before this one writes and reads single ones only.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Tickets {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Tickets {
+    pub(crate) fn new(tickets: Vec<String>) -> Self {
+        match <[String; 1]>::try_from(tickets) {
+            Ok([ticket]) => Tickets::One(ticket),
+            Err(tickets) => Tickets::Several(tickets),
+        }
+    }
+
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Tickets::One(ticket) => std::slice::from_ref(ticket),
+            Tickets::Several(tickets) => tickets,
+        }
+    }
 }
 
 /// A sale to be created.
@@ -133,10 +159,33 @@ pub async fn lock(tx: &mut Transaction, activity_id: ActivityId) -> Result<Activ
     find(tx, activity_id).await
 }
 
-/// Adds `delta`, which may be negative, to the booked units of a locked sale.
-pub(crate) async fn add_booked(tx: &mut Transaction, activity_id: ActivityId, delta: i64) -> Result<()> {
-    const BOOKED: &str = "UPDATE seckill_activities SET booked = booked + ? WHERE id = ?";
-    Ok(tx.execute(BOOKED, params![delta, activity_id]).await?)
+row! {
+    struct OpenRow { id: ActivityId, closed_at: Option<Timestamp> }
+}
+
+/// Locks sales, at least one; returns those that have not been closed.
+pub(crate) async fn lock_open(
+    tx: &mut Transaction,
+    ids: impl ExactSizeIterator<Item = ActivityId>,
+) -> Result<BTreeSet<ActivityId>> {
+    let sql = format!(
+        "SELECT {} FROM seckill_activities WHERE id IN ({}) ORDER BY id FOR UPDATE",
+        OpenRow::COLUMNS,
+        placeholders(ids.len())
+    );
+    let rows = tx.query::<OpenRow>(&sql, ids.map(param).collect()).await?;
+    Ok(rows.into_iter().filter(|row| row.closed_at.is_none()).map(|row| row.id).collect())
+}
+
+/// Adds a number, which may be negative, to the booked units of each of these locked sales, at least one.
+pub(crate) async fn add_booked(tx: &mut Transaction, units: &[(ActivityId, i64)]) -> Result<()> {
+    let sql = format!(
+        "UPDATE seckill_activities SET booked = booked + CASE id {}END WHERE id IN ({})",
+        "WHEN ? THEN ? ".repeat(units.len()),
+        placeholders(units.len())
+    );
+    let cases = units.iter().flat_map(|(id, units)| params![*id, *units]);
+    Ok(tx.execute(&sql, cases.chain(units.iter().map(|(id, _)| param(*id))).collect()).await?)
 }
 
 /// Closes a sale and returns its unsold units to the product. Does nothing if the sale is closed already. All tickets
@@ -150,4 +199,23 @@ pub async fn close(tx: &mut Transaction, activity_id: ActivityId) -> Result<()> 
     tx.execute(CLOSED, params![Timestamp::now(), activity_id]).await?;
     let line = Line { product_id: activity.product_id, quantity: activity.unsold() };
     stock::transfer(tx, &[line], StockCount::Reserved, StockCount::Available).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_of_an_earlier_version_are_read() {
+        let old = r#"{"do":"give_back","activity_id":1,"ticket":"1.a"}"#;
+        let Ok(Task::GiveBack { activity_id, ticket }) = serde_json::from_str(old) else { panic!("not read") };
+        assert_eq!(ticket.as_slice(), ["1.a"]);
+        let again = Task::GiveBack { activity_id, ticket: Tickets::new(vec!["1.a".to_owned()]) };
+        assert_eq!(serde_json::to_string(&again).unwrap(), old);
+        let several = Task::GiveBack { activity_id, ticket: Tickets::new(vec!["1.a".to_owned(), "1.b".to_owned()]) };
+        let json = serde_json::to_string(&several).unwrap();
+        assert!(
+            matches!(serde_json::from_str(&json), Ok(Task::GiveBack { ticket: Tickets::Several(two), .. }) if two.len() == 2)
+        );
+    }
 }

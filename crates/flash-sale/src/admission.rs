@@ -1,7 +1,8 @@
 //! Admission to a flash sale, in Redis. All keys of a sale have the same hash tag.
 
 use kit::{
-    ActivityId, Code, OrderNo, Problem, Result, SessionId, UserId, auth, rate_limit,
+    ActivityId, Code, OrderNo, Problem, Result, User, UserId,
+    rate_limit::RateLimit,
     redis::{self, RedisResult, Reply, Script, arg, int},
 };
 
@@ -88,7 +89,7 @@ pub async fn close(activity_id: ActivityId) -> Result<()> {
     CLOSE.run(&keys.each_ref().map(String::as_str), vec![int(RETENTION_MS)]).await.map(drop)
 }
 
-static BUY: Script = Script::new(include_str!("buy.lua"));
+static BUY: Script = Script::new(concat!(kit::write_lua!(), include_str!("buy.lua")));
 
 /// The outcome of an attempt to buy.
 #[derive(Debug)]
@@ -103,24 +104,12 @@ pub enum Admission {
     Refused(Problem, Option<Vec<UserId>>),
 }
 
-/// A user's rate limit: `rate` is in requests per second, `burst` is how many may come at once.
-#[derive(Debug, Clone, Copy)]
-pub struct RateLimit {
-    pub rate: i64,
-    pub burst: i64,
-}
-
-/// Tries to get a ticket.
-pub async fn buy(
-    activity_id: ActivityId,
-    user_id: UserId,
-    session_id: SessionId,
-    limit: RateLimit,
-) -> Result<Admission> {
+/// Tries to get a ticket. `limit` is a user's limit in each sale; the purchase also counts as a write.
+pub async fn buy(activity_id: ActivityId, user: User, limit: RateLimit) -> Result<Admission> {
     let ticket = new_ticket(activity_id)?;
     let RateLimit { rate, burst } = limit;
-    let values = vec![arg(format!("{user_id} {ticket} {rate} {burst} {session_id}"))];
-    let reply = BUY.run(&[&tag(activity_id)], values).await?;
+    let values = arg(format!("{} {ticket} {rate} {burst}", user.id));
+    let reply = BUY.run_write(&user, &[&tag(activity_id)], vec![values]).await?;
     let refused = |code, detail: &str| Admission::Refused(Problem::new(code, detail), buyers_of(&reply));
     Ok(match reply.text(0).unwrap_or_default() {
         "queued" => Admission::Queued(ticket),
@@ -129,8 +118,6 @@ pub async fn buy(
             Admission::Existing(reply.text(1).unwrap_or_default().to_owned(), order_no)
         }
         "none" => Admission::Unknown,
-        "signed_out" => Admission::Refused(auth::session_ended(), None),
-        "rate" => Admission::Refused(rate_limit::rate_limited(reply.int(1).unwrap_or_default()), None),
         "not_started" => refused(Code::SeckillNotStarted, "The sale has not started"),
         "ended" => refused(Code::SeckillEnded, "The sale has ended"),
         "limit" => refused(Code::SeckillLimit, "You have reached the limit per customer"),
@@ -151,32 +138,55 @@ pub async fn ticket_owner(ticket: &str) -> Result<Option<UserId>> {
     Ok(reply.text(0).and_then(|value| value.split(':').next()?.parse().ok()))
 }
 
-/// The number of units left; none if Redis does not have the sale.
-pub async fn left(activity_id: ActivityId) -> Result<Option<i64>> {
-    let reply = redis::command("HGET", vec![arg(key(activity_id, "sale")), arg("left")]).await?;
-    Ok(reply.int(0))
-}
-
-/// KEYS: sale, buyers, tickets. ARGV: a ticket.
-static RETURN_UNIT: Script = Script::new(
+/// KEYS: sales.
+static LEFT: Script = Script::new(
     r"
-    local value = redis.call('HGET', KEYS[3], ARGV[1])
-    if not value then return 0 end
-    redis.call('HDEL', KEYS[3], ARGV[1])
-    local user = value:match('^[^:]*')
-    local rest = {}
-    for ticket in (redis.call('HGET', KEYS[2], user) or ''):gmatch('[^,]+') do
-        if ticket ~= ARGV[1] then table.insert(rest, ticket) end
-    end
-    if #rest > 0 then redis.call('HSET', KEYS[2], user, table.concat(rest, ',')) else redis.call('HDEL', KEYS[2], user) end
-    if redis.call('HGET', KEYS[1], 'ends') ~= '0' then redis.call('HINCRBY', KEYS[1], 'left', 1) end
-    return 1",
+    local left = {}
+    for i, key in ipairs(KEYS) do left[i] = redis.call('HGET', key, 'left') or '' end
+    return left",
 );
 
-/// Puts the unit of a ticket on sale again, once, and allows its user to buy again.
-pub async fn return_unit(activity_id: ActivityId, ticket: &str) -> Result<()> {
+/// The number of units left of each sale; none if Redis does not have it.
+pub async fn left(activity_ids: &[ActivityId]) -> Result<Vec<Option<i64>>> {
+    if activity_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<_> = activity_ids.iter().map(|id| key(*id, "sale")).collect();
+    let reply = LEFT.run(&keys.iter().map(String::as_str).collect::<Vec<_>>(), vec![]).await?;
+    Ok((0..keys.len()).map(|at| reply.int(at)).collect())
+}
+
+/// KEYS: sale, buyers, tickets. ARGV: tickets.
+static RETURN_UNITS: Script = Script::new(
+    r"
+    local returned = 0
+    for _, returning in ipairs(ARGV) do
+        local value = redis.call('HGET', KEYS[3], returning)
+        if value then
+            redis.call('HDEL', KEYS[3], returning)
+            local user = value:match('^[^:]*')
+            local rest = {}
+            for ticket in (redis.call('HGET', KEYS[2], user) or ''):gmatch('[^,]+') do
+                if ticket ~= returning then table.insert(rest, ticket) end
+            end
+            if #rest > 0 then
+                redis.call('HSET', KEYS[2], user, table.concat(rest, ','))
+            else
+                redis.call('HDEL', KEYS[2], user)
+            end
+            returned = returned + 1
+        end
+    end
+    if returned > 0 and redis.call('HGET', KEYS[1], 'ends') ~= '0' then
+        redis.call('HINCRBY', KEYS[1], 'left', returned)
+    end
+    return returned",
+);
+
+/// Puts the units of tickets on sale again, each once, and allows their users to buy again.
+pub async fn return_units(activity_id: ActivityId, tickets: &[String]) -> Result<()> {
     let keys = ["sale", "buyers", "tickets"].map(|what| key(activity_id, what));
-    RETURN_UNIT.run(&keys.each_ref().map(String::as_str), vec![arg(ticket)]).await.map(drop)
+    RETURN_UNITS.run(&keys.each_ref().map(String::as_str), tickets.iter().map(arg).collect()).await.map(drop)
 }
 
 /// Whether Redis has the sale.

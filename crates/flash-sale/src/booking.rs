@@ -1,10 +1,12 @@
 //! Books tickets as orders, in batches. A ticket is booked once, even if the worker dies between the commit and the
 //! acknowledgement.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kit::{
-    ActivityId, Cents, Code, OrderNo, Problem, Result, config, log,
+    ActivityId, Cents, Code, OrderNo, Problem, Result, Timestamp, config,
+    jobs::Queue,
+    log,
     mysql::{self, Transaction},
 };
 use ordering::{Order, OrderItem, PlacedOrder, Quote};
@@ -14,7 +16,7 @@ use products::{
 };
 
 use crate::{
-    activity::{Activity, add_booked, lock},
+    activity::{Activity, Task, Tickets, add_booked, lock},
     admission::{self, Entry},
     ticket::{self, booked_among},
 };
@@ -81,6 +83,12 @@ async fn book(
     }
     // If Redis lost its last writes, it may have admitted more buyers than there are units.
     let left = if activity.closed_at.is_some() { 0 } else { activity.unsold() };
+    let (new, beyond_limit) = within_limit(tx, &activity, new).await?;
+    if !beyond_limit.is_empty() {
+        log::warn("tickets failed because their users have reached the limit", &beyond_limit.len());
+        give_back(tx, activity_id, &beyond_limit).await?;
+        done.extend(beyond_limit.iter().map(|entry| ((*entry).clone(), None)));
+    }
     let (fit, excess) = new.split_at(new.len().min(usize::try_from(left).unwrap_or_default()));
     if !excess.is_empty() {
         log::warn("tickets failed because no unit was left: Redis had lost its last writes", &excess.len());
@@ -106,10 +114,35 @@ async fn book(
         let rows =
             fit.iter().zip(&numbers).map(|(entry, order_no)| (entry.ticket.as_str(), entry.user_id, Some(order_no)));
         ticket::insert(tx, activity_id, &rows.collect::<Vec<_>>()).await?;
-        add_booked(tx, activity_id, i64::try_from(fit.len()).unwrap_or(i64::MAX)).await?;
+        add_booked(tx, &[(activity_id, i64::try_from(fit.len()).unwrap_or(i64::MAX))]).await?;
         done.extend(fit.iter().zip(numbers).map(|(entry, order_no)| ((*entry).clone(), Some(order_no))));
     }
     Ok(done)
+}
+
+/// Splits tickets into those that their users may have, and those beyond the limit per user. Redis admits too many if it
+/// has lost what a user had bought.
+async fn within_limit<'a>(
+    tx: &mut Transaction,
+    activity: &Activity,
+    entries: Vec<&'a Entry>,
+) -> Result<(Vec<&'a Entry>, Vec<&'a Entry>)> {
+    let users: BTreeSet<_> = entries.iter().map(|entry| entry.user_id).collect();
+    let mut counts: BTreeMap<_, _> = ticket::count_active(tx, activity.id, &users).await?.into_iter().collect();
+    Ok(entries.into_iter().partition(|entry| {
+        let count = counts.entry(entry.user_id).or_default();
+        *count = count.saturating_add(1);
+        *count <= activity.per_user_limit
+    }))
+}
+
+/// Records that tickets can't be booked, and has their units put on sale again after the commit.
+async fn give_back(tx: &mut Transaction, activity_id: ActivityId, entries: &[&Entry]) -> Result<()> {
+    let failed: Vec<_> = entries.iter().map(|entry| (entry.ticket.as_str(), entry.user_id, None)).collect();
+    ticket::insert(tx, activity_id, &failed).await?;
+    let tickets = Tickets::new(entries.iter().map(|entry| entry.ticket.clone()).collect());
+    let task = Task::GiveBack { activity_id, ticket: tickets };
+    tx.enqueue(&[Queue::Drain.job(&task, Timestamp::now())?]).await
 }
 
 /// The order of one unit.
@@ -140,11 +173,10 @@ async fn fail(activity_id: ActivityId, entry: &Entry, problem: &Problem) -> Resu
     mysql::transaction(async |tx| {
         lock(tx, activity_id).await?;
         match booked_among(tx, &[&entry.ticket]).await?.is_empty() {
-            true => ticket::insert(tx, activity_id, &[(&entry.ticket, entry.user_id, None)]).await,
+            true => give_back(tx, activity_id, &[entry]).await,
             false => Ok(()),
         }
     })
     .await?;
-    admission::return_unit(activity_id, &entry.ticket).await?;
     admission::acknowledge(activity_id, &[(entry.clone(), None)]).await
 }

@@ -1,24 +1,17 @@
 -- Issues a ticket for a unit, if the sale and the user's earlier purchases allow it, in one round trip.
 -- KEYS: the prefix of all keys of the sale.
--- ARGV: user, new ticket, requests per second, burst and the user's session, in one text separated by spaces, since every
+-- ARGV: user, new ticket, and the sale's requests per second and burst, in one text separated by spaces, since every
 -- argument of a call from the sandbox to the host takes time.
 -- The sale's keys: sale, buyers (user -> tickets), tickets (ticket -> user[:order]), stream, rate:<user>, wake.
--- Returns the outcome and its values.
+-- What precedes this text checks the write, and defines `take` and `now`. Returns the outcome and its values.
 local tag = KEYS[1]
-local user, ticket, rate, burst, session = ARGV[1]:match('^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-if redis.call('EXISTS', 'ended:' .. session) == 1 then return {'signed_out'} end
+local user, ticket, rate, burst = ARGV[1]:match('^(%S+) (%S+) (%S+) (%S+)$')
 local sale = redis.call('HMGET', tag .. ':sale', 'starts', 'ends', 'left', 'limit', 'stock')
 if not sale[1] then return {'none'} end
 local starts, ends, left, limit = tonumber(sale[1]), tonumber(sale[2]), tonumber(sale[3]), tonumber(sale[4])
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
--- Generic cell rate algorithm: https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm
-local step, rate_key = 1000 / tonumber(rate), tag .. ':rate:' .. user
-local arrival = math.max(tonumber(redis.call('GET', rate_key) or 0), now) + step
-local wait = math.ceil(arrival - now - step * tonumber(burst))
-if wait > 0 then return {'rate', wait} end
-redis.call('SET', rate_key, arrival, 'PX', math.ceil(arrival - now) + 1)
+local rate_key = tag .. ':rate:' .. user
+local wait = take(rate_key, redis.call('GET', rate_key), rate, burst)
+if wait > 0 then return {'refused', wait} end
 
 local existing = redis.call('HGET', tag .. ':buyers', user)
 if limit == 1 and existing then return {'same', existing, redis.call('HGET', tag .. ':tickets', existing) or ''} end

@@ -13,6 +13,6 @@ pub mod booking;
 mod release;
 mod ticket;
 
-pub use activity::{Activity, NewActivity, SaleState, Task, close, create, find, list, lock, open_ids};
-pub use release::release_unit;
+pub use activity::{Activity, NewActivity, SaleState, Task, Tickets, close, create, find, list, lock, open_ids};
+pub use release::release_units;
 pub use ticket::{BookedTicket, TicketState, active_tickets, activity_of, booked_ticket};

@@ -1,5 +1,7 @@
 //! Tickets: `<activity id in hexadecimal>.<random>`, and their rows in `seckill_tickets`.
 
+use std::collections::BTreeSet;
+
 use kit::{
     ActivityId, OrderNo, Result, Timestamp, UserId,
     mysql::{Connection, Transaction, param, placeholders},
@@ -69,6 +71,29 @@ pub async fn active_tickets(db: &mut Connection, activity_id: ActivityId) -> Res
     Ok(db.query(&sql, params![activity_id]).await?)
 }
 
+row! {
+    struct ActiveCount { user_id: UserId, count: i64 as "COUNT(*)" }
+}
+
+/// How many active tickets of a sale these users have. Who has none is left out.
+pub(crate) async fn count_active(
+    tx: &mut Transaction,
+    activity_id: ActivityId,
+    users: &BTreeSet<UserId>,
+) -> Result<Vec<(UserId, i64)>> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT {} FROM seckill_tickets WHERE activity_id = ? AND live = 1 AND user_id IN ({}) GROUP BY user_id",
+        ActiveCount::COLUMNS,
+        placeholders(users.len())
+    );
+    let values = params![activity_id].into_iter().chain(users.iter().copied().map(param)).collect();
+    let rows = tx.query::<ActiveCount>(&sql, values).await?;
+    Ok(rows.into_iter().map(|row| (row.user_id, row.count)).collect())
+}
+
 /// Writes the rows of tickets, at least one; those without an order have failed.
 pub(crate) async fn insert(
     tx: &mut Transaction,
@@ -87,10 +112,10 @@ pub(crate) async fn insert(
     Ok(tx.execute(&sql, values.collect()).await?)
 }
 
-/// Marks a ticket whose order was cancelled or refunded.
-pub(crate) async fn deactivate(tx: &mut Transaction, ticket: &str) -> Result<()> {
-    const DEACTIVATE: &str = "UPDATE seckill_tickets SET live = 0 WHERE ticket = ?";
-    Ok(tx.execute(DEACTIVATE, params![ticket]).await?)
+/// Marks tickets, at least one, whose orders were cancelled or refunded.
+pub(crate) async fn deactivate(tx: &mut Transaction, tickets: &[&str]) -> Result<()> {
+    let sql = format!("UPDATE seckill_tickets SET live = 0 WHERE ticket IN ({})", placeholders(tickets.len()));
+    Ok(tx.execute(&sql, tickets.iter().copied().map(param).collect()).await?)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::{
     Code, Context, Problem, Result, SessionId, UserId, config,
     permissions::Permissions,
     random,
+    rate_limit::{self, RateLimit},
     redis::{self, Reply, Script, arg, int},
 };
 
@@ -41,8 +42,8 @@ impl Role {
     }
 }
 
-/// The signed-in user. As an extractor it rejects with 401 if the request has no valid access token and, unless the
-/// method is GET or HEAD, if the session has ended.
+/// The signed-in user. As an extractor it rejects with 401 if the request has no valid access token. For a write, which is
+/// any method but GET and HEAD, it also rejects with 401 if the session has ended, and with 429 above the write limit.
 #[derive(Debug, Clone, Copy)]
 pub struct User {
     pub id: UserId,
@@ -134,16 +135,31 @@ fn unauthenticated(detail: &str) -> Problem {
     Problem::new(Code::Unauthenticated, detail)
 }
 
-/// Like [`User`], but without checking whether the session has ended. It is for a handler whose own Redis script checks
-/// that, which saves a round trip: a session has ended if the key `ended:<session id>` exists.
+/// Like [`User`], but neither checks whether the session has ended nor counts a write. It is for a handler whose own Redis
+/// script does both ([`Script::run_write`]), which saves a round trip.
 pub struct TokenUser(pub User);
+
+/// Like [`User`], but not counted as a write. It is for what only reads, whatever its method, and for signing out.
+pub struct UncountedUser(pub User);
+
+static CHECK_WRITE: Script = Script::new(concat!(crate::write_lua!(), "return 1"));
 
 async fn authenticate(parts: &Parts) -> Result<User> {
     let user = verified(parts).await?;
-    if parts.method != Method::GET && parts.method != Method::HEAD && has_ended(user.session_id).await? {
-        return Err(session_ended());
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        CHECK_WRITE.run_write(&user, &[], vec![]).await?;
     }
     Ok(user)
+}
+
+/// The limit of a user's writes.
+pub(crate) async fn write_limit() -> Result<RateLimit> {
+    RateLimit::from_variable("write_limit").await
+}
+
+/// Counts a write of this user that needs no access token; 429 above the write limit.
+pub async fn limit_writes(user_id: UserId) -> Result<()> {
+    rate_limit::limit(&format!("write:{user_id}"), write_limit().await?).await
 }
 
 /// 401 for the token of a session that has ended.
@@ -182,6 +198,18 @@ impl<S: Sync> FromRequestParts<S> for TokenUser {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         verified(parts).await.map(TokenUser)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for UncountedUser {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let user = verified(parts).await?;
+        if has_ended(user.session_id).await? {
+            return Err(session_ended());
+        }
+        Ok(UncountedUser(user))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Configuration: Spin variables, read once per instance and validated where they are read.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{collections::BTreeMap, net::IpAddr, sync::Mutex};
 
 use spin_sdk::variables;
 
@@ -38,6 +38,29 @@ pub async fn flag(name: &'static str) -> Result<bool> {
     }
 }
 
+/// The address of a service that gets a secret: `https`, or `http` to this machine; 503 for anything else.
+pub async fn secure_url(name: &'static str) -> Result<String> {
+    let value = text(name).await?;
+    match is_secure(&value) {
+        true => Ok(value),
+        false => Err(invalid(name, "must begin with https://, unless its host is a loopback address")),
+    }
+}
+
+fn is_secure(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default();
+    let is_loopback = || {
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    };
+    match uri.scheme_str() {
+        Some("https") => !host.is_empty(),
+        Some("http") => is_loopback(),
+        _ => false,
+    }
+}
+
 /// How long after shipping an order completes automatically, in seconds.
 pub async fn auto_confirm_seconds() -> Result<i64> {
     number("auto_confirm_seconds", 1, 31_536_000).await
@@ -55,4 +78,38 @@ pub async fn currency() -> Result<String> {
 /// 503 for a variable with an invalid value. The log names the variable, not its value.
 pub fn invalid(name: &str, why: impl std::fmt::Display) -> Problem {
     Problem::unavailable().because(format!("the variable {name} is invalid: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_secure;
+
+    #[test]
+    fn secrets_go_over_tls_or_stay_on_this_machine() {
+        for url in [
+            "https://mail.example",
+            "https://mail.example:8443/",
+            "http://127.0.0.1:2525",
+            "http://127.1.2.3",
+            "http://localhost:2525/",
+            "http://[::1]:2525",
+        ] {
+            assert!(is_secure(url), "{url}");
+        }
+        for url in [
+            "",
+            "mail.example",
+            "http://mail.example",
+            "http://127.0.0.1.example",
+            "http://localhost.example",
+            "http://127.0.0.1@mail.example",
+            "http://10.0.0.1",
+            "http://[::2]",
+            "http://0.0.0.0",
+            "ftp://127.0.0.1",
+            "https://",
+        ] {
+            assert!(!is_secure(url), "{url}");
+        }
+    }
 }

@@ -1,17 +1,24 @@
 //! The current request, or the current jobs of a worker. Log lines and new jobs take their ids from here, so that a
 //! request can be followed through everything that it causes.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use axum::extract::MatchedPath;
 use http::{HeaderMap, HeaderName, header};
 use serde::Serialize;
+use tokio::sync::SetOnce;
 use ulid::Ulid;
 
-use crate::UserId;
+use crate::{Problem, Result, UserId};
+
+/// After this time a request begins nothing more: no statement, no command, no commit.
+pub(crate) const WORK_TIME: Duration = Duration::from_millis(4000);
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -87,6 +94,11 @@ struct Inner {
     user_id: AtomicI64,
     route: OnceLock<MatchedPath>,
     accept_language: Option<String>,
+    started: Instant,
+    /// Set when [`WORK_TIME`] has passed.
+    late: SetOnce<()>,
+    is_reading_body: AtomicBool,
+    may_have_committed: AtomicBool,
 }
 
 impl Context {
@@ -97,6 +109,10 @@ impl Context {
             user_id: AtomicI64::new(0),
             route: OnceLock::new(),
             accept_language: accept_language.map(str::to_owned),
+            started: Instant::now(),
+            late: SetOnce::new(),
+            is_reading_body: AtomicBool::new(false),
+            may_have_committed: AtomicBool::new(false),
         }))
     }
 
@@ -130,6 +146,61 @@ impl Context {
         self.0.user_id.store(user_id.get(), Ordering::Relaxed);
     }
 
+    /// How long the request has been running.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    /// How much of [`WORK_TIME`] is left.
+    pub(crate) fn time_left(&self) -> Duration {
+        WORK_TIME.saturating_sub(self.elapsed())
+    }
+
+    /// Makes those who wait for [`Context::late`] give up.
+    pub(crate) fn set_late(&self) {
+        // Fails only if it is set already.
+        let _ = self.0.late.set(());
+    }
+
+    /// Returns when [`WORK_TIME`] has passed.
+    pub(crate) async fn late(&self) {
+        self.0.late.wait().await;
+    }
+
+    /// 503 if [`WORK_TIME`] has passed.
+    pub(crate) fn check_time(&self) -> Result<()> {
+        match self.elapsed() < WORK_TIME {
+            true => Ok(()),
+            false => Err(Problem::unavailable().because("the request's time is up")),
+        }
+    }
+
+    pub(crate) fn set_reading_body(&self, is_reading: bool) {
+        self.0.is_reading_body.store(is_reading, Ordering::Relaxed);
+    }
+
+    /// Whether a commit of this request succeeded, or has an unknown outcome.
+    pub(crate) fn may_have_committed(&self) -> bool {
+        self.0.may_have_committed.load(Ordering::Relaxed)
+    }
+
+    /// Returns the previous value.
+    pub(crate) fn set_may_have_committed(&self, may_have_committed: bool) -> bool {
+        self.0.may_have_committed.swap(may_have_committed, Ordering::Relaxed)
+    }
+
+    /// The reply to a request that did not finish in time.
+    pub(crate) fn timed_out(&self) -> Problem {
+        let problem = if self.may_have_committed() {
+            Problem::outcome_unknown()
+        } else if self.0.is_reading_body.load(Ordering::Relaxed) {
+            Problem::request_timeout()
+        } else {
+            Problem::unavailable()
+        };
+        problem.because("the deadline has passed")
+    }
+
     /// Runs a future with this as the current request.
     pub(crate) fn scope<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(Work::Request(self.clone()), future)
@@ -145,6 +216,11 @@ impl Context {
             .ok()
             .flatten()
     }
+}
+
+/// 503 if the current request's time is up. A worker has no such limit.
+pub(crate) fn check_time() -> Result<()> {
+    Context::current().map_or(Ok(()), |context| context.check_time())
 }
 
 /// A job that is being done.

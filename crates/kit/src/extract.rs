@@ -8,7 +8,7 @@ use http::{HeaderMap, header, request::Parts};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-use crate::{Code, FieldError, Problem, Result};
+use crate::{Code, Context, FieldError, Problem, Result};
 
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -60,15 +60,24 @@ pub(crate) fn expect_json(headers: &HeaderMap) -> Result<()> {
 }
 
 /// Reads the whole body; 413 above [`MAX_BODY`]. The rest of a larger body is read and discarded, up to a limit: a
-/// client that is still sending when its connection is closed may never see the reply.
-pub(crate) async fn read(mut body: Body) -> Result<Bytes> {
+/// client that is still sending when its connection is closed may never see the reply. 408 for a body that comes late.
+pub(crate) async fn read(body: Body) -> Result<Bytes> {
+    let Some(context) = Context::current() else { return read_all(body).await };
+    context.set_reading_body(true);
+    let bytes = read_all(body).await?;
+    context.set_reading_body(false);
+    context.check_time().map_err(|_| Problem::request_timeout())?;
+    Ok(bytes)
+}
+
+async fn read_all(mut body: Body) -> Result<Bytes> {
     let (mut bytes, mut length) = (Vec::new(), 0_usize);
     // If the length is known, the end of the stream is not awaited: that would take two more calls of the host.
     let announced = body.size_hint().upper().and_then(|upper| usize::try_from(upper).ok());
     while announced != Some(length)
         && let Some(frame) = body.frame().await
     {
-        let frame = frame.map_err(|_| Problem::new(Code::MalformedJson, "The body is incomplete"))?;
+        let frame = frame.map_err(|_| incomplete())?;
         let Ok(data) = frame.into_data() else { continue };
         length = length.saturating_add(data.len());
         if length > MAX_DISCARDED {
@@ -78,10 +87,17 @@ pub(crate) async fn read(mut body: Body) -> Result<Bytes> {
             bytes.extend_from_slice(&data);
         }
     }
-    match length > MAX_BODY {
-        true => Err(Problem::new(Code::BodyTooLarge, format!("The body must not exceed {MAX_BODY} bytes"))),
-        false => Ok(bytes.into()),
+    if length > MAX_BODY {
+        return Err(Problem::new(Code::BodyTooLarge, format!("The body must not exceed {MAX_BODY} bytes")));
     }
+    if announced.is_some_and(|announced| length < announced) {
+        return Err(incomplete());
+    }
+    Ok(bytes.into())
+}
+
+fn incomplete() -> Problem {
+    Problem::new(Code::MalformedJson, "The body is incomplete")
 }
 
 /// 400 for malformed JSON; 422, naming the field, for JSON that doesn't fit `T`.

@@ -2,8 +2,9 @@
 
 use std::{
     future::{Future, poll_fn},
+    sync::OnceLock,
     task::Poll,
-    time::Instant,
+    time::Duration,
 };
 
 use axum::{
@@ -18,40 +19,38 @@ use spin_sdk::{http::FullBody, wasip3};
 use tower::{Service, util::MapRequestLayer};
 
 use crate::{
-    Code, Context, Problem,
-    context::REQUEST_ID,
+    Code, Context, Problem, config,
+    context::{REQUEST_ID, WORK_TIME},
     extract::{MAX_BODY, read},
     log,
 };
 
-/// A request that takes longer is answered with 503. So replies come within the five seconds of the contract even if a
-/// database hangs.
-const DEADLINE_NS: u64 = 4_500_000_000;
+/// A request that takes longer is answered without its handler. So replies come within the five seconds of the contract
+/// even if a database hangs.
+const REPLY_TIME: Duration = Duration::from_millis(4500);
 
 /// The response that Spin sends.
 pub type SpinResponse = spin_sdk::http::Response<FullBody<Bytes>>;
 
 /// Handles a request with the function's router. Called by [`crate::function!`].
 pub async fn serve(function: &str, router: Router, request: spin_sdk::http::Request) -> SpinResponse {
-    let started = Instant::now();
     let context = Context::new(request.headers());
     let method = request.method().clone();
 
     let is_preflight =
         method == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let is_public =
+        matches!(method, Method::GET | Method::HEAD) && !request.headers().contains_key(header::AUTHORIZATION);
     let (response, problem) = if is_preflight {
-        (preflight(&context), None)
+        (preflight(&context).await, None)
     } else {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(context.clone());
-        let response = match within_deadline(context.scope(call(router, request))).await {
-            Some(response) => response,
-            None => Problem::unavailable().because("the deadline has passed").into_response(),
-        };
-        finish(response, &method, &context).await
+        let response = within_deadline(&context, context.scope(call(router, request))).await;
+        finish(response.unwrap_or_else(|| context.timed_out().into_response()), &method, is_public, &context).await
     };
 
-    log::request(function, &method, response.status(), problem.as_ref(), started.elapsed(), &context);
+    log::request(function, &method, response.status(), problem.as_ref(), context.elapsed(), &context);
     response
 }
 
@@ -82,18 +81,30 @@ async fn call(mut router: Router, request: Request) -> Response {
     }
 }
 
-/// Awaits a future; none if the deadline passes first. No timer is set for a future that is ready at once.
+/// Awaits a handler; none if [`REPLY_TIME`] passes first. After [`WORK_TIME`] it is told to end. No timer is set for a
+/// future that is ready at once.
 ///
-/// A late future runs to its end in the background. It must not be dropped: abandoning a pending call of the host, such
-/// as opening a connection, can block the instance forever.
-async fn within_deadline(future: impl Future<Output = Response> + 'static) -> Option<Response> {
+/// A late future runs to its end in the background, but can't begin anything (see [`Context::check_time`]). It must not
+/// be dropped: abandoning a pending call of the host, such as opening a connection, can block the instance forever.
+async fn within_deadline(context: &Context, future: impl Future<Output = Response> + 'static) -> Option<Response> {
     let mut future = Box::pin(future);
     let mut timer = None;
-    let value = poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => {
-            let timer = timer.get_or_insert_with(|| Box::pin(wasip3::clocks::monotonic_clock::wait_for(DEADLINE_NS)));
-            timer.as_mut().poll(cx).map(|()| None)
+    let mut is_told = false;
+    let value = poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(value) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(value));
+            }
+            let timer_now = timer.get_or_insert_with(|| Box::pin(wait(WORK_TIME)));
+            if timer_now.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if is_told {
+                return Poll::Ready(None);
+            }
+            is_told = true;
+            context.set_late();
+            timer = Some(Box::pin(wait(REPLY_TIME.saturating_sub(WORK_TIME))));
         }
     })
     .await;
@@ -107,9 +118,25 @@ async fn within_deadline(future: impl Future<Output = Response> + 'static) -> Op
     value
 }
 
+async fn wait(duration: Duration) {
+    wasip3::clocks::monotonic_clock::wait_for(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)).await;
+}
+
 /// Writes the problem, if the response is one, and the headers that every response has.
-async fn finish(mut response: Response, method: &Method, context: &Context) -> (SpinResponse, Option<Problem>) {
-    let problem = response.extensions_mut().remove::<Problem>();
+///
+/// Only the reply to a read without an access token can be public; no cache may keep any other one, unless its handler
+/// allows that.
+async fn finish(
+    mut response: Response,
+    method: &Method,
+    is_public: bool,
+    context: &Context,
+) -> (SpinResponse, Option<Problem>) {
+    let problem = response.extensions_mut().remove::<Problem>().map(|problem| match problem.code {
+        // A step after the commit failed, or the commit itself.
+        Code::Unavailable if context.may_have_committed() => problem.into_outcome_unknown(),
+        _ => problem,
+    });
     if let Some(problem) = &problem {
         write_problem(&mut response, problem, context.request_id());
     }
@@ -124,7 +151,11 @@ async fn finish(mut response: Response, method: &Method, context: &Context) -> (
     if method == Method::HEAD {
         bytes.clear();
     }
-    common_headers(headers, context);
+    let is_public = is_public && parts.status != StatusCode::UNAUTHORIZED && parts.status != StatusCode::FORBIDDEN;
+    if !is_public && !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    common_headers(headers, context).await;
     (http::Response::from_parts(parts, Full::new(bytes)), problem)
 }
 
@@ -148,9 +179,15 @@ fn write_problem(response: &mut Response, problem: &Problem, request_id: &str) {
 
 /// The headers of every response. Pages of any origin may call the shop: access depends on the access token, never on a
 /// cookie.
-fn common_headers(headers: &mut HeaderMap, context: &Context) {
+async fn common_headers(headers: &mut HeaderMap, context: &Context) {
     if let Ok(id) = HeaderValue::from_str(context.request_id()) {
         headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if is_https().await {
+        // Two years, as https://hstspreload.org asks for.
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000"));
     }
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(
@@ -159,11 +196,23 @@ fn common_headers(headers: &mut HeaderMap, context: &Context) {
     );
 }
 
-fn preflight(context: &Context) -> SpinResponse {
+/// Whether clients reach the shop by https.
+async fn is_https() -> bool {
+    static IS_HTTPS: OnceLock<bool> = OnceLock::new();
+    match IS_HTTPS.get() {
+        Some(is_https) => *is_https,
+        None => {
+            let is_https = config::text("public_url").await.is_ok_and(|url| url.starts_with("https://"));
+            *IS_HTTPS.get_or_init(|| is_https)
+        }
+    }
+}
+
+async fn preflight(context: &Context) -> SpinResponse {
     let mut response = http::Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    common_headers(headers, context);
+    common_headers(headers, context).await;
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, DELETE"),
         (

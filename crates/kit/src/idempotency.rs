@@ -27,8 +27,6 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The longest path: method and path must fit their column.
 const MAX_PATH: usize = 190;
 const TTL_SECONDS: i64 = 24 * 60 * 60;
-/// One in this many requests with a key also deletes expired keys.
-const DELETE_EXPIRED_EVERY: i64 = 100;
 
 /// A reply that can be stored: status and JSON.
 #[derive(Debug, Clone)]
@@ -162,14 +160,10 @@ impl<T> Idempotent<T> {
             }
         })
         .await;
-        let result = match result {
+        match result {
             Err(problem) if is_stored(&problem) => self.store_refusal(user_id, key, problem).await,
             result => result,
-        };
-        if Timestamp::now().0 % DELETE_EXPIRED_EVERY == 0 {
-            delete_expired().await;
         }
-        result
     }
 
     /// Stores a refusal whose transaction was rolled back. If another request has used the key since, its reply takes
@@ -251,7 +245,14 @@ async fn claim(tx: &mut Transaction, user_id: UserId, key: &Key) -> Result<Claim
         Err(error) => return Err(error.into()),
     };
     match tx.execute(claim, params![body_hash, now, user_id, &key.scope, &key.text]).await {
-        Ok(()) => Ok(Claim::Acquired),
+        Ok(()) => {
+            const PROOF: &str = "
+                SELECT status FROM idempotency_keys
+                WHERE user_id = ? AND scope = ? AND idempotency_key = ? AND body_hash = ? AND claimed_at = ?
+                FOR UPDATE";
+            tx.proven_by(PROOF, params![user_id, &key.scope, &key.text, body_hash, now]);
+            Ok(Claim::Acquired)
+        }
         // Another request was faster: start over and read its reply.
         Err(mysql::Error::Duplicate { .. }) => Err(Problem::conflict()),
         Err(mysql::Error::Conflict(_)) => Err(in_progress()),
@@ -287,10 +288,8 @@ async fn store(tx: &mut Transaction, user_id: UserId, key: &Key, reply: &Reply, 
     Ok(tx.execute(STORE, params![status, json.as_slice(), user_id, &key.scope, &key.text]).await?)
 }
 
-/// Deletes some expired keys. If that fails, a later request tries again.
-async fn delete_expired() {
-    const DELETE: &str = "DELETE FROM idempotency_keys WHERE claimed_at < ? LIMIT 500";
-    let old = Timestamp::now().plus_seconds(-TTL_SECONDS);
-    let delete = async { Ok(mysql::connection().await?.execute(DELETE, params![old]).await?) };
-    log::warn_if_failed("expired idempotency keys could not be deleted", delete.await);
+/// Deletes up to `limit` expired keys; returns whether there are more.
+pub async fn delete_expired(tx: &mut Transaction, limit: i64) -> Result<bool> {
+    let expired = Timestamp::now().plus_seconds(-TTL_SECONDS);
+    Ok(mysql::delete_before(tx, "idempotency_keys", "claimed_at", expired, limit).await?)
 }

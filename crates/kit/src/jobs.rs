@@ -9,12 +9,17 @@
 //! A claimed job is leased. The lease expires, so the jobs of a killed worker become due again. The number of attempts
 //! identifies a lease: only the worker that has the current one can finish the job ([`Job::finish`]).
 
+mod counts;
+mod dead;
 mod job;
+mod pacer;
 mod queue;
 mod wake;
 mod worker;
 
-pub use job::{Counts, Job, NewJob, counts};
+pub use counts::{Counts, counts};
+pub use dead::delete_old as delete_old_dead;
+pub use job::{Job, NewJob};
 pub use queue::Queue;
 pub use wake::{heartbeat, wake_due, wake_queue};
 pub use worker::{work, work_batched};

@@ -21,6 +21,7 @@ mod problem;
 pub mod random;
 pub mod rate_limit;
 pub mod redis;
+pub mod single_flight;
 pub mod staff;
 mod time;
 pub mod validate;

@@ -7,15 +7,19 @@
 //! - `query` hides the server's error: a statement that may violate a unique key goes through [`Connection::execute`], and
 //!   a failing `query` in a transaction counts as a conflict, to be retried.
 
+mod count;
 mod error;
 mod param;
 mod pool;
+mod retention;
 mod row;
 mod transaction;
 
+pub use count::{MAX_COUNT, bounded_count};
 pub use error::{Error, on_duplicate};
 pub use param::{IntoParam, param, placeholders};
 pub use pool::{Connection, connection};
+pub use retention::delete_before;
 pub use row::{Column, FromRow, Row};
 pub use spin_sdk::mysql::{DbValue, ParameterValue};
 pub use transaction::{Transaction, transaction};

@@ -31,8 +31,11 @@ pub enum Code {
     NotFound,
     OrderState,
     OutOfStock,
+    OutcomeUnknown,
     PaymentDeclined,
+    PendingLimit,
     RateLimited,
+    RequestTimeout,
     SeckillEnded,
     SeckillLimit,
     SeckillNotStarted,
@@ -73,8 +76,11 @@ impl Code {
             Code::NotFound => (S::NOT_FOUND, "Not found"),
             Code::OrderState => (S::CONFLICT, "The order's status does not allow this"),
             Code::OutOfStock => (S::CONFLICT, "Not enough in stock"),
+            Code::OutcomeUnknown => (S::SERVICE_UNAVAILABLE, "It is not known whether the request had an effect"),
             Code::PaymentDeclined => (S::PAYMENT_REQUIRED, "The payment was declined"),
+            Code::PendingLimit => (S::CONFLICT, "Too many unpaid orders"),
             Code::RateLimited => (S::TOO_MANY_REQUESTS, "Too many requests"),
+            Code::RequestTimeout => (S::REQUEST_TIMEOUT, "The request took too long"),
             Code::SeckillEnded => (S::CONFLICT, "The sale has ended"),
             Code::SeckillLimit => (S::CONFLICT, "The limit per customer has been reached"),
             Code::SeckillNotStarted => (S::CONFLICT, "The sale has not started"),
@@ -142,6 +148,23 @@ impl Problem {
     /// 503. Give the cause with [`Problem::because`].
     pub fn unavailable() -> Self {
         Self::new(Code::Unavailable, "The shop is temporarily unavailable; try again shortly").with_retry_after(1)
+    }
+
+    /// 503 for a request whose change may have been committed.
+    pub(crate) fn outcome_unknown() -> Self {
+        let detail = "The database failed during the commit. Send the request again with the same Idempotency-Key, or \
+                      read the current state";
+        Self::new(Code::OutcomeUnknown, detail).with_retry_after(1)
+    }
+
+    /// The same for a problem that came after the commit, with its cause.
+    pub(crate) fn into_outcome_unknown(self) -> Self {
+        Problem { cause: self.cause, ..Self::outcome_unknown() }
+    }
+
+    /// 408 for a request whose body did not arrive in time.
+    pub(crate) fn request_timeout() -> Self {
+        Self::new(Code::RequestTimeout, "The request's body did not arrive in time")
     }
 
     /// A conflict with another transaction: [`crate::mysql::transaction`] starts over, a limited number of times, then

@@ -1,31 +1,58 @@
-//! Rate limits in Redis: token buckets (<https://en.wikipedia.org/wiki/Token_bucket>), lockouts and quotas.
+//! Rate limits, lockouts and quotas in Redis.
 
 use crate::{
-    Code, Problem, Result,
+    Code, Problem, Result, config,
     redis::{Reply, Script, arg, int},
 };
 
-/// Takes a token from the bucket KEYS[1], which is refilled with ARGV[1] tokens a second and holds ARGV[2]. Returns 0,
-/// or the milliseconds until there is a token.
-static TAKE: Script = Script::new(
-    r"
-    local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-    local time = redis.call('TIME')
-    local now = time[1] * 1000 + math.floor(time[2] / 1000)
-    local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-    local tokens, at = tonumber(bucket[1]) or burst, tonumber(bucket[2]) or now
-    tokens = math.min(burst, tokens + math.max(0, now - at) * rate / 1000)
-    local wait = 0
-    if tokens >= 1 then tokens = tokens - 1 else wait = math.ceil((1 - tokens) * 1000 / rate) end
-    redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', now)
-    redis.call('PEXPIRE', KEYS[1], math.ceil(burst * 1000 / rate) + 1000)
-    return wait",
-);
+/// A rate limit: `rate` is in requests per second, `burst` is how many may come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    pub rate: i64,
+    pub burst: i64,
+}
 
-/// Takes a token from the bucket of `key`; 429 if it is empty. `rate` is in tokens per second, `burst` is the size of
-/// the bucket.
-pub async fn limit(key: &str, rate: i64, burst: i64) -> Result<()> {
-    let reply = TAKE.run(&[&format!("rate:{key}")], vec![int(rate), int(burst)]).await?;
+impl RateLimit {
+    /// Reads a variable with both numbers, separated by a space; 503 for anything else.
+    pub async fn from_variable(name: &'static str) -> Result<Self> {
+        let value = config::text(name).await?;
+        let number = |text: &str| text.parse().ok().filter(|number| (1..=1_000_000).contains(number));
+        let limit = value.split_once(' ').and_then(|(rate, burst)| Some((number(rate)?, number(burst)?)));
+        let (rate, burst) =
+            limit.ok_or_else(|| config::invalid(name, "must be two whole numbers from 1 to 1000000"))?;
+        Ok(RateLimit { rate, burst })
+    }
+}
+
+/// Lua: `take(key, value, rate, burst)` counts a request, and returns 0 or the milliseconds until one is allowed. It is the
+/// generic cell rate algorithm (<https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm>): the key's value is the
+/// theoretical arrival time. Also defines `now`, the server's time in milliseconds.
+#[macro_export]
+macro_rules! rate_limit_lua {
+    () => {
+        "
+        local time = redis.call('TIME')
+        local now = time[1] * 1000 + math.floor(time[2] / 1000)
+        local function take(key, value, rate, burst)
+            local step = 1000 / rate
+            local arrival = math.max(tonumber(value or 0), now) + step
+            local wait = math.ceil(arrival - now - step * burst)
+            if wait > 0 then return wait end
+            redis.call('SET', key, arrival, 'PX', math.ceil(arrival - now) + 1)
+            return 0
+        end
+        "
+    };
+}
+
+static TAKE: Script = Script::new(concat!(
+    crate::rate_limit_lua!(),
+    "return take(KEYS[1], redis.call('GET', KEYS[1]), ARGV[1], ARGV[2])"
+));
+
+/// Counts a request for `key`; 429 if it exceeds the limit.
+pub async fn limit(key: &str, limit: RateLimit) -> Result<()> {
+    let reply = TAKE.run(&[&format!("rate:{key}")], vec![int(limit.rate), int(limit.burst)]).await?;
     match reply.int(0) {
         Some(0) => Ok(()),
         wait => Err(rate_limited(wait.unwrap_or_default())),
@@ -91,7 +118,12 @@ impl Lockout {
         crate::redis::command("DEL", vec![arg(lockout_key(key))]).await.map(drop)
     }
 
-    async fn record(&self, script: &Script, key: &str, arguments: Vec<crate::redis::RedisParameter>) -> Result<()> {
+    async fn record(
+        &self,
+        script: &'static Script,
+        key: &str,
+        arguments: Vec<crate::redis::RedisParameter>,
+    ) -> Result<()> {
         let reply = script.run(&[&lockout_key(key)], arguments).await?;
         match reply.int(0) {
             Some(0) => Ok(()),

@@ -1,23 +1,45 @@
 //! Redis through Spin's interface: one connection per instance, and scripts that are called by their digest.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    pin::pin,
+    sync::{Arc, OnceLock},
+};
 
+use futures::future::{Either, select};
 use sha1::{Digest, Sha1};
-use spin_sdk::redis::{self, Error};
 pub use spin_sdk::redis::{RedisParameter, RedisResult};
+use spin_sdk::{
+    redis::{self, Error},
+    wasip3,
+};
 
-use crate::{Problem, Result, config};
+use crate::{
+    Context, Problem, Result, Timestamp,
+    auth::{self, User},
+    config,
+    context::WORK_TIME,
+    rate_limit::{RateLimit, rate_limited},
+};
 
 /// Shared by all requests of the instance: the host can send several commands over it at once.
-static SHARED: tokio::sync::Mutex<Option<Arc<redis::Connection>>> = tokio::sync::Mutex::const_new(None);
+static SHARED: tokio::sync::Mutex<Option<Arc<Connection>>> = tokio::sync::Mutex::const_new(None);
+
+struct Connection {
+    host: redis::Connection,
+    /// What is to be added to our clock to get the server's, in milliseconds.
+    clock_offset_ms: i64,
+}
 
 /// Runs a command, which must not block. A nested reply comes as one flat list. 503 for any error.
-pub async fn command(name: &str, arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
-    let connection = shared().await?;
-    match connection.execute(name, arguments).await {
-        Ok(reply) => Ok(reply),
-        Err(error) => Err(failed(&connection, error).await),
-    }
+pub async fn command(name: &'static str, arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
+    unless_late(async move {
+        let connection = shared().await?;
+        match connection.host.execute(name, arguments).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(failed(&connection, error).await),
+        }
+    })
+    .await
 }
 
 /// A parameter of a command.
@@ -42,25 +64,145 @@ impl Script {
     }
 
     /// Runs the script. It should return a number, a text or a flat list. 503 for any error.
-    pub async fn run(&self, keys: &[&str], arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
-        let digest = self.digest.get_or_init(|| Sha1::digest(self.text).iter().map(|b| format!("{b:02x}")).collect());
-        let with = |script: &str| {
-            let count = i64::try_from(keys.len()).unwrap_or_default();
-            let head = [arg(script), int(count)].into_iter().chain(keys.iter().map(arg));
-            head.chain(arguments.iter().cloned()).collect::<Vec<_>>()
-        };
-        let connection = shared().await?;
-        match connection.execute("EVALSHA", with(digest)).await {
-            Ok(reply) => Ok(reply),
-            Err(Error::Other(text)) if text.contains("NoScript") || text.contains("NOSCRIPT") => {
-                command("EVAL", with(self.text)).await
+    pub async fn run(&'static self, keys: &[&str], arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
+        self.run_by(keys, arguments, None).await
+    }
+
+    /// Runs a script that must begin with [`write_lua!`](crate::write_lua) for a write of this user: 401 if the session has
+    /// ended, 429 above the write limit. It changes nothing after the request's time, even if the server hangs and
+    /// executes it when it comes back.
+    pub async fn run_write(
+        &'static self,
+        user: &User,
+        keys: &[&str],
+        arguments: Vec<RedisParameter>,
+    ) -> Result<Vec<RedisResult>> {
+        let RateLimit { rate, burst } = auth::write_limit().await?;
+        self.check_and_run(user, &format!("{rate} {burst}"), keys, arguments).await
+    }
+
+    /// The same for a write that has been counted already.
+    pub async fn run_write_again(
+        &'static self,
+        user: &User,
+        keys: &[&str],
+        arguments: Vec<RedisParameter>,
+    ) -> Result<Vec<RedisResult>> {
+        self.check_and_run(user, "0 0", keys, arguments).await
+    }
+
+    async fn check_and_run(
+        &'static self,
+        user: &User,
+        limit: &str,
+        keys: &[&str],
+        arguments: Vec<RedisParameter>,
+    ) -> Result<Vec<RedisResult>> {
+        let time_left = Context::current().map_or(WORK_TIME, |context| context.time_left());
+        let end = Timestamp::now().0.saturating_add(i64::try_from(time_left.as_millis()).unwrap_or(i64::MAX));
+        let write = Write { end, arguments: format!("{} {} {limit}", user.session_id, user.id) };
+        let reply = self.run_by(keys, arguments, Some(write)).await?;
+        if reply.text(0) != Some("refused") {
+            return Ok(reply);
+        }
+        Err(match reply.int(1) {
+            Some(wait) if wait > 0 => rate_limited(wait),
+            Some(-1) => auth::session_ended(),
+            _ => Problem::unavailable().because("Redis executed the script too late"),
+        })
+    }
+
+    async fn run_by(
+        &'static self,
+        keys: &[&str],
+        arguments: Vec<RedisParameter>,
+        write: Option<Write>,
+    ) -> Result<Vec<RedisResult>> {
+        let mut values = vec![arg(""), int(i64::try_from(keys.len()).unwrap_or_default())];
+        values.extend(keys.iter().map(arg));
+        values.extend(arguments);
+        unless_late(async move {
+            let connection = shared().await?;
+            values.extend(write.map(|write| write.argument(&connection)));
+            let mut with = |script: &str| {
+                if let Some(first) = values.first_mut() {
+                    *first = arg(script);
+                }
+                values.clone()
+            };
+            let reply = match connection.host.execute("EVALSHA", with(self.digest())).await {
+                Err(Error::Other(text)) if text.contains("NoScript") || text.contains("NOSCRIPT") => {
+                    connection.host.execute("EVAL", with(self.text)).await
+                }
+                reply => reply,
+            };
+            match reply {
+                Ok(reply) => Ok(reply),
+                Err(error) => Err(failed(&connection, error).await),
             }
-            Err(error) => Err(failed(&connection, error).await),
+        })
+        .await
+    }
+
+    fn digest(&self) -> &str {
+        self.digest.get_or_init(|| Sha1::digest(self.text).iter().map(|b| format!("{b:02x}")).collect())
+    }
+}
+
+/// What a script needs to check a write.
+struct Write {
+    /// Until when it may run, in milliseconds of our clock.
+    end: i64,
+    /// Session, user, rate and burst, separated by spaces; the rate is 0 for a write that is not counted.
+    arguments: String,
+}
+
+impl Write {
+    /// One text, since every argument of a call from the sandbox to the host takes time.
+    fn argument(&self, connection: &Connection) -> RedisParameter {
+        arg(format!("{} {}", self.end.saturating_add(connection.clock_offset_ms), self.arguments))
+    }
+}
+
+/// Lua for the beginning of a script that is called by [`Script::run_write`]. It takes the last argument, and returns if
+/// the write is refused. Also defines what [`rate_limit_lua!`](crate::rate_limit_lua) does.
+#[macro_export]
+macro_rules! write_lua {
+    () => {
+        concat!(
+            $crate::rate_limit_lua!(),
+            "
+            do
+                local till, session, user, rate, burst =
+                    table.remove(ARGV):match('^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+                if now > tonumber(till) then return {'refused', -2} end
+                local key = 'rate:write:' .. user
+                local found = redis.call('MGET', 'ended:' .. session, key)
+                if found[1] then return {'refused', -1} end
+                local wait = rate ~= '0' and take(key, found[2], rate, burst) or 0
+                if wait > 0 then return {'refused', wait} end
+            end
+            "
+        )
+    };
+}
+
+/// Awaits a call of the host up to the end of the request's time; 503 after that. The call itself can't be cancelled: it
+/// ends in the background.
+async fn unless_late<T: 'static>(call: impl Future<Output = Result<T>> + 'static) -> Result<T> {
+    let Some(context) = Context::current() else { return call.await };
+    context.check_time()?;
+    let call = Box::pin(call);
+    match select(call, pin!(context.late())).await {
+        Either::Left((result, _)) => result,
+        Either::Right(((), call)) => {
+            wasip3::spawn(async move { drop(call.await) });
+            Err(Problem::unavailable().because("Redis did not answer in time"))
         }
     }
 }
 
-async fn shared() -> Result<Arc<redis::Connection>> {
+async fn shared() -> Result<Arc<Connection>> {
     let mut shared = SHARED.lock().await;
     if let Some(connection) = &*shared {
         return Ok(connection.clone());
@@ -71,13 +213,18 @@ async fn shared() -> Result<Arc<redis::Connection>> {
         let cause = describe(&error).replace(&address, "the address of `redis`");
         Problem::unavailable().because(format!("Redis is not available: {cause}"))
     };
-    let opened = redis::Connection::open(address.clone()).await.map_err(failed)?;
-    Ok(shared.insert(Arc::new(opened)).clone())
+    let host = redis::Connection::open(address.clone()).await.map_err(failed)?;
+    let before = Timestamp::now();
+    let time = host.execute("TIME", vec![]).await.map_err(failed)?;
+    let server_ms =
+        time.int(0).unwrap_or_default().saturating_mul(1000).saturating_add(time.int(1).unwrap_or_default() / 1000);
+    let connection = Connection { host, clock_offset_ms: server_ms.saturating_sub(before.0) };
+    Ok(shared.insert(Arc::new(connection)).clone())
 }
 
 /// After any error the next command opens a new connection: errors of the server are rare, and can't be told reliably
 /// from a broken connection.
-async fn failed(connection: &Arc<redis::Connection>, error: Error) -> Problem {
+async fn failed(connection: &Arc<Connection>, error: Error) -> Problem {
     let mut shared = SHARED.lock().await;
     if shared.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
         *shared = None;

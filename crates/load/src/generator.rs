@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
 use ulid::Ulid;
 
 use crate::{
-    connect_redis, flash_sale,
+    attack, connect_redis, flash_sale,
     http::{Body, Client, request},
     mysql_options,
     plan::{Account, Flow, Outcome, Plan, Work},
@@ -22,7 +22,11 @@ use crate::{
 pub async fn run() -> anyhow::Result<ExitCode> {
     let text = std::io::read_to_string(std::io::stdin())?;
     let plan: Plan = serde_json::from_str(&text)?;
-    println!("{}", serde_json::to_string(&measure(&plan).await?)?);
+    let outcome = match &plan.work {
+        Work::Attack(attack) => attack::measure(&plan, attack).await?,
+        _ => measure(&plan).await?,
+    };
+    println!("{}", serde_json::to_string(&outcome)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -69,6 +73,7 @@ async fn measure(plan: &Plan) -> anyhow::Result<Outcome> {
         p99: at(0.99),
         max: at(1.0),
         first_error: all.first_error,
+        ..Outcome::default()
     })
 }
 
@@ -141,6 +146,7 @@ impl Worker {
                 let connection = MySqlConnection::connect_with(&options).await?;
                 Target::Like { connection: Box::new(connection), patterns: patterns.clone() }
             }
+            Work::Attack(_) => bail!("an attack has no workers"),
             Work::RedisPing { url } => Target::Redis { connection: connect_redis(url).await?, script: None },
             Work::RedisBuy { url, activity } => {
                 let mut connection = connect_redis(url).await?;

@@ -1,30 +1,39 @@
 //! A small HTTP/1.1 client: one kept-alive connection.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 pub type Body = Full<Bytes>;
 
 pub struct Client {
     address: SocketAddr,
+    from: Option<IpAddr>,
     sender: http1::SendRequest<Body>,
 }
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        Ok(Self { address, sender: open(address).await? })
+        Ok(Self { address, from: None, sender: open(address, None).await? })
+    }
+
+    /// Connects from another address of this machine.
+    pub async fn connect_from(address: SocketAddr, from: IpAddr) -> anyhow::Result<Self> {
+        Ok(Self { address, from: Some(from), sender: open(address, Some(from)).await? })
     }
 
     /// Sends a request and reads the whole reply; reconnects if the server has closed the connection.
     pub async fn send(&mut self, request: Request<Body>) -> anyhow::Result<(StatusCode, Bytes)> {
         if self.sender.ready().await.is_err() {
-            self.sender = open(self.address).await?;
+            self.sender = open(self.address, self.from).await?;
         }
         let reply = self.sender.send_request(request).await?;
         let status = reply.status();
@@ -44,12 +53,25 @@ impl Client {
     }
 }
 
-async fn open(address: SocketAddr) -> anyhow::Result<http1::SendRequest<Body>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+async fn open(address: SocketAddr, from: Option<IpAddr>) -> anyhow::Result<http1::SendRequest<Body>> {
+    let stream = connect(address, from, None).await?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender)
+}
+
+/// Opens a connection, with a receive buffer of that size if one is given.
+pub async fn connect(address: SocketAddr, from: Option<IpAddr>, buffer: Option<u32>) -> std::io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(from) = from {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    if let Some(size) = buffer {
+        socket.set_recv_buffer_size(size)?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 pub fn request(method: Method, path: &str, token: Option<&str>, body: Option<&serde_json::Value>) -> Request<Body> {

@@ -1,6 +1,7 @@
 //! The tools of `cargo mall bench`: a load generator, statistics, tables, and a native service to compare the shop
 //! with. What is measured, and with which data, is up to the command.
 
+pub mod attack;
 pub mod comparison;
 pub mod flash_sale;
 pub mod generator;

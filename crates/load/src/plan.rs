@@ -1,11 +1,11 @@
 //! The load generator's input and output: JSON between two processes, so that the generator does not share an executor
 //! with what it measures.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::median;
+use crate::{attack::Attack, statistics::median};
 
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Plan {
@@ -52,6 +52,8 @@ pub enum Work {
         url: String,
         activity: i64,
     },
+    /// With its own number of connections, and without pauses.
+    Attack(Attack),
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -89,6 +91,9 @@ pub struct Outcome {
     pub p99: Duration,
     pub max: Duration,
     pub first_error: Option<String>,
+    /// How often each status was answered. Only an attack counts this.
+    #[serde(default)]
+    pub by_status: BTreeMap<u16, u64>,
 }
 
 impl Outcome {
@@ -103,6 +108,7 @@ impl Outcome {
             p99: Duration::from_secs_f64(median_of(|round| round.p99.as_secs_f64())),
             max: rounds.iter().map(|round| round.max).max().unwrap_or_default(),
             first_error: rounds.iter().find_map(|round| round.first_error.clone()),
+            by_status: BTreeMap::new(),
         }
     }
 }

@@ -1,72 +1,105 @@
-//! Cancelling an unpaid order, which releases its stock and its coupon.
+//! Cancelling unpaid orders, which releases their stock and their coupons.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use accounts::message::Kind;
-use kit::{OrderNo, Result, Timestamp, UserId, mysql::Transaction, params};
+use kit::{
+    OrderNo, Problem, Result, Timestamp, UserId,
+    mysql::{Transaction, param, placeholders},
+    params,
+};
 use products::{StockCount, stock};
 
 use crate::{
     coupon,
-    history::{Actor, transition},
-    locked_order::{LockedOrder, lock, lock_any, order_lines},
+    history::{Actor, transition_all},
+    locked_order::{LockedOrder, OrderLine, lock, lock_all, order_lines},
     notification::notification_job,
     state::Event,
 };
 
 /// Cancels a user's pending order and releases its stock and coupon. 404 if it is another user's, 409 `order_state` if
-/// it is not pending. `release_unit` returns the unit of a flash sale's ticket, and the count of the product that the
-/// unit now belongs to.
+/// it is not pending. `release_units` returns the units of flash-sale tickets, and for each the count of the product
+/// that it now belongs to.
 pub async fn cancel(
     tx: &mut Transaction,
     user_id: UserId,
     order_no: &OrderNo,
     reason: Option<&str>,
-    release_unit: impl AsyncFn(&mut Transaction, &str) -> Result<StockCount>,
+    release_units: impl AsyncFn(&mut Transaction, &[&str]) -> Result<Vec<StockCount>>,
 ) -> Result<()> {
     let order = lock(tx, user_id, order_no).await?;
-    cancel_locked(tx, &order, Event::Cancel, reason, Actor::User(user_id), release_unit).await
+    cancel_locked(tx, &[order], Event::Cancel, reason, Actor::User(user_id), release_units).await
 }
 
-/// Cancels an order if its time to pay has passed and it is still pending; `release_unit` as for [`cancel`].
+/// Cancels those of the orders that are still pending, whose time to pay has passed; 404 if one of them does not exist.
+/// `release_units` as for [`cancel`].
 pub async fn expire(
     tx: &mut Transaction,
-    order_no: &OrderNo,
-    release_unit: impl AsyncFn(&mut Transaction, &str) -> Result<StockCount>,
+    order_nos: &BTreeSet<&OrderNo>,
+    release_units: impl AsyncFn(&mut Transaction, &[&str]) -> Result<Vec<StockCount>>,
 ) -> Result<()> {
-    let order = lock_any(tx, order_no).await?;
-    match order.status.after(Event::Expire) {
-        Ok(_) => cancel_locked(tx, &order, Event::Expire, Some("not paid in time"), Actor::Shop, release_unit).await,
-        Err(_) => Ok(()),
+    let mut orders = lock_all(tx, order_nos).await?;
+    orders.retain(|order| order.status.after(Event::Expire).is_ok());
+    if orders.is_empty() {
+        return Ok(());
     }
+    cancel_locked(tx, &orders, Event::Expire, Some("not paid in time"), Actor::Shop, release_units).await
 }
 
+/// Cancels orders, at least one.
 async fn cancel_locked(
     tx: &mut Transaction,
-    order: &LockedOrder,
+    orders: &[LockedOrder],
     event: Event,
     reason: Option<&str>,
     actor: Actor,
-    release_unit: impl AsyncFn(&mut Transaction, &str) -> Result<StockCount>,
+    release_units: impl AsyncFn(&mut Transaction, &[&str]) -> Result<Vec<StockCount>>,
 ) -> Result<()> {
-    const CANCEL: &str = "UPDATE orders SET status = ?, cancelled_at = ?, cancel_reason = ? WHERE order_no = ?";
-    let next = transition(tx, order, event, reason, actor).await?;
-    tx.execute(CANCEL, params![next, Timestamp::now(), reason, &order.order_no]).await?;
+    let next = transition_all(tx, orders, event, reason, actor).await?;
+    let sql = format!(
+        "UPDATE orders SET status = ?, cancelled_at = ?, cancel_reason = ? WHERE order_no IN ({})",
+        placeholders(orders.len())
+    );
+    let mut values = params![next, Timestamp::now(), reason];
+    values.extend(orders.iter().map(|order| param(&order.order_no)));
+    tx.execute(&sql, values).await?;
     let kind = if event == Event::Expire { Kind::OrderExpired } else { Kind::OrderCancelled };
-    tx.enqueue(&[notification_job(order, kind)?]).await?;
-    coupon::release(tx, &order.order_no).await?;
-    release_stock(tx, order, StockCount::Reserved, release_unit).await
+    let notifications = orders.iter().map(|order| notification_job(order, kind)).collect::<Result<Vec<_>>>()?;
+    tx.enqueue(&notifications).await?;
+    coupon::release(tx, orders.iter().map(|order| &order.order_no)).await?;
+    release_stock(tx, orders, StockCount::Reserved, release_units).await
 }
 
-/// Makes the units of a locked order available again. `from` is their current count.
+/// Makes the units of locked orders available again. `from` is their current count.
 pub(crate) async fn release_stock(
     tx: &mut Transaction,
-    order: &LockedOrder,
+    orders: &[LockedOrder],
     from: StockCount,
-    release_unit: impl AsyncFn(&mut Transaction, &str) -> Result<StockCount>,
+    release_units: impl AsyncFn(&mut Transaction, &[&str]) -> Result<Vec<StockCount>>,
 ) -> Result<()> {
-    let to = match &order.ticket {
-        Some(ticket) => release_unit(tx, ticket).await?,
-        None => StockCount::Available,
-    };
-    let lines = order_lines(tx, &order.order_no).await?;
-    stock::transfer(tx, &lines, from, to).await
+    let tickets: Vec<_> = orders.iter().filter_map(|order| order.ticket.as_deref()).collect();
+    let counts = if tickets.is_empty() { Vec::new() } else { release_units(tx, &tickets).await? };
+    let count_of_ticket: BTreeMap<_, _> = tickets.into_iter().zip(counts).collect();
+    let mut moved = BTreeMap::new();
+    for order in orders {
+        let to = match &order.ticket {
+            None => StockCount::Available,
+            Some(ticket) => *count_of_ticket
+                .get(ticket.as_str())
+                .ok_or_else(|| Problem::internal().because("a ticket's unit was not released"))?,
+        };
+        if to != from {
+            moved.insert(&order.order_no, to);
+        }
+    }
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let lines = order_lines(tx, moved.keys().copied()).await?;
+    for to in [StockCount::Available, StockCount::Reserved] {
+        let lines = lines.iter().filter(|line| moved.get(&line.order_no) == Some(&to));
+        stock::transfer(tx, &lines.map(OrderLine::line).collect::<Vec<_>>(), from, to).await?;
+    }
+    Ok(())
 }

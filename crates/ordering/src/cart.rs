@@ -1,8 +1,9 @@
 //! The cart: a Redis hash for each user. Scripts change it, so that concurrent changes from two devices are not lost.
 
 use kit::{
-    Cents, Code, Problem, ProductId, Result, Timestamp, UserId, log,
+    Cents, Code, Problem, ProductId, Result, Timestamp, User, UserId, log,
     mysql::{self, Transaction},
+    random,
     redis::{self, RedisParameter, RedisResult, Reply, Script, arg, int},
 };
 use products::{Line, ProductSummary, product_cache};
@@ -21,13 +22,20 @@ use crate::{
 const CHECKOUT_LOCK_MS: i64 = 4400;
 const TTL_SECONDS: i64 = 90 * 24 * 60 * 60;
 
-/// The beginning of every script. The field of a product is its id, the value `quantity:selected:added_at`. A reply is
+/// The beginning of the scripts for requests; those that write check that first. The field of a product is its id, the value `quantity:selected:added_at`. A reply is
 /// one flat list: the outcome, then for each product its field, its value, and its cached summary or an empty text.
 /// `not_for_sale` returns an outcome if the product is not cached or off the shelf. If ARGV[2] is `1` it returns
 /// nothing, since the caller has checked that in MySQL.
 macro_rules! script {
-    ($body:literal) => {
+    (write $body:literal) => {
+        script!(concat kit::write_lua!(), $body)
+    };
+    (read $body:literal) => {
+        script!(concat "", $body)
+    };
+    (concat $check:expr, $body:literal) => {
         Script::new(concat!(
+            $check,
             r"
             local cart, id = KEYS[1], ARGV[1]
             local value = id ~= '' and redis.call('HGET', cart, id)
@@ -60,11 +68,11 @@ macro_rules! script {
 }
 
 /// ARGV: ''.
-static SHOW: Script = script!("return respond('ok')");
+static SHOW: Script = script!(read "return respond('ok')");
 
 /// ARGV: id, whether MySQL was checked, quantity to add, now, TTL, maximum quantity, maximum number of products.
 static ADD: Script = script!(
-    r"
+    write r"
     local refusal = not_for_sale()
     if refusal then return refusal end
     local sum = (tonumber(quantity) or 0) + tonumber(ARGV[3])
@@ -75,7 +83,7 @@ static ADD: Script = script!(
 
 /// ARGV: id, whether MySQL was checked, quantity or '', selected or '', TTL.
 static SET: Script = script!(
-    r"
+    write r"
     if not value then return respond('absent') end
     local refusal = ARGV[4] == '1' and not_for_sale()
     if refusal then return refusal end
@@ -86,17 +94,24 @@ static SET: Script = script!(
 
 /// ARGV: id.
 static REMOVE: Script = script!(
-    r"
+    write r"
     redis.call('HDEL', cart, id)
     return respond('ok')"
 );
 
-/// KEYS: cart, its checkout lock. ARGV: pairs of id and quantity that were bought. What was added in the meantime
-/// stays.
+/// ARGV: ''.
+static CLEAR: Script = script!(
+    write r"
+    redis.call('DEL', cart)
+    return respond('ok')"
+);
+
+/// KEYS: cart, its checkout lock. ARGV: the lock's owner, then pairs of id and quantity that were bought. What was added
+/// in the meantime stays.
 static REMOVE_BOUGHT: Script = Script::new(
     r"
-    redis.call('DEL', KEYS[2])
-    for i = 1, #ARGV, 2 do
+    if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+    for i = 2, #ARGV, 2 do
         local value = redis.call('HGET', KEYS[1], ARGV[i])
         if value then
             local quantity, rest = value:match('^(%d+)(:.*)$')
@@ -106,6 +121,13 @@ static REMOVE_BOUGHT: Script = Script::new(
         end
     end
     return 1",
+);
+
+/// KEYS: a checkout lock. ARGV: its owner.
+static UNLOCK: Script = Script::new(
+    r"
+    if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+    return 0",
 );
 
 fn key(user_id: UserId) -> String {
@@ -130,66 +152,53 @@ struct Entry {
     product: Option<ProductSummary>,
 }
 
+/// The methods that change it check the write (see [`Script::run_write`]).
 impl Cart {
     pub async fn load(user_id: UserId) -> Result<Self> {
-        Self::run(&SHOW, user_id, vec![arg("")]).await
+        let reply = SHOW.run(&[&key(user_id)], vec![arg("")]).await?;
+        Ok(Self::from_reply(reply.get(1..).unwrap_or_default()))
     }
 
     /// Adds `quantity` of a product; 422 if that is too much, or the product is not on the shelf.
-    pub async fn add(user_id: UserId, product_id: ProductId, quantity: i64) -> Result<Self> {
+    pub async fn add(user: &User, product_id: ProductId, quantity: i64) -> Result<Self> {
         let (now, max_lines) = (Timestamp::now().0, i64::try_from(MAX_LINES).unwrap_or(i64::MAX));
         let values = vec![int(quantity), int(now), int(TTL_SECONDS), int(MAX_QUANTITY), int(max_lines)];
-        Self::run_for_sale(&ADD, user_id, product_id, values).await
+        Self::run_for_sale(&ADD, user, product_id, values).await
     }
 
     /// Sets the given values; 404 if the product is not in the cart, 422 if a product that is off the shelf is to be
     /// selected.
     pub async fn set(
-        user_id: UserId,
+        user: &User,
         product_id: ProductId,
         quantity: Option<i64>,
         selected: Option<bool>,
     ) -> Result<Self> {
         let quantity = quantity.map(|n| n.to_string()).unwrap_or_default();
         let selected = selected.map_or("", |selected| if selected { "1" } else { "0" });
-        Self::run_for_sale(&SET, user_id, product_id, vec![arg(quantity), arg(selected), int(TTL_SECONDS)]).await
+        Self::run_for_sale(&SET, user, product_id, vec![arg(quantity), arg(selected), int(TTL_SECONDS)]).await
     }
 
-    pub async fn remove(user_id: UserId, product_id: ProductId) -> Result<Self> {
-        Self::run(&REMOVE, user_id, vec![int(product_id.get())]).await
+    pub async fn remove(user: &User, product_id: ProductId) -> Result<Self> {
+        Self::run(&REMOVE, user, vec![int(product_id.get())]).await
     }
 
-    pub async fn clear(user_id: UserId) -> Result<Self> {
-        redis::command("DEL", vec![arg(key(user_id))]).await?;
-        Ok(Cart::default())
+    pub async fn clear(user: &User) -> Result<Self> {
+        Self::run(&CLEAR, user, vec![arg("")]).await
     }
 
-    /// Begins a checkout, which [`Cart::complete_checkout`] or [`Cart::abandon_checkout`] ends. 409 while another
-    /// checkout of the same cart is in progress, which would order the same items again.
-    pub async fn begin_checkout(user_id: UserId) -> Result<()> {
-        let values = vec![arg(checkout_key(user_id)), arg(""), arg("NX"), arg("PX"), int(CHECKOUT_LOCK_MS)];
+    /// Begins a checkout, which [`CheckoutLock::complete`] or [`CheckoutLock::abandon`] ends. 409 while another checkout
+    /// of the same cart is in progress, which would order the same items again.
+    pub async fn begin_checkout(user_id: UserId) -> Result<CheckoutLock> {
+        let owner = random::token::<12>()?;
+        let values = vec![arg(checkout_key(user_id)), arg(&owner), arg("NX"), arg("PX"), int(CHECKOUT_LOCK_MS)];
         match redis::command("SET", values).await?.text(0) {
-            Some(_) => Ok(()),
+            Some(_) => Ok(CheckoutLock { user_id, owner }),
             None => {
                 let detail = "Another checkout of this cart is in progress";
                 Err(Problem::new(Code::IdempotencyInProgress, detail).with_retry_after(1))
             }
         }
-    }
-
-    /// Removes the ordered items from the cart, after the commit. The order remains valid even if Redis fails.
-    pub fn complete_checkout(tx: &mut Transaction, user_id: UserId, bought: impl IntoIterator<Item = Line>) {
-        let values = bought.into_iter().flat_map(|line| [int(line.product_id.get()), int(line.quantity)]).collect();
-        tx.after_commit(async move {
-            let removed = REMOVE_BOUGHT.run(&[&key(user_id), &checkout_key(user_id)], values).await;
-            log::warn_if_failed("the ordered items could not be removed from the cart", removed);
-        });
-    }
-
-    /// Ends a checkout that did not place an order.
-    pub async fn abandon_checkout(user_id: UserId) {
-        let unlocked = redis::command("DEL", vec![arg(checkout_key(user_id))]).await;
-        log::warn_if_failed("the checkout lock was not released", unlocked);
     }
 
     /// All lines.
@@ -204,39 +213,37 @@ impl Cart {
     }
 
     /// Runs a script that may require the product to be on the shelf. That is looked up in the cache and, if it is not
-    /// there, in MySQL.
+    /// there, in MySQL, and the script runs again.
     async fn run_for_sale(
-        script: &Script,
-        user_id: UserId,
+        script: &'static Script,
+        user: &User,
         product_id: ProductId,
         values: Vec<RedisParameter>,
     ) -> Result<Self> {
         let arguments =
             |checked| [int(product_id.get()), arg(checked)].into_iter().chain(values.iter().cloned()).collect();
-        match Self::try_run(script, user_id, arguments("")).await? {
+        match Self::outcome(script.run_write(user, &[&key(user.id)], arguments("")).await?)? {
             Ok(cart) => Ok(cart),
             Err(NotCached) => {
                 let found = product_cache::read_through(&[product_id]).await?;
                 if !found.get(&product_id).is_some_and(|product| product.on_shelf) {
                     return Err(not_on_shelf());
                 }
-                Self::run(script, user_id, arguments("1")).await
+                Self::expect_cart(script.run_write_again(user, &[&key(user.id)], arguments("1")).await?)
             }
         }
     }
 
-    async fn run(script: &Script, user_id: UserId, arguments: Vec<RedisParameter>) -> Result<Self> {
-        Self::try_run(script, user_id, arguments)
-            .await?
+    async fn run(script: &'static Script, user: &User, arguments: Vec<RedisParameter>) -> Result<Self> {
+        Self::expect_cart(script.run_write(user, &[&key(user.id)], arguments).await?)
+    }
+
+    fn expect_cart(reply: Vec<RedisResult>) -> Result<Self> {
+        Self::outcome(reply)?
             .map_err(|NotCached| Problem::internal().because("the cart script reported a missing cache entry twice"))
     }
 
-    async fn try_run(
-        script: &Script,
-        user_id: UserId,
-        arguments: Vec<RedisParameter>,
-    ) -> Result<std::result::Result<Self, NotCached>> {
-        let reply = script.run(&[&key(user_id)], arguments).await?;
+    fn outcome(reply: Vec<RedisResult>) -> Result<std::result::Result<Self, NotCached>> {
         match reply.text(0).unwrap_or_default() {
             "ok" => Ok(Ok(Self::from_reply(reply.get(1..).unwrap_or_default()))),
             "unknown" => Ok(Err(NotCached)),
@@ -255,6 +262,32 @@ impl Cart {
         let mut entries: Vec<_> = reply.chunks_exact(3).filter_map(Entry::from_reply).collect();
         entries.sort_by_key(|entry| (entry.added_at, entry.product_id));
         Cart(entries)
+    }
+}
+
+/// The lock of a cart whose checkout is in progress. Only this checkout releases it: once it has expired, another one may
+/// have it.
+pub struct CheckoutLock {
+    user_id: UserId,
+    owner: String,
+}
+
+impl CheckoutLock {
+    /// Removes the ordered items from the cart, after the commit. The order remains valid even if Redis fails.
+    pub fn complete(&self, tx: &mut Transaction, bought: impl IntoIterator<Item = Line>) {
+        let lines = bought.into_iter().flat_map(|line| [int(line.product_id.get()), int(line.quantity)]);
+        let values = std::iter::once(arg(&self.owner)).chain(lines).collect();
+        let keys = [key(self.user_id), checkout_key(self.user_id)];
+        tx.after_commit(async move {
+            let removed = REMOVE_BOUGHT.run(&keys.each_ref().map(String::as_str), values).await;
+            log::warn_if_failed("the ordered items could not be removed from the cart", removed);
+        });
+    }
+
+    /// Ends a checkout that did not place an order.
+    pub async fn abandon(self) {
+        let unlocked = UNLOCK.run(&[&checkout_key(self.user_id)], vec![arg(&self.owner)]).await;
+        log::warn_if_failed("the checkout lock was not released", unlocked);
     }
 }
 

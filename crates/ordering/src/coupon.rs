@@ -4,11 +4,13 @@
 //! that its user has not claimed claims the coupon until the order is cancelled. All this happens under the lock of the
 //! coupon, which is taken after the order's and before the products'.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use accounts::{locale, requested_locale};
 use i18n::CouponRefusal;
 use kit::{
     Code, CouponId, OrderNo, Problem, Result, Timestamp, UserId,
-    mysql::{Connection, Transaction, on_duplicate},
+    mysql::{Connection, Transaction, on_duplicate, param, placeholders},
     pagination::{Page, PageQuery},
     params, row,
     validate::Validator,
@@ -277,22 +279,52 @@ row! {
     struct RedeemedRow { id: i64, coupon_id: CouponId, claimed_at: Option<Timestamp> }
 }
 
-/// Releases the coupon of a locked order, if it has one: if the user had claimed it, the user can redeem it again;
-/// otherwise it no longer counts towards the limits.
-pub(crate) async fn release(tx: &mut Transaction, order_no: &OrderNo) -> Result<()> {
-    const LOCK: &str = "SELECT id FROM coupons WHERE id = ? FOR UPDATE";
-    const UNUSED: &str = "UPDATE user_coupons SET order_no = NULL, used_at = NULL WHERE id = ?";
-    const DELETE: &str = "DELETE FROM user_coupons WHERE id = ?";
-    const RETURN_ONE: &str = "UPDATE coupons SET taken = taken - 1 WHERE id = ?";
-    let redeemed = format!("SELECT {} FROM user_coupons WHERE order_no = ?", RedeemedRow::COLUMNS);
-    // While the order is locked, no other transaction touches the row.
-    let Some(redeemed) = tx.query_one::<RedeemedRow>(&redeemed, params![order_no]).await? else { return Ok(()) };
-    tx.query_one::<(CouponId,)>(LOCK, params![redeemed.coupon_id]).await?;
-    if redeemed.claimed_at.is_some() {
-        return Ok(tx.execute(UNUSED, params![redeemed.id]).await?);
+/// Releases the coupons of locked orders, at least one: a coupon that the user had claimed can be redeemed again; another
+/// no longer counts towards the limits.
+pub(crate) async fn release(tx: &mut Transaction, order_nos: impl ExactSizeIterator<Item = &OrderNo>) -> Result<()> {
+    let redeemed = format!(
+        "SELECT {} FROM user_coupons WHERE order_no IN ({})",
+        RedeemedRow::COLUMNS,
+        placeholders(order_nos.len())
+    );
+    // While the orders are locked, no other transaction touches the rows.
+    let redeemed = tx.query::<RedeemedRow>(&redeemed, order_nos.map(param).collect()).await?;
+    if redeemed.is_empty() {
+        return Ok(());
     }
-    tx.execute(DELETE, params![redeemed.id]).await?;
-    Ok(tx.execute(RETURN_ONE, params![redeemed.coupon_id]).await?)
+    let coupons: BTreeSet<_> = redeemed.iter().map(|row| row.coupon_id).collect();
+    let lock = format!("SELECT id FROM coupons WHERE id IN ({}) ORDER BY id FOR UPDATE", placeholders(coupons.len()));
+    tx.query::<(CouponId,)>(&lock, coupons.into_iter().map(param).collect()).await?;
+    let (claimed, unclaimed): (Vec<_>, Vec<_>) = redeemed.into_iter().partition(|row| row.claimed_at.is_some());
+    if !claimed.is_empty() {
+        let sql = format!(
+            "UPDATE user_coupons SET order_no = NULL, used_at = NULL WHERE id IN ({})",
+            placeholders(claimed.len())
+        );
+        tx.execute(&sql, claimed.iter().map(|row| param(row.id)).collect()).await?;
+    }
+    if !unclaimed.is_empty() {
+        let sql = format!("DELETE FROM user_coupons WHERE id IN ({})", placeholders(unclaimed.len()));
+        tx.execute(&sql, unclaimed.iter().map(|row| param(row.id)).collect()).await?;
+        return_taken(tx, unclaimed.iter().map(|row| row.coupon_id)).await?;
+    }
+    Ok(())
+}
+
+/// Takes coupons, at least one, off the counts of what is taken.
+async fn return_taken(tx: &mut Transaction, coupon_ids: impl Iterator<Item = CouponId>) -> Result<()> {
+    let mut returned = BTreeMap::<_, i64>::new();
+    for coupon_id in coupon_ids {
+        let count = returned.entry(coupon_id).or_default();
+        *count = count.saturating_add(1);
+    }
+    let sql = format!(
+        "UPDATE coupons SET taken = taken - CASE id {}END WHERE id IN ({})",
+        "WHEN ? THEN ? ".repeat(returned.len()),
+        placeholders(returned.len())
+    );
+    let counts = returned.iter().flat_map(|(coupon_id, count)| params![*coupon_id, *count]);
+    Ok(tx.execute(&sql, counts.chain(returned.keys().map(|id| param(*id))).collect()).await?)
 }
 
 /// Claims a coupon; returns its id in the user's wallet. 404 if there is no such coupon, 409 `coupon_invalid` if it has

@@ -13,7 +13,7 @@ use products::bought_together;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    history::{Actor, transition, transition_all},
+    history::{Actor, transition_all},
     locked_order::{LockedOrder, lock, lock_all, lock_any, order_lines},
     notification::notification_job,
     state::Event,
@@ -123,30 +123,33 @@ async fn ship_locked(
 /// other state.
 pub async fn confirm(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo) -> Result<()> {
     let order = lock(tx, user_id, order_no).await?;
-    complete(tx, &order, Actor::User(user_id)).await
+    complete(tx, &[order], Actor::User(user_id)).await
 }
 
-/// Completes an order that is still shipped.
-pub async fn auto_complete(tx: &mut Transaction, order_no: &OrderNo) -> Result<()> {
-    let order = lock_any(tx, order_no).await?;
-    match order.status.after(Event::Confirm) {
-        Ok(_) => complete(tx, &order, Actor::Shop).await,
-        Err(_) => Ok(()),
-    }
+/// Completes those of the orders that are still shipped; 404 if one of them does not exist.
+pub async fn auto_complete(tx: &mut Transaction, order_nos: &BTreeSet<&OrderNo>) -> Result<()> {
+    let mut orders = lock_all(tx, order_nos).await?;
+    orders.retain(|order| order.status.after(Event::Confirm).is_ok());
+    if orders.is_empty() { Ok(()) } else { complete(tx, &orders, Actor::Shop).await }
 }
 
-async fn complete(tx: &mut Transaction, order: &LockedOrder, actor: Actor) -> Result<()> {
-    const COMPLETED: &str = "UPDATE orders SET status = ?, completed_at = ? WHERE order_no = ?";
-    let next = transition(tx, order, Event::Confirm, None, actor).await?;
-    Ok(tx.execute(COMPLETED, params![next, Timestamp::now(), &order.order_no]).await?)
+/// Completes orders, at least one.
+async fn complete(tx: &mut Transaction, orders: &[LockedOrder], actor: Actor) -> Result<()> {
+    let next = transition_all(tx, orders, Event::Confirm, None, actor).await?;
+    let sql =
+        format!("UPDATE orders SET status = ?, completed_at = ? WHERE order_no IN ({})", placeholders(orders.len()));
+    let mut values = params![next, Timestamp::now()];
+    values.extend(orders.iter().map(|order| param(&order.order_no)));
+    Ok(tx.execute(&sql, values).await?)
 }
 
 /// Only the first lines of an order are counted, since the number of pairs grows with the square of the lines.
 const MAX_COUNTED_LINES: usize = 20;
 
-/// Counts which products of an order were bought together.
-pub async fn count_bought_together(tx: &mut Transaction, order_no: &OrderNo) -> Result<()> {
-    let lines = order_lines(tx, order_no).await?;
-    let products = lines.into_iter().take(MAX_COUNTED_LINES).map(|line| line.product_id);
-    bought_together::count_pairs(tx, products.collect()).await
+/// Counts for each of the orders, at least one, which products were bought together.
+pub async fn count_bought_together(tx: &mut Transaction, order_nos: &BTreeSet<&OrderNo>) -> Result<()> {
+    let lines = order_lines(tx, order_nos.iter().copied()).await?;
+    let orders = lines.chunk_by(|a, b| a.order_no == b.order_no);
+    let products = orders.map(|lines| lines.iter().take(MAX_COUNTED_LINES).map(|line| line.product_id).collect());
+    bought_together::count_pairs(tx, products).await
 }

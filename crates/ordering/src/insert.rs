@@ -33,6 +33,9 @@ impl Expiry {
 /// Inserts pending orders, at least one, with their items, their first log entries and the jobs of their expiry.
 pub async fn insert(tx: &mut Transaction, orders: &[PlacedOrder<'_>]) -> Result<()> {
     insert_orders(tx, orders).await?;
+    if let Some(first) = orders.first() {
+        tx.proven_by("SELECT 1 FROM orders WHERE order_no = ? FOR UPDATE", params![&first.order.order_no]);
+    }
     insert_items(tx, orders).await?;
     let placed: Vec<_> = orders.iter().map(|placed| (&placed.order.order_no, placed.user_id)).collect();
     history::record_placed(tx, &placed).await?;

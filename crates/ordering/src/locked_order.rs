@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kit::{
     Cents, OrderNo, Problem, ProductId, Result, Timestamp, UserId,
     mysql::{Transaction, param, placeholders},
-    params, row,
+    row,
 };
 use products::Line;
 
@@ -51,12 +51,25 @@ pub(crate) async fn lock(tx: &mut Transaction, user_id: UserId, order_no: &Order
 }
 
 row! {
-    struct LineRow { product_id: ProductId, quantity: i64 }
+    /// A line of an order.
+    pub(crate) struct OrderLine { pub order_no: OrderNo, pub product_id: ProductId, pub quantity: i64 }
 }
 
-/// The lines of an order, sorted by their numbers.
-pub async fn order_lines(tx: &mut Transaction, order_no: &OrderNo) -> Result<Vec<Line>> {
-    let sql = format!("SELECT {} FROM order_items WHERE order_no = ? ORDER BY line", LineRow::COLUMNS);
-    let rows = tx.query::<LineRow>(&sql, params![order_no]).await?;
-    Ok(rows.into_iter().map(|row| Line { product_id: row.product_id, quantity: row.quantity }).collect())
+impl OrderLine {
+    pub fn line(&self) -> Line {
+        Line { product_id: self.product_id, quantity: self.quantity }
+    }
+}
+
+/// The lines of orders, at least one, sorted by the orders and by their numbers.
+pub(crate) async fn order_lines(
+    tx: &mut Transaction,
+    order_nos: impl ExactSizeIterator<Item = &OrderNo>,
+) -> Result<Vec<OrderLine>> {
+    let sql = format!(
+        "SELECT {} FROM order_items WHERE order_no IN ({}) ORDER BY order_no, line",
+        OrderLine::COLUMNS,
+        placeholders(order_nos.len())
+    );
+    Ok(tx.query(&sql, order_nos.map(param).collect()).await?)
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::{
     fulfilment::after_payment,
     history::{Actor, transition},
-    locked_order::{lock, order_lines},
+    locked_order::{OrderLine, lock, order_lines},
     notification::notification_job,
     state::{Event, invalid_state},
 };
@@ -96,7 +96,7 @@ pub async fn pay(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, prov
     if status == PaymentStatus::Succeeded {
         transition(tx, &order, Event::Pay, None, Actor::User(user_id)).await?;
         tx.execute(PAID, params![next, now, order_no]).await?;
-        let lines = order_lines(tx, order_no).await?;
+        let lines: Vec<_> = order_lines(tx, [order_no].into_iter()).await?.iter().map(OrderLine::line).collect();
         let mut jobs = after_payment(order_no, lines.len(), now)?;
         jobs.push(notification_job(&order, Kind::OrderPaid)?);
         tx.enqueue(&jobs).await?;

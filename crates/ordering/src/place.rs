@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounts::address;
+use accounts::{account, address};
 use kit::{
     AddressId, Code, FieldError, Problem, ProductId, Result, UserId,
     mysql::{Connection, Transaction},
+    params,
     validate::Validator,
 };
 use products::{
@@ -47,12 +48,15 @@ pub struct PlaceOrder<'a> {
     pub currency: &'a str,
     /// The time to pay, in seconds.
     pub ttl_seconds: i64,
+    /// How many unpaid orders the user may have, this one included.
+    pub max_pending: i64,
 }
 
-/// Places the order. 422 for an invalid request, 409 `coupon_invalid`, 409 `out_of_stock` with an error for each
+/// Places the order. 422 for an invalid request, 409 `pending_limit`, 409 `coupon_invalid`, 409 `out_of_stock` with an error for each
 /// product that is short.
 pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Order> {
     check(request)?;
+    check_pending(tx, request).await?;
     let address = address(tx, request).await?;
     let product_ids: Vec<_> = request.lines.iter().map(|line| line.product_id).collect();
     let products = summary::read(tx, &product_ids, Lock::None).await?;
@@ -97,6 +101,23 @@ pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Ord
     }
     reserve(tx, request, &product_ids, &products).await?;
     Ok(order)
+}
+
+/// 409 `pending_limit` if the user has too many unpaid orders; those of flash sales, which have limits of their own, don't
+/// count. With the lock, orders of a user are placed one after the other.
+async fn check_pending(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<()> {
+    const PENDING: &str = "
+        SELECT COUNT(*) AS pending FROM orders FORCE INDEX (ix_orders_user_status)
+        WHERE user_id = ? AND status = 'pending' AND ticket IS NULL";
+    account::lock(tx, request.user_id).await?;
+    let pending = tx.query_one::<(i64,)>(PENDING, params![request.user_id]).await?;
+    match pending.is_some_and(|(pending,)| pending < request.max_pending) {
+        true => Ok(()),
+        false => {
+            let detail = format!("You have {} unpaid orders; pay or cancel one first", request.max_pending);
+            Err(Problem::new(Code::PendingLimit, detail))
+        }
+    }
 }
 
 const EMPTY: &str = "must not be empty";

@@ -116,12 +116,12 @@ pub async fn reject(
     tx.enqueue(&[complete.job(due)?, notification_job(&order, Kind::RefundRejected)?]).await
 }
 
-/// Refunds an order and releases its stock, unless that has been done; `release_unit` as for [`crate::cancel`]. The
+/// Refunds an order and releases its stock, unless that has been done; `release_units` as for [`crate::cancel`]. The
 /// provider recognises a repeated request by the number of the refund.
 pub async fn settle(
     tx: &mut Transaction,
     order_no: &OrderNo,
-    release_unit: impl AsyncFn(&mut Transaction, &str) -> Result<StockCount>,
+    release_units: impl AsyncFn(&mut Transaction, &[&str]) -> Result<Vec<StockCount>>,
 ) -> Result<()> {
     const SETTLED: &str = "UPDATE refunds SET status = ?, settled_at = ? WHERE refund_no = ?";
     const REFUNDED: &str = "UPDATE orders SET status = ? WHERE order_no = ?";
@@ -135,7 +135,7 @@ pub async fn settle(
     tx.execute(SETTLED, params![RefundStatus::Succeeded, Timestamp::now(), &refund.refund_no]).await?;
     tx.execute(REFUNDED, params![next, order_no]).await?;
     tx.enqueue(&[notification_job(&order, Kind::OrderRefunded)?]).await?;
-    release_stock(tx, &order, StockCount::Sold, release_unit).await
+    release_stock(tx, &[order], StockCount::Sold, release_units).await
 }
 
 /// Locks an order and reads its refund, which must be waiting for a decision.

@@ -17,7 +17,7 @@ pub mod summary;
 
 pub use category_path::CategoryPath;
 pub use edit::{NewProduct, ProductChange, insert, set_on_shelf, take_off_shelf, update};
-pub use product::{Product, Reader, find, first_missing, ranked_by};
+pub use product::{MAX_RANKING, Product, Reader, find, first_missing, first_of, ranked_by};
 pub use stock::{Line, Stock, StockCount};
 pub use summary::ProductSummary;
 

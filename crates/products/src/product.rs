@@ -86,22 +86,34 @@ pub async fn first_missing(db: &mut Connection, ids: &[ProductId]) -> Result<Opt
     Ok(ids.iter().copied().find(|id| !found.contains(&(*id,))))
 }
 
+/// The most products of a ranking: the longest list, and some more for those that leave the shelf before it is shown.
+pub const MAX_RANKING: i64 = 120;
+/// So many more products than a list needs are read, for those of its ranking that have left the shelf.
+const SPARE: usize = 10;
+
 /// The products on the shelf, in the order of a subquery, the highest rank first. `ranking` is a SELECT of `product_id`
 /// and `rank_by`.
-pub async fn ranked_by(
-    db: &mut Connection,
-    ranking: &str,
-    mut values: Vec<ParameterValue>,
-    limit: u32,
-    reader: Reader,
-) -> Result<Vec<Product>> {
+pub async fn ranked_by(db: &mut Connection, ranking: &str, mut values: Vec<ParameterValue>) -> Result<Vec<ProductId>> {
     let sql = format!(
-        "SELECT {} FROM products JOIN ({ranking}) ranked ON ranked.product_id = products.id
-         WHERE on_shelf = 1 ORDER BY ranked.rank_by DESC, id DESC LIMIT ?",
-        Product::COLUMNS
+        "SELECT id FROM products JOIN ({ranking}) ranked ON ranked.product_id = products.id
+         WHERE on_shelf = 1 ORDER BY ranked.rank_by DESC, id DESC LIMIT ?"
     );
-    values.extend(params![i64::from(limit)]);
-    let rows = db.query::<Product>(&sql, values).await?;
+    values.extend(params![MAX_RANKING]);
+    Ok(db.query::<(ProductId,)>(&sql, values).await?.into_iter().map(|(id,)| id).collect())
+}
+
+/// The first products of a ranking that are on the shelf.
+pub async fn first_of(db: &mut Connection, ranking: &[ProductId], limit: u32, reader: Reader) -> Result<Vec<Product>> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let ids = ranking.get(..limit.saturating_add(SPARE)).unwrap_or(ranking);
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql =
+        format!("SELECT {} FROM products WHERE id IN ({}) AND on_shelf = 1", Product::COLUMNS, placeholders(ids.len()));
+    let mut rows = db.query::<Product>(&sql, ids.iter().copied().map(param).collect()).await?;
+    rows.sort_by_key(|row| ids.iter().position(|id| *id == row.product_id));
+    rows.truncate(limit);
     let currency = config::currency().await?;
     Ok(rows.into_iter().map(|row| row.shown_to(reader, &currency)).collect())
 }

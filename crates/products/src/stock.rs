@@ -1,5 +1,7 @@
 //! The stock of a product, in three counts: available, reserved by orders that are not paid, sold.
 
+use std::collections::BTreeMap;
+
 use kit::{
     Code, Problem, ProductId, Result, Timestamp, UserId,
     mysql::{Connection, Transaction, param, placeholders},
@@ -45,25 +47,46 @@ pub async fn lock(tx: &mut Transaction, product_id: ProductId) -> Result<Stock> 
     tx.query_one(&sql, params![product_id]).await?.ok_or_else(|| Problem::not_found("product"))
 }
 
-/// Moves each line's quantity from one count of its product to another. It takes a single statement, since other buyers
-/// of the products wait for the end of this transaction. Rows are locked in the order of their ids.
+/// Products that one statement changes at most: its cost grows with the square of them.
+const CHANGED_AT_ONCE: usize = 500;
+
+/// Moves each line's quantity from one count of its product to another; several lines may be of the same product. It
+/// takes a single statement, or few, since other buyers of the products wait for the end of this transaction. Rows are
+/// locked in the order of their ids.
 pub async fn transfer(tx: &mut Transaction, lines: &[Line], from: StockCount, to: StockCount) -> Result<()> {
-    if from == to || lines.is_empty() {
+    if from == to {
         return Ok(());
     }
-    let (less, more): (&str, &str) = (from.into(), to.into());
-    let quantity = format!("CASE id {}END", "WHEN ? THEN ? ".repeat(lines.len()));
-    let sql = format!(
-        "UPDATE products SET {less} = {less} - {quantity}, {more} = {more} + {quantity} WHERE id IN ({})",
-        placeholders(lines.len())
-    );
-    let quantities = || lines.iter().flat_map(|line| params![line.product_id, line.quantity]);
-    let ids = lines.iter().map(|line| param(line.product_id));
-    tx.execute(&sql, quantities().chain(quantities()).chain(ids).collect()).await?;
+    let mut by_product = BTreeMap::<_, i64>::new();
+    for line in lines {
+        let sum = by_product.entry(line.product_id).or_default();
+        *sum = sum.saturating_add(line.quantity);
+    }
+    let quantities: Vec<_> = by_product.into_iter().collect();
+    for quantities in quantities.chunks(CHANGED_AT_ONCE) {
+        transfer_quantities(tx, quantities, from, to).await?;
+    }
     if [from, to].contains(&StockCount::Available) {
-        product_cache::evict_after_commit(tx, lines.iter().map(|line| line.product_id));
+        product_cache::evict_after_commit(tx, quantities.into_iter().map(|(product_id, _)| product_id));
     }
     Ok(())
+}
+
+async fn transfer_quantities(
+    tx: &mut Transaction,
+    quantities: &[(ProductId, i64)],
+    from: StockCount,
+    to: StockCount,
+) -> Result<()> {
+    let (less, more): (&str, &str) = (from.into(), to.into());
+    let quantity = format!("CASE id {}END", "WHEN ? THEN ? ".repeat(quantities.len()));
+    let sql = format!(
+        "UPDATE products SET {less} = {less} - {quantity}, {more} = {more} + {quantity} WHERE id IN ({})",
+        placeholders(quantities.len())
+    );
+    let cases = || quantities.iter().flat_map(|(product_id, quantity)| params![*product_id, *quantity]);
+    let ids = quantities.iter().map(|(product_id, _)| param(*product_id));
+    Ok(tx.execute(&sql, cases().chain(cases()).chain(ids).collect()).await?)
 }
 
 /// Adds `delta` units, or removes some if it is negative; returns the stock before and after. 409 `out_of_stock` if

@@ -14,7 +14,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listen = args.next().as_deref().unwrap_or("127.0.0.1:3000").parse()?;
     let cache = args.next().map(Into::into);
     let begun = std::time::Instant::now();
-    let app = runtime::start(Options { manifest, listen, variables: Default::default(), cache }).await?;
+    let options = Options {
+        manifest,
+        listen,
+        variables: Default::default(),
+        cache,
+        max_connections: None,
+        max_connections_per_address: runtime::MAX_CONNECTIONS_PER_ADDRESS,
+    };
+    let app = runtime::start(options).await?;
     eprintln!("http://{} after {:?}", app.local_addr(), begun.elapsed());
     tokio::signal::ctrl_c().await?;
     app.stop().await;

@@ -66,6 +66,7 @@ impl AllowedHosts {
 }
 
 impl Entry {
+    /// The errors don't repeat the text, since a password may have got into it.
     fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text.split_once("://").ok_or("it must be of the form scheme://host[:port]")?;
         let scheme = match scheme {
@@ -79,13 +80,13 @@ impl Entry {
             Some((host, port)) if HostPattern::parse(rest).is_err() => (host, port),
             _ => (rest, ""),
         };
-        let number = |text: &str| text.parse::<u16>().map_err(|_| format!("bad port {text:?}"));
+        let number = |text: &str| text.parse::<u16>().map_err(|_| "its port must be a number");
         let ports = match port {
             "*" => None,
             "" => {
                 let scheme = scheme.as_deref().unwrap_or("*");
                 let port =
-                    well_known_port(scheme).ok_or_else(|| format!("no port, and {scheme:?} has none by default"))?;
+                    well_known_port(scheme).ok_or("it must have a port, since its scheme has none by default")?;
                 Some(port..=port)
             }
             range => Some(match range.split_once("..") {
@@ -100,7 +101,7 @@ impl Entry {
 
 impl HostPattern {
     fn parse(host: &str) -> Result<Self, String> {
-        let literal = |host: &str| Host::parse(host).map_err(|e| format!("bad host {host:?}: {e}"));
+        let literal = |host: &str| Host::parse(host).map_err(|error| format!("its host is not valid: {error}"));
         match host {
             "*" => return Ok(Self::Any),
             "self" | "self.alt" => return Ok(Self::ThisApplication),
@@ -213,6 +214,13 @@ mod tests {
         let variables = Variables::resolve(&BTreeMap::new(), &BTreeMap::new()).unwrap();
         for bad in ["cache", "redis://a/b", "redis://user@", "odd://host", "redis://a:x"] {
             assert!(AllowedHosts::parse(&[bad.into()], &variables).is_err(), "{bad}");
+        }
+        let address = |value: &str| BTreeMap::from([("host".to_owned(), value.to_owned())]);
+        for value in ["shop:hush@cache:6379", "cache:hush", "default:hush@cache", "cache/hush"] {
+            let declared = toml::from_str("host = { default = '' }").unwrap();
+            let variables = Variables::resolve(&declared, &address(value)).unwrap();
+            let error = AllowedHosts::parse(&["redis://{{ host }}".into()], &variables).unwrap_err();
+            assert!(!error.contains("hush"), "{error}");
         }
     }
 }

@@ -12,11 +12,13 @@ use wasmtime_wasi_http::handler::ProxyHandler;
 
 use crate::allowed_hosts::AllowedHosts;
 use crate::compose::{self, Dependency};
+use crate::connections::Connections;
 use crate::engine::{Cache, EpochTicker};
 use crate::error::Error;
+use crate::file_limit;
 use crate::function::{Function, Instances, Limits, Service};
 use crate::guest::{self, ComponentConfig, Services};
-use crate::http;
+use crate::http::{self, Server};
 use crate::manifest::{Component, Manifest, Route};
 use crate::output::Output;
 use crate::password_queue::Endpoint;
@@ -42,6 +44,10 @@ pub struct Options {
     pub variables: BTreeMap<String, String>,
     /// A folder for compiled components. Nobody but this user may be able to write to it.
     pub cache: Option<PathBuf>,
+    /// How many connections may be open at once; more are closed. The default is 0.8 of the limit on open files.
+    pub max_connections: Option<usize>,
+    /// How many of them may come from one address, or from one /64 of IPv6.
+    pub max_connections_per_address: usize,
 }
 
 /// A running application.
@@ -71,11 +77,15 @@ pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> 
     let listener = http::listen(options.listen).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
 
+    let max_connections = max_connections(options.max_connections, file_limit::raise());
+    let connections = Connections::new(max_connections, options.max_connections_per_address);
+
     // This fails only if a provider is set already, and any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ticker = EpochTicker::start(limits.memory).map_err(|e| Error::Engine(e.to_string()))?;
     let services = Arc::new(Services { mysql: Default::default(), redis: Default::default(), output: Output::start() });
     let instances = Arc::new(Instances::new(limits.max_instances));
+    let server_limits = limits.clone();
     let loader = Loader {
         ticker: &ticker,
         manifest: &manifest,
@@ -101,10 +111,20 @@ pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> 
     if tokio::time::timeout(SUBSCRIBE_TIMEOUT, all).await.is_err() {
         tracing::warn!("Redis does not answer yet: Redis triggers start as soon as it does");
     }
-    tasks.spawn(http::serve(listener, Arc::new(routes), stopping));
+    tasks.spawn(http::serve(listener, Server::new(routes, connections, server_limits), stopping));
     let mut maintenance = JoinSet::new();
     maintenance.spawn(services.mysql.clone().close_idle());
     Ok(App { address, stop, tasks, maintenance, instances, services, _ticker: ticker })
+}
+
+/// By default 0.8 of the limit on open files: databases, instances and logs need some, too.
+fn max_connections(asked_for: Option<usize>, files: u64) -> usize {
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let max = asked_for.unwrap_or(files / 5 * 4);
+    if max > files {
+        tracing::warn!("{max} connections are allowed, but only {files} files may be open");
+    }
+    max
 }
 
 impl App {
@@ -294,7 +314,7 @@ fn routes(manifest: &Manifest, functions: &Functions) -> Result<http::Routes, Er
         };
         routes.push((route.clone(), handler));
     }
-    Router::new(routes).map(http::Routes::new)
+    Router::new(routes)
 }
 
 /// The subscriptions of each Redis address.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use crate::engine::MAX_INSTANCES;
 use crate::guest::{ComponentConfig, Guest, Services};
 
-/// The limits of instances. How often and for how long an instance is reused is Spin's default.
+/// The limits of instances and of the HTTP server. How often and for how long an instance is reused is Spin's default.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Linear memory of an instance, in bytes.
@@ -37,6 +38,15 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How many instances of all functions may exist at once.
     pub max_instances: u32,
+    /// How many requests functions may be answering at once. It is what two cores answer in a second if each request
+    /// takes two milliseconds: more would wait for so long that their clients give up.
+    pub max_in_flight: usize,
+    /// How long a client may take to send the headers of its next request.
+    pub header_timeout: Duration,
+    /// How long a request may wait for its body, and for an instance. Functions give up at this time, too.
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of a reply.
+    pub reply_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -49,7 +59,42 @@ impl Default for Limits {
             max_concurrent_requests: 16,
             idle_timeout: Duration::from_secs(1),
             max_instances: MAX_INSTANCES,
+            max_in_flight: 1024,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_millis(4500),
+            reply_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+/// Counts the requests that functions are answering.
+pub struct InFlight {
+    count: AtomicUsize,
+    max: usize,
+}
+
+impl InFlight {
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { count: AtomicUsize::new(0), max })
+    }
+
+    /// Another request, with its turn to hash a password if it needs one; none if there are too many.
+    pub fn admit(self: &Arc<Self>, password_turn: Option<OwnedSemaphorePermit>) -> Option<InFlightRequest> {
+        let request = InFlightRequest { in_flight: self.clone(), _password_turn: password_turn };
+        (self.count.fetch_add(1, Relaxed) < self.max).then_some(request)
+    }
+}
+
+/// A request that a function is answering. It counts until this is dropped: until its function is done, even if the
+/// client is gone.
+pub struct InFlightRequest {
+    in_flight: Arc<InFlight>,
+    _password_turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for InFlightRequest {
+    fn drop(&mut self) {
+        self.in_flight.count.fetch_sub(1, Relaxed);
     }
 }
 
@@ -131,7 +176,7 @@ impl HandlerState for Service {
     async fn instantiate(&self) -> wasmtime::Result<Instance<Guest, Expiration, Worker>> {
         let function = &self.function;
         let limits = &function.limits;
-        let permit = tokio::time::timeout(limits.request_timeout, function.instances.acquire()).await??;
+        let permit = tokio::time::timeout(limits.body_timeout, function.instances.acquire()).await??;
         let mut store = function.store();
         let service = self.pre.instantiate_async(&mut store).await?;
         Ok(Instance {
@@ -193,7 +238,7 @@ pub struct Worker {
 
 impl WorkerState for Worker {
     type StoreData = Guest;
-    type RequestId = ();
+    type RequestId = InFlightRequest;
 
     fn should_accept_request(&self, concurrent: usize, total: usize) -> ShouldAccept {
         let limits = &self.function.limits;
@@ -209,10 +254,14 @@ impl WorkerState for Worker {
     fn on_request_start(
         &self,
         _: StoreContextMut<'_, Guest>,
-        _: (),
+        in_flight: InFlightRequest,
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
-        Box::pin(tokio::time::sleep(self.function.limits.request_timeout))
+        let timeout = tokio::time::sleep(self.function.limits.request_timeout);
+        Box::pin(async move {
+            let _in_flight = in_flight;
+            timeout.await;
+        })
     }
 
     fn drop(&self, store: Store<Guest>, result: wasmtime::Result<()>) {

@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::header::{CONNECTION, HOST};
 use http::uri::{self, Authority, Scheme};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
+use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
@@ -16,36 +18,35 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use wasmtime_wasi_http::handler::{self, ExpirationError, InstantiationError, ProxyHandler, TrapOrPanicError};
-use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
-use crate::function::Service;
-use crate::password_queue::{PasswordQueue, Refusal};
+use crate::client_stream::{ClientStream, Protocol};
+use crate::connections::{Connection, Connections};
+use crate::function::{InFlight, InFlightRequest, Limits, Service};
+use crate::password_queue::PasswordQueue;
+use crate::problem::Problem;
+use crate::request_body::{Kept, Refused, RequestBody};
 use crate::request_ids::{REQUEST_ID, RequestIds};
 use crate::routes::{Match, Router};
+use crate::unsent::{TrackedBody, Unsent};
 
-/// A connection is closed if the headers of its next request don't arrive within this time, so that slow clients don't
-/// hold connections that others need.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the headers of an HTTP/1 request may be, in bytes.
+const MAX_HEADERS: usize = 64 << 10;
+/// How many requests an HTTP/2 connection may have open at once.
+const MAX_STREAMS: u32 = 32;
+/// How often the log says that connections are refused.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Paths that Spin reserves.
 const RESERVED_PREFIX: &str = "/.well-known/spin/";
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 
-type Body = UnsyncBoxBody<Bytes, wasmtime::Error>;
+/// The body of a reply.
+pub type Body = UnsyncBoxBody<Bytes, wasmtime::Error>;
 
 /// The functions that answer requests, by route.
-pub struct Routes {
-    router: Router<ProxyHandler<Service>>,
-    passwords: PasswordQueue,
-}
-
-impl Routes {
-    pub fn new(router: Router<ProxyHandler<Service>>) -> Self {
-        Self { router, passwords: PasswordQueue::default() }
-    }
-}
+pub type Routes = Router<ProxyHandler<Service>>;
 
 /// Listens with a long backlog. The usual 128 overflow in a burst of connections, and the kernel drops the rest.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -56,9 +57,34 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(4096)
 }
 
+/// What all connections share.
+pub struct Server {
+    routes: Routes,
+    connections: Arc<Connections>,
+    in_flight: Arc<InFlight>,
+    kept: Kept,
+    passwords: PasswordQueue,
+    limits: Limits,
+}
+
+impl Server {
+    pub fn new(routes: Routes, connections: Arc<Connections>, limits: Limits) -> Arc<Self> {
+        let in_flight = InFlight::new(limits.max_in_flight);
+        Arc::new(Self {
+            routes,
+            connections,
+            in_flight,
+            kept: Kept::default(),
+            passwords: PasswordQueue::default(),
+            limits,
+        })
+    }
+}
+
 /// Accepts connections until `stop`, then waits until the requests in progress are answered.
-pub async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stop: watch::Receiver<bool>) {
+pub async fn serve(listener: TcpListener, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
     let mut connections = tokio::task::JoinSet::new();
+    let mut last_warning = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -66,9 +92,19 @@ pub async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stop: watch::
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, client)) => {
-                connections.spawn(serve_connection(stream, client, routes.clone(), stop.clone()));
-            }
+            Ok((stream, client)) => match server.connections.admit(client.ip()) {
+                Some(connection) => {
+                    connections.spawn(serve_connection(stream, client, connection, server.clone(), stop.clone()));
+                }
+                None => {
+                    drop(stream);
+                    // Not for each: there may be thousands in a second.
+                    if last_warning.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
+                        last_warning = Some(Instant::now());
+                        tracing::warn!(client = %client.ip(), "connections are closed: there are too many");
+                    }
+                }
+            },
             Err(error) => {
                 // Most likely, the process has no file descriptors left until other connections close.
                 tracing::warn!(%error, "can't accept a connection");
@@ -80,69 +116,95 @@ pub async fn serve(listener: TcpListener, routes: Arc<Routes>, mut stop: watch::
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve_connection(stream: TcpStream, client: SocketAddr, routes: Arc<Routes>, mut stop: watch::Receiver<bool>) {
+async fn serve_connection(
+    stream: TcpStream,
+    client: SocketAddr,
+    _connection: Connection,
+    server: Arc<Server>,
+    mut stop: watch::Receiver<bool>,
+) {
     // Replies are written in one piece: Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
-    let is_http2 = tokio::select! {
-        is_http2 = tokio::time::timeout(HEADER_TIMEOUT, is_http2(&stream)) => is_http2,
+    let mut stream = ClientStream::new(stream, server.limits.reply_timeout);
+    let protocol = tokio::select! {
+        protocol = tokio::time::timeout(server.limits.header_timeout, stream.protocol()) => protocol,
         _ = stop.wait_for(|stop| *stop) => return,
     };
-    let Ok(Ok(is_http2)) = is_http2 else { return };
+    let Ok(Ok(protocol)) = protocol else { return };
     let Ok(client) = HeaderValue::try_from(client.to_string()) else { return };
-    let service = service_fn(move |request| {
-        let (routes, client) = (routes.clone(), client.clone());
-        async move { Ok::<_, Infallible>(respond(&routes, request, client).await) }
-    });
-    let io = TokioIo::new(stream);
-    if is_http2 {
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HEADER_TIMEOUT)
-            .serve_connection(io, service);
-        tokio::pin!(connection);
-        tokio::select! {
-            result = connection.as_mut() => return log_broken(result),
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        }
-        log_broken(connection.await);
-    } else {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(io, service);
-        tokio::pin!(connection);
-        tokio::select! {
-            result = connection.as_mut() => return log_broken(result),
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        }
-        log_broken(connection.await);
-    }
-}
-
-/// Clients may disconnect at any time, so this is no error of the server's.
-fn log_broken(result: hyper::Result<()>) {
+    // Boxed, since most connections that are open are idle: until here, they take little memory.
+    let result = match protocol {
+        Protocol::Http1 => Box::pin(serve_http1(stream, client, server, stop)).await,
+        Protocol::Http2 => Box::pin(serve_http2(stream, client, server, stop)).await,
+    };
     if let Err(error) = result {
+        // Clients may disconnect at any time, so this is no error of the server's.
         tracing::debug!("connection broken: {error:?}");
     }
 }
 
-/// An HTTP/2 connection begins with a preface that can't be the beginning of an HTTP/1 request.
-async fn is_http2(stream: &TcpStream) -> std::io::Result<bool> {
-    const PREFACE: &[u8] = b"PRI ";
-    let mut start = [0; PREFACE.len()];
-    loop {
-        let read = stream.peek(&mut start).await?;
-        if read == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        if read == PREFACE.len() || start[..read] != PREFACE[..read] {
-            return Ok(start == PREFACE);
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+async fn serve_http1(
+    stream: ClientStream,
+    client: HeaderValue,
+    server: Arc<Server>,
+    mut stop: watch::Receiver<bool>,
+) -> hyper::Result<()> {
+    let header_timeout = server.limits.header_timeout;
+    let service = service_fn(move |request| {
+        let (server, client) = (server.clone(), client.clone());
+        async move { Ok::<_, Infallible>(respond(&server, request, client).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return result,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
+    connection.await
 }
 
-async fn respond(routes: &Routes, mut request: Request<Incoming>, client: HeaderValue) -> Response<Body> {
+async fn serve_http2(
+    stream: ClientStream,
+    client: HeaderValue,
+    server: Arc<Server>,
+    mut stop: watch::Receiver<bool>,
+) -> hyper::Result<()> {
+    let unsent = Arc::new(Unsent::default());
+    let Limits { header_timeout, reply_timeout, .. } = server.limits;
+    let service = service_fn({
+        let unsent = unsent.clone();
+        move |request| {
+            let (server, client, unsent) = (server.clone(), client.clone(), unsent.clone());
+            async move {
+                let response = respond(&server, request, client).await;
+                Ok::<_, Infallible>(response.map(|body| TrackedBody::new(body, unsent)))
+            }
+        }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(header_timeout)
+        .max_concurrent_streams(MAX_STREAMS)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let mut check = tokio::time::interval(reply_timeout / 4);
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            _ = stop.wait_for(|stop| *stop) => break,
+            // A single reply can't be cut from here.
+            _ = check.tick() => if unsent.has_stalled(reply_timeout) { return Ok(()) },
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+async fn respond(server: &Server, mut request: Request<Incoming>, client: HeaderValue) -> Response<Body> {
     let ids = RequestIds::from_headers(request.headers());
     let uri = std::mem::take(request.uri_mut());
     if let Some(name) = uri.path().strip_prefix(RESERVED_PREFIX) {
@@ -151,51 +213,66 @@ async fn respond(routes: &Routes, mut request: Request<Incoming>, client: Header
             _ => refuse(StatusCode::NOT_FOUND, &ids),
         };
     }
-    let Some(found) = routes.router.find(uri.path()) else {
+    let Some(found) = server.routes.find(uri.path()) else {
         return refuse(StatusCode::NOT_FOUND, &ids);
     };
-    let Some(request) = to_guest_request(&found, &uri, request, client) else {
+    let (mut parts, incoming) = request.into_parts();
+    if to_guest_request(&found, &uri, &mut parts, client).is_none() {
         return refuse(StatusCode::BAD_REQUEST, &ids);
+    }
+    let (body, is_late) = match receive(server, incoming).await {
+        Ok(received) => received,
+        Err(problem) => return problem.response(&ids.request_id_or_new()),
     };
-    let answered = match found.target.state().hashes_password(request.method(), uri.path()) {
-        true => match routes.passwords.wait(request).await {
-            Ok((request, turn)) => answer_to_the_end(found.target.clone(), request, turn).await,
-            Err(refusal) => return refuse_to_hash(refusal, &ids),
-        },
-        false => found.target.handle((), request).await,
+    let turn = if found.target.state().hashes_password(&parts.method, uri.path()) {
+        let Some(turn) = server.passwords.turn().await else {
+            return Problem::Unavailable.response(&ids.request_id_or_new());
+        };
+        Some(turn)
+    } else {
+        None
     };
-    match answered {
-        Ok(response) => response,
-        Err(error) => {
-            log_failure(found.target.state().name(), found.route, &ids, &error);
-            refuse(StatusCode::INTERNAL_SERVER_ERROR, &ids)
+    let Some(in_flight) = server.in_flight.admit(turn) else {
+        return Problem::Unavailable.response(&ids.request_id_or_new());
+    };
+    let result = found.target.handle(in_flight, Request::from_parts(parts, body)).await;
+    if is_late.is_some_and(|is_late| is_late.load(Relaxed)) {
+        return Problem::RequestTimeout.response(&ids.request_id_or_new());
+    }
+    result.unwrap_or_else(|error| {
+        let request_id = ids.request_id_or_new();
+        log_failure(found.target.state().name(), found.route, &request_id, ids.trace_id(), &error);
+        let never_ran = error.is::<InstantiationError<InFlightRequest>>();
+        if never_ran { Problem::Unavailable } else { Problem::Internal }.response(&request_id)
+    })
+}
+
+/// A request's body, and whether the rest of it comes too late.
+type Received = (UnsyncBoxBody<Bytes, handler::ErrorCode>, Option<Arc<AtomicBool>>);
+
+async fn receive(server: &Server, incoming: Incoming) -> Result<Received, Problem> {
+    if incoming.is_end_stream() {
+        return Ok((Empty::new().map_err(|e| match e {}).boxed_unsync(), None));
+    }
+    match RequestBody::receive(incoming, server.limits.body_timeout, &server.kept).await {
+        Ok(mut body) => {
+            let is_late = body.is_late();
+            Ok((body.boxed_unsync(), is_late))
         }
+        Err(Refused::Late) => Err(Problem::RequestTimeout),
+        Err(Refused::TooMuchKept) => Err(Problem::Unavailable),
     }
 }
 
-/// The function handles the request even if the client disconnects, and keeps its turn until then.
-async fn answer_to_the_end(
-    target: ProxyHandler<Service>,
-    request: handler::Request,
-    turn: Option<OwnedSemaphorePermit>,
-) -> wasmtime::Result<handler::Response> {
-    let answered = tokio::spawn(async move {
-        let answered = target.handle((), request).await;
-        drop(turn);
-        answered
-    });
-    answered.await?
-}
-
-/// The request as the function gets it: with its full URL and Spin's headers. `spin-` headers that the client sent are
-/// removed, since functions trust them.
+/// Makes the request what its function gets: with its full URL and Spin's headers. `spin-` headers that the client sent
+/// are removed, since functions trust them.
 fn to_guest_request(
     found: &Match<ProxyHandler<Service>>,
     uri: &Uri,
-    mut request: Request<Incoming>,
+    request: &mut request::Parts,
     client: HeaderValue,
-) -> Option<handler::Request> {
-    let headers = request.headers_mut();
+) -> Option<()> {
+    let headers = &mut request.headers;
     let host = match headers.get(HOST) {
         Some(host) => Some(Authority::try_from(host.as_bytes()).ok()?),
         None => None,
@@ -220,18 +297,15 @@ fn to_guest_request(
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(authority);
     parts.path_and_query = Some(path);
-    *request.uri_mut() = Uri::from_parts(parts).ok()?;
-    // The client disconnected or sent a malformed body.
-    let broken = |_| handler::ErrorCode::P3(ErrorCode::ConnectionTerminated);
-    Some(request.map(|body| body.map_err(broken).boxed_unsync()))
+    request.uri = Uri::from_parts(parts).ok()?;
+    Some(())
 }
 
-/// Logs a request that its function did not answer, with the ids that the client sent.
-fn log_failure(component: &str, route: &str, ids: &RequestIds, error: &wasmtime::Error) {
-    let (request_id, trace_id) = (ids.request_id(), ids.trace_id());
+/// Logs a request that its function did not answer, with its ids.
+fn log_failure(component: &str, route: &str, request_id: &str, trace_id: Option<&str>, error: &wasmtime::Error) {
     let reason = if error.is::<ExpirationError>() {
         "timed out".to_string()
-    } else if let Some(error) = error.downcast_ref::<InstantiationError<()>>() {
+    } else if let Some(error) = error.downcast_ref::<InstantiationError<InFlightRequest>>() {
         format!("no instance could be created: {:#}", error.error)
     } else if error.is::<TrapOrPanicError>() {
         // Why it failed is logged once per instance (see `function`).
@@ -242,35 +316,12 @@ fn log_failure(component: &str, route: &str, ids: &RequestIds, error: &wasmtime:
     tracing::error!(component, route, request_id, trace_id, "request failed: {reason}");
 }
 
-/// A reply by the runtime itself, without a body.
+/// A refusal as Spin answers it, without a body.
 fn refuse(status: StatusCode, ids: &RequestIds) -> Response<Body> {
     let mut response = Response::new(Empty::new().map_err(|e| match e {}).boxed_unsync());
     *response.status_mut() = status;
-    if let Some(id) = ids.request_id().and_then(|id| HeaderValue::from_str(id).ok()) {
+    if let Ok(id) = HeaderValue::try_from(ids.request_id_or_new()) {
         response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
-}
-
-/// 408 or 503, as functions write problems.
-fn refuse_to_hash(refusal: Refusal, ids: &RequestIds) -> Response<Body> {
-    let (status, code, title) = match refusal {
-        Refusal::SlowBody => (StatusCode::REQUEST_TIMEOUT, "request_timeout", "The request took too long"),
-        Refusal::TooManyWaiting => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable"),
-    };
-    let request_id = ids.request_id().map_or_else(|| ulid::Ulid::generate().to_string(), str::to_owned);
-    let problem = format!(
-        r#"{{"type":"/api/docs#{code}","title":"{title}","status":{},"detail":"{title}; try again shortly","code":"{code}","request_id":"{request_id}"}}"#,
-        status.as_u16()
-    );
-    let mut response = Response::new(Full::new(Bytes::from(problem)).map_err(|e| match e {}).boxed_unsync());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    if let Ok(id) = HeaderValue::try_from(request_id) {
-        headers.insert(REQUEST_ID, id);
     }
     response
 }

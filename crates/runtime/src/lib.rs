@@ -7,9 +7,12 @@
 mod allowed_hosts;
 mod app;
 mod bindings;
+mod client_stream;
 mod compose;
+mod connections;
 mod engine;
 mod error;
+mod file_limit;
 mod function;
 mod guest;
 mod http;
@@ -17,15 +20,19 @@ mod manifest;
 mod mysql;
 mod output;
 mod password_queue;
+mod problem;
 mod redis;
+mod request_body;
 mod request_ids;
 mod routes;
 mod subscriber;
+mod unsent;
 mod variables;
 
 #[doc(hidden)]
 pub use app::start_with;
 pub use app::{App, Options, start};
+pub use connections::MAX_CONNECTIONS_PER_ADDRESS;
 pub use error::Error;
 #[doc(hidden)]
 pub use function::Limits;

@@ -1,6 +1,7 @@
-//! The ids that a client sent with a request, for the runtime's own log lines and error replies.
+//! A request's ids, for the runtime's own log lines and error replies.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use ulid::Ulid;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -22,6 +23,11 @@ impl RequestIds {
         let id = self.request_id.as_ref()?.to_str().ok()?;
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         ((1..=64).contains(&id.len()) && id.bytes().all(is_allowed)).then_some(id)
+    }
+
+    /// The request id, or a new one.
+    pub fn request_id_or_new(&self) -> String {
+        self.request_id().map_or_else(|| Ulid::generate().to_string(), str::to_owned)
     }
 
     /// The trace id of a valid W3C `traceparent`.

@@ -7,7 +7,9 @@ use axum::{
     routing::{delete, get},
 };
 use kit::{
-    ProductId, Result, User, config,
+    ProductId, Result, User,
+    auth::TokenUser,
+    config,
     extract::{Json, Query},
     validate::Validator,
 };
@@ -64,9 +66,9 @@ struct NewItem {
     post, path = "/api/cart", tag = "cart", security(("bearer" = [])),
     request_body = NewItem, responses((status = 200, body = CartView))
 )]
-async fn add(user: User, Json(item): Json<NewItem>) -> Result<Reply<CartView>> {
+async fn add(TokenUser(user): TokenUser, Json(item): Json<NewItem>) -> Result<Reply<CartView>> {
     check_quantity(item.quantity)?;
-    view(user, Cart::add(user.id, item.product_id, item.quantity).await?).await
+    view(user, Cart::add(&user, item.product_id, item.quantity).await?).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -87,11 +89,11 @@ struct ItemChange {
     request_body = ItemChange,
     responses((status = 200, body = CartView), (status = 404, description = "`not_found`"))
 )]
-async fn set(user: User, Json(change): Json<ItemChange>) -> Result<Reply<CartView>> {
+async fn set(TokenUser(user): TokenUser, Json(change): Json<ItemChange>) -> Result<Reply<CartView>> {
     if let Some(quantity) = change.quantity {
         check_quantity(quantity)?;
     }
-    view(user, Cart::set(user.id, change.product_id, change.quantity, change.selected).await?).await
+    view(user, Cart::set(&user, change.product_id, change.quantity, change.selected).await?).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -107,8 +109,8 @@ struct Removal {
     delete, path = "/api/cart", tag = "cart", security(("bearer" = [])), params(Removal),
     responses((status = 200, body = CartView), (status = 422, description = "`invalid`"))
 )]
-async fn remove(user: User, Query(removal): Query<Removal>) -> Result<Reply<CartView>> {
-    view(user, Cart::remove(user.id, removal.product_id).await?).await
+async fn remove(TokenUser(user): TokenUser, Query(removal): Query<Removal>) -> Result<Reply<CartView>> {
+    view(user, Cart::remove(&user, removal.product_id).await?).await
 }
 
 /// Empty the cart
@@ -118,6 +120,6 @@ async fn remove(user: User, Query(removal): Query<Removal>) -> Result<Reply<Cart
     delete, path = "/api/cart/clear", tag = "cart", security(("bearer" = [])),
     responses((status = 200, body = CartView))
 )]
-async fn clear(user: User) -> Result<Reply<CartView>> {
-    view(user, Cart::clear(user.id).await?).await
+async fn clear(TokenUser(user): TokenUser) -> Result<Reply<CartView>> {
+    view(user, Cart::clear(&user).await?).await
 }

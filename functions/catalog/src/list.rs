@@ -7,6 +7,7 @@ use kit::{
     extract::Query,
     mysql,
     pagination::{Page, PageQuery},
+    single_flight,
 };
 use ordering::hot_products;
 use products::{
@@ -77,6 +78,11 @@ pub async fn hot(user: Option<User>, Query(query): Query<LimitQuery>, headers: H
 }
 
 async fn find_hot(limit: u32, reader: Reader) -> Result<CachedReply> {
-    let items = hot_products(&mut mysql::connection().await?, limit, reader).await?;
+    let rank = async || hot_products(&mut mysql::connection().await?).await;
+    let ranking = match reader {
+        Reader::Admin => rank().await?,
+        Reader::Anyone => single_flight::get("ranking:hot", rank).await?,
+    };
+    let items = products::first_of(&mut mysql::connection().await?, &ranking, limit, reader).await?;
     CachedReply::new(&Hot { items })
 }

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use kit::{
     ProductId, Result, User,
     extract::{Path, Query},
-    mysql,
+    mysql, single_flight,
 };
 use products::{
     Product, Reader, bought_together,
@@ -54,6 +54,12 @@ pub async fn related(
 }
 
 async fn find(product_id: ProductId, limit: u32, reader: Reader) -> Result<CachedReply> {
-    let items = bought_together::related(&mut mysql::connection().await?, product_id, limit, reader).await?;
+    let product = products::find(&mut mysql::connection().await?, product_id, reader).await?;
+    let rank = async || bought_together::related(&mut mysql::connection().await?, &product).await;
+    let ranking = match reader {
+        Reader::Admin => rank().await?,
+        Reader::Anyone => single_flight::get(&format!("ranking:related:{product_id}"), rank).await?,
+    };
+    let items = products::first_of(&mut mysql::connection().await?, &ranking, limit, reader).await?;
     CachedReply::new(&Related { items })
 }

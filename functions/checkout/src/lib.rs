@@ -5,7 +5,9 @@
 use axum::{Json as Reply, Router, response::Response, routing::post};
 use http::StatusCode;
 use kit::{
-    AddressId, Result, User, config,
+    AddressId, Result, User,
+    auth::UncountedUser,
+    config,
     extract::OptionalJson,
     idempotency::{self, Idempotent, is_replay},
     mysql,
@@ -41,7 +43,10 @@ struct QuoteRequest {
     request_body = Option<QuoteRequest>,
     responses((status = 200, body = Quote), (status = 409, description = "`coupon_invalid`"))
 )]
-async fn quote(user: User, OptionalJson(request): OptionalJson<QuoteRequest>) -> Result<Reply<Quote>> {
+async fn quote(
+    UncountedUser(user): UncountedUser,
+    OptionalJson(request): OptionalJson<QuoteRequest>,
+) -> Result<Reply<Quote>> {
     let coupon = match request.coupon_code {
         Some(code) => {
             Validator::new().text("coupon_code", &code, 1, 32).finish()?;
@@ -75,13 +80,14 @@ struct Checkout {
     request_body = Option<Checkout>,
     responses(
         (status = 201, body = Order),
-        (status = 409, description = "`out_of_stock`, `coupon_invalid`, `idempotency_in_progress`"),
+        (status = 409, description = "`out_of_stock`, `coupon_invalid`, `pending_limit`, `idempotency_in_progress`"),
     )
 )]
 async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response> {
     let currency = config::currency().await?;
     let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
-    Cart::begin_checkout(user.id).await?;
+    let max_pending = config::number("max_pending_orders", 1, 1_000_000).await?;
+    let lock = Cart::begin_checkout(user.id).await?;
     let result = request
         .once(&user, async |checkout, tx| {
             let lines = Cart::load(user.id).await?.selected();
@@ -94,16 +100,17 @@ async fn check_out(user: User, request: Idempotent<Checkout>) -> Result<Response
                 note: checkout.note.as_deref(),
                 currency: &currency,
                 ttl_seconds,
+                max_pending,
             };
             let order = place(tx, &request).await?;
-            Cart::complete_checkout(tx, user.id, order.lines());
+            lock.complete(tx, order.lines());
             idempotency::Reply::new(StatusCode::CREATED, &order)
         })
         .await;
     let has_ordered =
         result.as_ref().is_ok_and(|response| response.status() == StatusCode::CREATED && !is_replay(response));
     if !has_ordered {
-        Cart::abandon_checkout(user.id).await;
+        lock.abandon().await;
     }
     result
 }

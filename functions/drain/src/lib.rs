@@ -68,17 +68,17 @@ async fn write_to_redis(activity_id: ActivityId, replace: bool) -> Result<()> {
     .await
 }
 
-async fn do_task(job: &Job, task: Task, consumer: &str, terms: &Terms) -> Result<()> {
+async fn do_task(job: &Job, task: &Task, consumer: &str, terms: &Terms) -> Result<()> {
     match task {
-        Task::Watch { activity_id } => watch(job, activity_id).await,
-        Task::Close { activity_id } => close(job, activity_id, consumer, terms).await,
+        Task::Watch { activity_id } => watch(job, *activity_id).await,
+        Task::Close { activity_id } => close(job, *activity_id, consumer, terms).await,
         Task::GiveBack { activity_id, ticket } => {
-            admission::return_unit(activity_id, &ticket).await?;
+            admission::return_units(*activity_id, ticket.as_slice()).await?;
             mysql::transaction(async |tx| job.finish(tx).await).await
         }
         Task::Rebuild { activity_id } => {
-            drain(activity_id, consumer, terms, Instant::now()).await?;
-            write_to_redis(activity_id, true).await?;
+            drain(*activity_id, consumer, terms, Instant::now()).await?;
+            write_to_redis(*activity_id, true).await?;
             mysql::transaction(async |tx| job.finish(tx).await).await
         }
     }

@@ -6,7 +6,13 @@ use accounts::{
 };
 use axum::{Json as Reply, Router, routing::post};
 use http::{HeaderMap, StatusCode};
-use kit::{Code, Problem, Result, User, auth, extract::Json, mysql, password::verify};
+use kit::{
+    Code, Problem, Result,
+    auth::{self, UncountedUser},
+    extract::Json,
+    mysql,
+    password::verify,
+};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
@@ -76,7 +82,7 @@ async fn login(headers: HeaderMap, Json(given): Json<Credentials>) -> Result<Rep
 #[utoipa::path(
     post, path = "/api/user/refresh", tag = "accounts",
     request_body = Refresh,
-    responses((status = 200, body = Tokens), (status = 401, description = "`invalid_token`"))
+    responses((status = 200, body = Tokens), (status = 401, description = "`invalid_token`"), (status = 429, description = "`rate_limited`"))
 )]
 async fn refresh(Json(given): Json<Refresh>) -> Result<Reply<Tokens>> {
     sign_in::refresh(&given.refresh_token).await.map(Reply)
@@ -89,7 +95,7 @@ async fn refresh(Json(given): Json<Refresh>) -> Result<Reply<Tokens>> {
     post, path = "/api/user/logout", tag = "accounts", security(("bearer" = [])),
     responses((status = 204))
 )]
-async fn logout(user: User) -> Result<StatusCode> {
+async fn logout(UncountedUser(user): UncountedUser) -> Result<StatusCode> {
     session::sign_out(&user).await?;
     Ok(StatusCode::NO_CONTENT)
 }

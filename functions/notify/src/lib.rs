@@ -25,16 +25,26 @@ kit::worker!(work);
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
     let sends_mail = mail::Service::configured().await?.is_some();
+    if sends_mail {
+        return jobs::work(Queue::Notify, do_task).await;
+    }
     // Without e-mail, a batch of messages takes a few statements.
-    let can_batch = |task: &Task| !sends_mail && matches!(task, Task::Notify(_));
-    jobs::work_batched(Queue::Notify, can_batch, write_messages, async |job, task| match task {
+    let kind = |task: &Task| matches!(task, Task::Notify(_)).then_some(());
+    jobs::work_batched(Queue::Notify, kind, async |tasks| match tasks {
+        [(job, task)] => do_task(job, task).await,
+        notifications => write_messages(notifications).await,
+    })
+    .await
+}
+
+async fn do_task(job: &Job, task: &Task) -> Result<()> {
+    match task {
         Task::Notify(notification) => notify(job, notification).await,
         Task::MailResetToken(reset) => account::mail_reset_token(job, reset).await,
         Task::MailVerificationToken(verification) => account::mail_verification_token(job, verification).await,
         Task::Notice(notice) => account::notify(job, notice).await,
         Task::TellFormerEmail(former) => account::tell_former_email(job, former).await,
-    })
-    .await
+    }
 }
 
 #[derive(Deserialize)]
@@ -77,14 +87,14 @@ fn new_message<'a>(job: &'a Job, notification: &'a Notification, recipient: &Rec
     Some(NewMessage { user_id: *user_id, job, kind: *kind, order_no: Some(order_no), subject, body })
 }
 
-async fn notify(job: &Job, notification: Notification) -> Result<()> {
+async fn notify(job: &Job, notification: &Notification) -> Result<()> {
     let service = mail::Service::configured().await?;
     let mail = mysql::transaction(async |tx| {
         let recipient = recipient(tx, notification.user_id).await?;
-        let message = recipient.as_ref().and_then(|recipient| new_message(job, &notification, recipient));
+        let message = recipient.as_ref().and_then(|recipient| new_message(job, notification, recipient));
         let text = message.as_ref().map(|message| (message.subject.clone(), message.body.clone()));
         if let Some(message) = message {
-            message::insert(tx, message).await?;
+            message::insert_all(tx, vec![message]).await?;
         }
         match (&service, text, recipient.and_then(|found| found.email)) {
             (Some(_), Some(text), Some(email)) => Ok(Some((email, text))),

@@ -61,7 +61,7 @@ impl Provider {
         if name.is_empty() || name != known {
             return Err(Problem::not_found("provider"));
         }
-        let (host, path) = (config::text("oidc_token_host").await?, config::text("oidc_token_path").await?);
+        let (host, path) = (config::secure_url("oidc_token_host").await?, config::text("oidc_token_path").await?);
         let public_url = config::text("public_url").await?;
         Ok(Provider {
             issuer: config::text("oidc_issuer").await?,

@@ -96,6 +96,6 @@ async fn openapi() -> impl IntoResponse {
     responses((status = 200, description = "A page", content_type = "text/html"))
 )]
 async fn docs() -> impl IntoResponse {
-    const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'";
+    const POLICY: &str = include_str!(concat!(env!("OUT_DIR"), "/docs-policy.txt"));
     ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("docs.html")))
 }

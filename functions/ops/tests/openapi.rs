@@ -1,5 +1,5 @@
 //! `openapi.json` is put together from what each function says of itself. To write it anew:
-//! `BLESS=1 cargo test --profile tools --package ops`.
+//! `BLESS=1 cargo openapi`.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -68,7 +68,11 @@ fn whole() -> openapi::OpenApi {
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
     components.add_security_scheme("bearer", bearer);
     correct(components);
-    operations(&mut whole).for_each(complete);
+    for item in whole.paths.paths.values_mut() {
+        item.get.iter_mut().for_each(|operation| complete(operation, false));
+        let writes = [&mut item.post, &mut item.put, &mut item.delete].into_iter().flatten();
+        writes.for_each(|operation| complete(operation, true));
+    }
     whole
 }
 
@@ -102,9 +106,12 @@ fn operations(whole: &mut openapi::OpenApi) -> impl Iterator<Item = &mut Operati
     items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]).flatten()
 }
 
+/// What doesn't count as a write.
+const UNCOUNTED: [&str; 2] = ["checkout_quote", "login_logout"];
+
 /// Says what goes without saying in the functions: that an operation needs no token, what the common headers mean, the
 /// usual errors, and that every error has a body.
-fn complete(operation: &mut Operation) {
+fn complete(operation: &mut Operation, is_write: bool) {
     operation.security.get_or_insert_default();
     for parameter in operation.parameters.iter_mut().flatten() {
         if let RefOr::T(parameter) = parameter {
@@ -117,6 +124,7 @@ fn complete(operation: &mut Operation) {
     if operation.request_body.is_some() {
         usual.extend([
             ("400", "`malformed_json`"),
+            ("408", "`request_timeout`"),
             ("413", "`body_too_large`"),
             ("415", "`unsupported_media_type`"),
             ("422", "`invalid`"),
@@ -125,12 +133,16 @@ fn complete(operation: &mut Operation) {
     if signed_in {
         usual.push(("401", "`unauthenticated`, `token_expired`"));
     }
+    let is_counted = !operation.operation_id.as_ref().is_some_and(|id| UNCOUNTED.contains(&id.as_str()));
+    if signed_in && is_write && is_counted {
+        usual.push(("429", "`rate_limited`"));
+    }
     let parameters = operation.parameters.iter().flatten();
     if parameters.into_iter().any(|p| matches!(p, RefOr::T(p) if p.name == "Idempotency-Key")) {
         usual.push(("422", "`invalid`, `idempotency_mismatch`"));
     }
     if !operational {
-        usual.push(("503", "`unavailable`"));
+        usual.push(("503", if is_write { "`unavailable`, `outcome_unknown`" } else { "`unavailable`" }));
     }
     let responses = &mut operation.responses.responses;
     for (status, description) in usual {
@@ -193,10 +205,7 @@ fn openapi_json_is_up_to_date() {
         std::fs::write(&path, &generated).unwrap();
     }
     let served = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        generated == served,
-        "functions/ops/openapi.json is not up to date: BLESS=1 cargo test --profile tools --package ops"
-    );
+    assert!(generated == served, "functions/ops/openapi.json is not up to date: BLESS=1 cargo openapi");
 }
 
 /// Otherwise the document has one of the two, and is wrong about the other.

@@ -7,7 +7,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use flash_sale::release_unit;
+use flash_sale::release_units;
 use http::StatusCode;
 use kit::{
     AddressId, OrderNo, ProductId, Result, User, config,
@@ -79,12 +79,13 @@ struct NewOrderItem {
     request_body = NewOrder,
     responses(
         (status = 201, body = Order),
-        (status = 409, description = "`out_of_stock`, `coupon_invalid`, `idempotency_in_progress`"),
+        (status = 409, description = "`out_of_stock`, `coupon_invalid`, `pending_limit`, `idempotency_in_progress`"),
     )
 )]
 async fn create(user: User, request: Idempotent<NewOrder>) -> Result<Response> {
     let currency = config::currency().await?;
     let ttl_seconds = config::number("order_ttl_seconds", 1, 31_536_000).await?;
+    let max_pending = config::number("max_pending_orders", 1, 1_000_000).await?;
     request
         .once(&user, async |new, tx| {
             let line = |item: &NewOrderItem| Line { product_id: item.product_id, quantity: item.quantity };
@@ -97,6 +98,7 @@ async fn create(user: User, request: Idempotent<NewOrder>) -> Result<Response> {
                 note: new.note.as_deref(),
                 currency: &currency,
                 ttl_seconds,
+                max_pending,
             };
             idempotency::Reply::new(StatusCode::CREATED, &ordering::place(tx, &request).await?)
         })
@@ -213,7 +215,7 @@ async fn cancel(
     let reason = cancellation.reason.as_deref();
     Validator::new().text("reason", reason.unwrap_or_default(), 0, 200).finish()?;
     let order = mysql::transaction(async |tx| {
-        ordering::cancel(tx, user.id, &order_no, reason, release_unit).await?;
+        ordering::cancel(tx, user.id, &order_no, reason, release_units).await?;
         ordering::find(tx, user.id, &order_no).await
     });
     order.await.map(Reply)

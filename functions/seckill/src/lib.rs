@@ -4,6 +4,8 @@
 
 mod refusal_cache;
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json as Reply, Router,
     response::{IntoResponse, Response},
@@ -11,7 +13,7 @@ use axum::{
 };
 use flash_sale::{
     Activity, NewActivity, SaleState, TicketState, activity_of,
-    admission::{self, Admission, RateLimit},
+    admission::{self, Admission},
     booked_ticket,
 };
 use http::{StatusCode, header};
@@ -25,6 +27,7 @@ use kit::{
     log, mysql,
     pagination::{Page, PageQuery},
     permissions::SECKILL_WRITE,
+    rate_limit::RateLimit,
     staff::Staff,
     validate::Validator,
 };
@@ -73,12 +76,18 @@ struct Sale {
 }
 
 impl Sale {
-    /// With the number of units left according to Redis or, if Redis has lost the sale, to MySQL.
-    async fn of(activity: Activity) -> Result<Self> {
-        let over = activity.closed_at.is_some() || Timestamp::now() >= activity.ends_at;
-        let unsold = activity.unsold();
-        let left = if over { 0 } else { admission::left(activity.id).await?.unwrap_or(unsold).max(0) };
-        Self::with(activity, left).await
+    /// With the number of units left according to Redis or, if Redis has lost a sale, to MySQL.
+    async fn all(activities: Vec<Activity>) -> Result<Vec<Self>> {
+        let now = Timestamp::now();
+        let is_over = |activity: &Activity| activity.closed_at.is_some() || now >= activity.ends_at;
+        let open: Vec<_> = activities.iter().filter(|activity| !is_over(activity)).map(|open| open.id).collect();
+        let left: BTreeMap<_, _> = open.iter().copied().zip(admission::left(&open).await?).collect();
+        let mut sales = Vec::with_capacity(activities.len());
+        for activity in activities {
+            let left = left.get(&activity.id).map_or(0, |left| left.unwrap_or(activity.unsold()).max(0));
+            sales.push(Self::with(activity, left).await?);
+        }
+        Ok(sales)
     }
 
     async fn with(activity: Activity, left: i64) -> Result<Self> {
@@ -180,11 +189,7 @@ async fn init(staff: Staff<SECKILL_WRITE>, request: Idempotent<NewSale>) -> Resu
 async fn list(Query(page): Query<PageQuery>) -> Result<Reply<Page<Sale>>> {
     let (limit, before) = (page.limit()?, page.cursor::<i64>()?.unwrap_or(i64::MAX));
     let rows = flash_sale::list(&mut mysql::connection().await?, before, i64::from(limit).saturating_add(1)).await?;
-    let mut sales = Vec::with_capacity(rows.len());
-    for row in rows {
-        sales.push(Sale::of(row).await?);
-    }
-    Ok(Reply(Page::new(sales, limit, |sale: &Sale| sale.activity_id)))
+    Ok(Reply(Page::new(Sale::all(rows).await?, limit, |sale: &Sale| sale.activity_id)))
 }
 
 /// Get a flash sale
@@ -196,7 +201,7 @@ async fn list(Query(page): Query<PageQuery>) -> Result<Reply<Page<Sale>>> {
 )]
 async fn show(Path(activity_id): Path<ActivityId>) -> Result<Reply<Sale>> {
     let activity = flash_sale::find(&mut mysql::connection().await?, activity_id).await?;
-    Sale::of(activity).await.map(Reply)
+    Sale::all(vec![activity]).await?.pop().map(Reply).ok_or_else(Problem::internal)
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -258,11 +263,8 @@ async fn buy(TokenUser(user): TokenUser, Json(purchase): Json<Purchase>) -> Resu
     if let Some(problem) = refusal_cache::get(activity_id, user.id) {
         return Err(problem);
     }
-    let limit = RateLimit {
-        rate: config::number("seckill_rate", 1, 1_000_000).await?,
-        burst: config::number("seckill_burst", 1, 1_000_000).await?,
-    };
-    match admission::buy(activity_id, user.id, user.session_id, limit).await? {
+    let limit = RateLimit::from_variable("seckill_limit").await?;
+    match admission::buy(activity_id, user, limit).await? {
         Admission::Queued(ticket) => Ok(Ticket::respond(ticket, None, StatusCode::ACCEPTED)),
         Admission::Existing(ticket, order_no) => Ok(Ticket::respond(ticket, order_no, StatusCode::OK)),
         Admission::Refused(problem, buyers) => {

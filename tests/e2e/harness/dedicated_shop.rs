@@ -9,6 +9,16 @@ use serde_json::Value;
 
 use super::{FakeService, Servers, Shop, environment, eventually, unique};
 
+const LIMITS: [&str; 7] = [
+    "SPIN_VARIABLE_LOGIN_RATE",
+    "SPIN_VARIABLE_LOGIN_BURST",
+    "SPIN_VARIABLE_REGISTER_RATE",
+    "SPIN_VARIABLE_REGISTER_BURST",
+    "SPIN_VARIABLE_WRITE_RATE",
+    "SPIN_VARIABLE_WRITE_BURST",
+    "SPIN_VARIABLE_MAX_PENDING_ORDERS",
+];
+
 /// A shop for one test: with other settings, or to be broken. Stopped when dropped.
 pub struct DedicatedShop {
     shop: Shop,
@@ -28,10 +38,11 @@ pub struct ShopBuilder {
     users_mysql: Option<String>,
     variables: Vec<(String, String)>,
     runtime: &'static str,
-    /// With the default rate limits of sign-ups and logins.
+    /// With the default limits, instead of those that many tests can share.
     default_limits: bool,
     /// Another `spin.toml`.
     manifest: Option<String>,
+    demo: bool,
 }
 
 impl DedicatedShop {
@@ -47,6 +58,7 @@ impl DedicatedShop {
             runtime: "embedded",
             default_limits: false,
             manifest: None,
+            demo: false,
         }
     }
 
@@ -66,6 +78,11 @@ impl DedicatedShop {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).expect("a process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    }
+
+    /// Whether it has printed this text.
+    pub fn says(&self, text: &str) -> bool {
+        self.process.lines.lock().expect("a lock").iter().any(|line| line.contains(text))
     }
 
     /// What its functions have logged so far: the lines that are JSON objects.
@@ -110,13 +127,19 @@ impl ShopBuilder {
         self
     }
 
+    /// With a variable of its process's environment.
+    pub fn environment(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
     /// With this e-mail service.
     pub fn with_mail(self, mail: &FakeService) -> Self {
         let shop = self.variable("mail_url", &mail.url).variable("mail_key", "key-of-the-shop");
         shop.variable("mail_from", "shop@shop.example")
     }
 
-    /// With the default rate limits of sign-ups and logins.
+    /// With the default limits, instead of those that many tests can share.
     pub fn with_default_limits(mut self) -> Self {
         self.default_limits = true;
         self
@@ -125,6 +148,12 @@ impl ShopBuilder {
     /// In the installed Spin CLI.
     pub fn in_spin(mut self) -> Self {
         self.runtime = "spin";
+        self
+    }
+
+    /// With the demo data.
+    pub fn with_demo(mut self) -> Self {
+        self.demo = true;
         self
     }
 
@@ -156,29 +185,25 @@ impl ShopBuilder {
             std::fs::create_dir(&folder).and_then(|()| std::fs::write(&file, text)).expect("a changed spin.toml");
             self.variables.push(("MALL_MANIFEST".to_owned(), file.display().to_string()));
         }
-        // All tests sign up and sign in from one address.
-        let limited = ["LOGIN_RATE", "LOGIN_BURST", "REGISTER_RATE", "REGISTER_BURST"];
-        let limited = limited.map(|name| format!("SPIN_VARIABLE_{name}"));
-        let limits = limited.iter().filter(|_| !self.default_limits).map(|name| (name, "10000"));
+        // All tests sign in from one address, and some write and order a lot.
+        let raised = LIMITS.into_iter().filter(|_| !self.default_limits).map(|name| (name, "10000"));
         let mut command = Command::new(environment("MALL_BIN"));
-        for name in &limited {
-            command.env_remove(name);
-        }
-        let mut child = command
+        command
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .args(["up", "--listen", "127.0.0.1:0", "--no-demo", "--runtime", self.runtime])
+            .args(["up", "--listen", "127.0.0.1:0", "--runtime", self.runtime])
             .args(["--mysql", &self.mysql, "--redis", &self.redis])
+            .args(self.demo.then_some("--demo"))
             // Its state, with its own secret.
             .env("MALL_DIR", &folder)
             // On shared databases its workers must do the same as those of the running shop.
             .env("SPIN_VARIABLE_AUTO_SHIP", "false")
-            .envs(limits)
-            .envs(self.variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("MALL_BIN runs");
+            .stderr(Stdio::piped());
+        for name in LIMITS {
+            command.env_remove(name);
+        }
+        let mut child = command.envs(raised).envs(self.variables).spawn().expect("MALL_BIN runs");
         let lines = Arc::default();
         let (sender, address) = mpsc::channel();
         read_output(child.stdout.take(), &lines, sender.clone());

@@ -17,7 +17,7 @@ pub mod wire;
 pub use call::{Call, Reply};
 pub use dedicated_shop::{DedicatedShop, ShopBuilder};
 pub use endpoints::{Access, Endpoints};
-pub use proxy::Proxy;
+pub use proxy::{AtCommit, Proxy};
 pub use servers::Servers;
 pub use service::{FakeService, ReceivedRequest};
 pub use shop::{Shop, Stock};

@@ -23,8 +23,11 @@ pub const CODES: &[&str] = &[
     "not_found",
     "order_state",
     "out_of_stock",
+    "outcome_unknown",
     "payment_declined",
+    "pending_limit",
     "rate_limited",
+    "request_timeout",
     "seckill_ended",
     "seckill_limit",
     "seckill_not_started",
@@ -56,6 +59,12 @@ const LEAKS: &[&str] = &[
 
 pub fn check(reply: &Reply) {
     request_id(reply);
+    assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{reply}");
+    assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{reply}");
+    let is_write = ["POST ", "PUT ", "DELETE "].iter().any(|method| reply.request.starts_with(method));
+    if matches!(reply.status, 401 | 403) || is_write {
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{reply}");
+    }
     length(reply);
     assert!(reply.status < 500 || reply.status == 503, "no 5xx but 503: {reply}");
     if reply.status >= 400 {

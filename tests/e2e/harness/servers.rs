@@ -16,11 +16,22 @@ pub struct Servers {
     database: String,
     folder: PathBuf,
     port: u16,
+    /// Where Redis speaks TLS, too.
+    tls_port: Option<u16>,
     redis: Option<Child>,
 }
 
 impl Servers {
     pub async fn start() -> Self {
+        Self::start_on(None).await
+    }
+
+    /// With a Redis that speaks TLS, too: at [`Servers::redis_tls_url`], with a certificate of [`Servers::authority`].
+    pub async fn start_with_tls() -> Self {
+        Self::start_on(Some(free_port())).await
+    }
+
+    async fn start_on(tls_port: Option<u16>) -> Self {
         let given = environment("MALL_MYSQL_URL");
         let (server, database) = given.rsplit_once('/').expect("a database in the URL");
         let (name, parameters) =
@@ -31,9 +42,11 @@ impl Servers {
         sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await.expect("a new database");
         let folder = std::env::temp_dir().join(format!("mall-redis-{}", unique()));
         std::fs::create_dir(&folder).expect("a folder");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-        let mut servers =
-            Self { mysql: format!("{server}/{database}{parameters}"), database, folder, port, redis: None };
+        let mysql = format!("{server}/{database}{parameters}");
+        let mut servers = Self { mysql, database, folder, port: free_port(), tls_port, redis: None };
+        if tls_port.is_some() {
+            servers.write_certificates();
+        }
         servers.start_redis().await;
         servers
     }
@@ -46,10 +59,41 @@ impl Servers {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub fn redis_tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.tls_port.expect("a Redis with TLS"))
+    }
+
+    /// The file of the certificate authority.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    fn write_certificates(&self) {
+        const KEY: [&str; 6] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days"];
+        let openssl = |arguments: &[&str]| {
+            let mut command = Command::new("openssl");
+            command.args(["req", "-x509"]).args(KEY).arg("2").args(arguments).current_dir(&self.folder);
+            let output = command.output().expect("openssl runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        openssl(&["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=An authority"]);
+        let signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
+        let redis = ["-keyout", "redis.key", "-out", "redis.pem", "-subj", "/CN=Redis"];
+        openssl(&[&signed[..], &redis, &["-addext", "subjectAltName=IP:127.0.0.1"]].concat());
+    }
+
     /// Redis with an append-only file, which survives a restart.
     pub async fn start_redis(&mut self) {
+        let tls = |port: &u16| {
+            let file = |name| self.folder.join(name).display().to_string();
+            let options = [("--tls-port", port.to_string()), ("--tls-auth-clients", "no".to_owned())];
+            let files = [("--tls-cert-file", file("redis.pem")), ("--tls-key-file", file("redis.key"))];
+            options.into_iter().chain(files).flat_map(|(name, value)| [name.to_owned(), value])
+        };
+        let tls: Vec<_> = self.tls_port.iter().flat_map(tls).collect();
         let start = |program: &str| {
             Command::new(program)
+                .args(&tls)
                 .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
                 .args(["--save", "", "--appendonly", "yes", "--notify-keyspace-events", "Ex"])
                 .arg("--dir")
@@ -102,11 +146,45 @@ impl Servers {
         set.bind(email).bind(username).execute(&mut self.mysql().await).await.expect("a user");
     }
 
+    /// The checksum of each table but those that workers change by themselves: to tell that nothing has changed.
+    pub async fn checksums(&self) -> Vec<(String, i64)> {
+        const TABLES: &str = "
+            SELECT CAST(table_name AS CHAR) FROM information_schema.tables
+            WHERE table_schema = DATABASE() AND table_name NOT IN ('jobs', 'messages') ORDER BY table_name";
+        let mut mysql = self.mysql().await;
+        let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut mysql).await.expect("the tables");
+        let checksum = format!("CHECKSUM TABLE {}", tables.join(", "));
+        let rows = sqlx::query_as(AssertSqlSafe(checksum)).fetch_all(&mut mysql).await;
+        rows.expect("their checksums")
+    }
+
+    /// Makes the time to pay of all unpaid orders end now, and wakes the timer.
+    pub async fn expire_all_orders(&self) {
+        const ORDERS: &str = "UPDATE orders SET expires_at = created_at WHERE status = 'pending'";
+        const TIMER: &str = "UPDATE jobs SET due_at = 0 WHERE queue = 'timer' AND state = 'queued'";
+        let mut mysql = self.mysql().await;
+        for sql in [ORDERS, TIMER] {
+            sqlx::query(sql).execute(&mut mysql).await.expect("orders and their timers");
+        }
+        self.wake("timer").await;
+    }
+
+    /// Wakes the worker of a queue.
+    pub async fn wake(&self, queue: &str) {
+        let mut redis = self.redis().await;
+        let wake = redis::cmd("PUBLISH").arg(format!("mall:{queue}")).arg("test").query_async(&mut redis).await;
+        let _: i64 = wake.expect("the message is published");
+    }
+
     /// A single number.
     pub async fn number(&self, sql: &'static str) -> i64 {
         let mut connection = self.mysql().await;
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
 }
 
 impl Drop for Servers {

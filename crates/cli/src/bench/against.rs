@@ -85,7 +85,7 @@ pub async fn run(project: &Project, arguments: &Arguments, path: &Path) -> anyho
                 _ => arguments.connections,
             };
             let measure = async |shop: &Shop| {
-                let plan = plan(shop.work(*subject).await?, connections, arguments.seconds);
+                let plan = plan(shop.work(*subject).await?, connections, arguments.seconds());
                 shop.checkout.measure(&plan).await
             };
             // In alternating order, so that neither is favoured.
@@ -106,7 +106,7 @@ pub async fn run(project: &Project, arguments: &Arguments, path: &Path) -> anyho
         described(&project.root),
         described(&root),
         arguments.connections,
-        arguments.seconds,
+        arguments.seconds(),
         begun.elapsed().as_secs_f64() / 60.0
     );
     comparison::print(&comparisons);

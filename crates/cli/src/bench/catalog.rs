@@ -158,7 +158,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
                 work: work.clone(),
                 connections: CONNECTIONS,
                 warm_up: Duration::from_secs(1),
-                duration: Duration::from_secs_f64(arguments.seconds),
+                duration: Duration::from_secs_f64(arguments.seconds()),
                 pause: Duration::ZERO,
             };
             outcomes.push(Load::start(&plan)?.finish().await?);
@@ -171,7 +171,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
         "\n{} products, {CONNECTIONS} connections, {} × {} s each, interleaved; p99 of a search: at most 50 ms",
         ids.len(),
         arguments.rounds(),
-        arguments.seconds
+        arguments.seconds()
     );
     table::print(&rows);
     println!();

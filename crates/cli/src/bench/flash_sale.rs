@@ -23,17 +23,18 @@ use crate::{database, servers, temporary_shop::TemporaryShop, tick};
 const SHOPPERS: i64 = 20_000;
 const PLENTY: i64 = 10_000_000;
 
-/// Inserts the shoppers directly: they never sign in, so their passwords need no hash.
-async fn insert_shoppers(mysql: &mut MySqlConnection) -> anyhow::Result<i64> {
+/// Inserts shoppers directly: they never sign in, so their passwords need no hash. Returns the first of their ids, which
+/// are consecutive, and how many they are.
+pub async fn insert_shoppers(mysql: &mut MySqlConnection) -> anyhow::Result<(i64, i64)> {
     let first: i64 = sqlx::query_scalar("SELECT MAX(id) + 1 FROM users").fetch_one(&mut *mysql).await?;
     let ids: Vec<i64> = (first..first + SHOPPERS).collect();
     for ids in ids.chunks(1000) {
-        let rows: Vec<_> = ids.iter().map(|id| format!("({id}, 'sale-{id}', '', 'user', 0)")).collect();
+        let rows: Vec<_> = ids.iter().map(|id| format!("({id}, 'shopper-{id}', '', 'user', 0)")).collect();
         let sql =
             format!("INSERT INTO users (id, username, password_hash, role, created_at) VALUES {}", rows.join(","));
         mysql.execute(AssertSqlSafe(sql)).await?;
     }
-    Ok(first)
+    Ok((first, SHOPPERS))
 }
 
 /// Sets up a sale that runs for an hour, through the API.
@@ -66,7 +67,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     let mut redis = servers::connect_redis(&scratch.databases.redis).await?;
     // The shoppers' ids follow that of the last user, so there must be one.
     super::shoppers::sign_in(shop.address, 1).await?;
-    let first = insert_shoppers(&mut mysql).await?;
+    let (first, _) = insert_shoppers(&mut mysql).await?;
     let tokens = (first..first + SHOPPERS).map(|user| token(secret, user)).collect::<anyhow::Result<Vec<_>>>()?;
     let products = super::shoppers::stock_up(scratch).await?;
     let mut client = Client::connect(shop.address).await?;
@@ -93,7 +94,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
         work,
         connections,
         warm_up: Duration::from_millis(500),
-        duration: Duration::from_secs_f64(arguments.seconds),
+        duration: Duration::from_secs_f64(arguments.seconds()),
         pause,
     };
     let mut rows = Vec::new();
@@ -161,7 +162,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     println!(
         "\nflash sale, {connections} connections, {} × {} s each, interleaved",
         arguments.rounds(),
-        arguments.seconds
+        arguments.seconds()
     );
     table::print(&rows);
     println!();

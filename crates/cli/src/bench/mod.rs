@@ -1,5 +1,6 @@
 //! `cargo mall bench`: measures the shop's throughput and latency on this machine, beside yardsticks.
 
+mod abuse;
 mod against;
 mod catalog;
 mod checkout;
@@ -8,6 +9,7 @@ mod shoppers;
 mod soak;
 mod start;
 mod subject;
+mod waves;
 mod workers;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -30,12 +32,12 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, seckill, catalog, soak; all but soak unless given
+    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, waves, seckill, catalog, soak, abuse; all but soak and abuse unless given
     name: Option<String>,
 
-    /// Seconds of each measurement
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
+    /// Seconds of each measurement: 2, or 600 for the attack of `abuse`
+    #[arg(long)]
+    seconds: Option<f64>,
 
     /// Measurements of each, interleaved with the others; 7, or 15 with --against
     #[arg(long)]
@@ -61,12 +63,16 @@ pub struct Arguments {
     against: Option<PathBuf>,
 }
 
-const NAMES: [&str; 14] = [
-    "start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "seckill",
-    "catalog", "soak",
+const NAMES: [&str; 16] = [
+    "start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "waves",
+    "seckill", "catalog", "soak", "abuse",
 ];
 
 impl Arguments {
+    fn seconds(&self) -> f64 {
+        self.seconds.unwrap_or(if self.name.as_deref() == Some("abuse") { 600.0 } else { 2.0 })
+    }
+
     fn rounds(&self) -> usize {
         self.rounds.unwrap_or(if self.against.is_some() { 15 } else { 7 })
     }
@@ -89,7 +95,7 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
     if let Some(name) = arguments.name.as_ref().filter(|_| arguments.against.is_none()) {
         ensure!(NAMES.contains(&name.as_str()), "there is no bench `{name}`: choose one of {}", NAMES.join(", "));
     }
-    ensure!(arguments.seconds > 0.0 && arguments.minutes > 0.0, "--seconds and --minutes must be more than 0");
+    ensure!(arguments.seconds() > 0.0 && arguments.minutes > 0.0, "--seconds and --minutes must be more than 0");
     ensure!(
         arguments.rounds() > 0 && (1..=400).contains(&arguments.connections),
         "1 to 400 connections, at least 1 round"
@@ -110,10 +116,13 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
     if arguments.name.as_deref() == Some("soak") {
         return soak::run(&scratch, arguments).await;
     }
+    if arguments.name.as_deref() == Some("abuse") {
+        return abuse::run(&scratch, arguments).await;
+    }
     if wanted(arguments, "start") {
         start::run(&scratch, &functions).await?;
     }
-    if !matches!(arguments.name.as_deref(), Some("start" | "timers" | "workers" | "seckill" | "catalog")) {
+    if !matches!(arguments.name.as_deref(), Some("start" | "timers" | "workers" | "waves" | "seckill" | "catalog")) {
         throughput(&scratch, arguments).await?;
     }
     if wanted(arguments, "timers") {
@@ -121,6 +130,9 @@ async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<Exi
     }
     if wanted(arguments, "workers") {
         workers::throughput(&scratch).await?;
+    }
+    if wanted(arguments, "waves") {
+        waves::run(&scratch).await?;
     }
     if wanted(arguments, "seckill") {
         flash_sale::run(&scratch, arguments).await?;
@@ -182,7 +194,7 @@ async fn throughput(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::R
                 work: work.clone(),
                 connections: arguments.connections,
                 warm_up: Duration::from_secs(1),
-                duration: Duration::from_secs_f64(arguments.seconds),
+                duration: Duration::from_secs_f64(arguments.seconds()),
                 pause: Duration::ZERO,
             };
             outcomes.push(Load::start(&plan)?.finish().await?);
@@ -195,7 +207,7 @@ async fn throughput(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::R
         "\n{} connections, {} × {} s each, interleaved; latencies are of single requests",
         arguments.connections,
         arguments.rounds(),
-        arguments.seconds
+        arguments.seconds()
     );
     table::print(&rows);
     println!();

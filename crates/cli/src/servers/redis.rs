@@ -47,7 +47,8 @@ pub async fn start(project: &Project, durability: Durability) -> anyhow::Result<
             command
         };
         let mut server = Server::start(product.clone(), &folder, "redis", port, new_command)?;
-        let redis = Redis { host: format!("127.0.0.1:{port}"), auth: format!("default:{password}@") };
+        let redis =
+            Redis { scheme: "redis".into(), host: format!("127.0.0.1:{port}"), auth: format!("default:{password}@") };
         match server.ready(|| async { connect(&redis).await.is_ok() }).await {
             Ok(()) => {
                 step.done(&format!("{product} on 127.0.0.1:{port}, data in {}", data.display()));

@@ -11,7 +11,7 @@ use super::{queue::Queue, wake::wake};
 use crate::{
     Problem, Result, Timestamp,
     context::{JobContext, Origin, origin_for},
-    mysql::{Connection, Transaction, param, placeholders},
+    mysql::{Transaction, param, placeholders},
     params, row,
 };
 
@@ -100,6 +100,7 @@ pub struct Job {
     pub id: i64,
     /// The number of this attempt, from 1.
     pub(super) attempt: i64,
+    pub(super) first_tried_at: Timestamp,
 }
 
 row! {
@@ -120,7 +121,7 @@ impl Job {
         let lock = format!("SELECT id, attempts FROM jobs WHERE id IN ({list}) ORDER BY id FOR UPDATE");
         let found = tx.query::<Lease>(&lock, ids.clone()).await?;
         if !attempts.into_iter().eq(found.into_iter().map(|lease| (lease.id, lease.attempts))) {
-            return Err(Problem::unavailable().because("the lease of the job has ended"));
+            return Err(Problem::internal().because("the lease of the job has ended"));
         }
         Ok(tx.execute(&format!("DELETE FROM jobs WHERE id IN ({list})"), ids).await?)
     }
@@ -128,13 +129,16 @@ impl Job {
 
 row! {
     struct JobRow {
-        id: i64, payload: String, attempts: i64, request_id: Option<String>, traceparent: Option<String>,
+        id: i64, payload: String, attempts: i64, first_tried_at: Option<Timestamp>,
+        request_id: Option<String>, traceparent: Option<String>,
     }
 }
 
 /// A claimed job, with its payload.
 pub(super) struct Claimed {
     pub job: Job,
+    /// Whether it has been claimed before.
+    pub is_retry: bool,
     pub context: JobContext,
     pub payload: String,
 }
@@ -150,17 +154,19 @@ pub(super) async fn claim(tx: &mut Transaction, queue: Queue, limit: usize) -> R
     let rows = tx.query::<JobRow>(&due, params![queue, now, limit]).await?;
     if !rows.is_empty() {
         let lease = format!(
-            "UPDATE jobs SET state = 'leased', due_at = ?, attempts = attempts + 1 WHERE id IN ({})",
+            "UPDATE jobs SET state = 'leased', due_at = ?, attempts = attempts + 1,
+                             first_tried_at = COALESCE(first_tried_at, ?)
+             WHERE id IN ({})",
             placeholders(rows.len())
         );
-        let mut values = params![now.0.saturating_add(LEASE_MS)];
+        let mut values = params![now.0.saturating_add(LEASE_MS), now];
         values.extend(rows.iter().map(|row| param(row.id)));
         tx.execute(&lease, values).await?;
     }
-    Ok(rows.into_iter().map(|row| claimed(queue, row)).collect())
+    Ok(rows.into_iter().map(|row| claimed(queue, row, now)).collect())
 }
 
-fn claimed(queue: Queue, row: JobRow) -> Claimed {
+fn claimed(queue: Queue, row: JobRow, now: Timestamp) -> Claimed {
     let attempt = row.attempts.saturating_add(1);
     let origin = row.request_id.zip(row.traceparent);
     let context = JobContext {
@@ -170,25 +176,8 @@ fn claimed(queue: Queue, row: JobRow) -> Claimed {
         order_no: order_no(&row.payload),
         origin: origin.map(|(request_id, traceparent)| Origin { request_id, traceparent }),
     };
-    Claimed { job: Job { id: row.id, attempt }, context, payload: row.payload }
-}
-
-row! {
-    /// How many jobs of a queue are in a state: `queued`, `leased` or `dead`.
-    pub struct Counts { pub queue: String, pub state: String, pub count: i64 as "COUNT(*)" }
-}
-
-row! {
-    struct DueRow { queue: Queue, due_at: Timestamp as "MIN(due_at)" }
-}
-
-/// The number of jobs by queue and state; and for each queue with due jobs, since when the oldest has been due.
-pub async fn counts(db: &mut Connection) -> Result<(Vec<Counts>, Vec<(Queue, Timestamp)>)> {
-    let counts = format!("SELECT {} FROM jobs GROUP BY queue, state ORDER BY queue, state", Counts::COLUMNS);
-    let due = format!("SELECT {} FROM jobs WHERE due_at <= ? GROUP BY queue", DueRow::COLUMNS);
-    let counts = db.query(&counts, vec![]).await?;
-    let due = db.query::<DueRow>(&due, params![Timestamp::now()]).await?;
-    Ok((counts, due.into_iter().map(|row| (row.queue, row.due_at)).collect()))
+    let job = Job { id: row.id, attempt, first_tried_at: row.first_tried_at.unwrap_or(now) };
+    Claimed { job, is_retry: row.first_tried_at.is_some(), context, payload: row.payload }
 }
 
 #[cfg(test)]

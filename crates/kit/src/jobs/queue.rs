@@ -12,6 +12,7 @@ pub enum Queue {
     Erase,
     Fulfil,
     Notify,
+    Retention,
     Timer,
 }
 
@@ -20,6 +21,10 @@ text_column!(Queue);
 impl Queue {
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        Self::VARIANTS.iter().copied()
     }
 }
 

@@ -7,9 +7,12 @@ pub enum Error {
     /// The server could not be reached, or the connection broke.
     #[error("MySQL is not available: {0}")]
     Unavailable(String),
-    /// The transaction ran too long and was rolled back.
+    /// The transaction, or its request, ran too long. It was rolled back.
     #[error("the transaction took too long")]
     Expired,
+    /// The connection broke in the middle of COMMIT, and the outcome could not be looked up.
+    #[error("the outcome of COMMIT is unknown: {0}")]
+    OutcomeUnknown(String),
     /// A deadlock or a lock wait timeout. The transaction is rolled back; it may be run again.
     #[error("conflict with another MySQL transaction: {0}")]
     Conflict(String),
@@ -28,6 +31,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let problem = match error {
             Error::Unavailable(_) | Error::Expired => Problem::unavailable(),
+            Error::OutcomeUnknown(_) => Problem::outcome_unknown(),
             Error::Conflict(_) => Problem::conflict(),
             Error::Duplicate { .. } | Error::Statement(_) | Error::Column { .. } => Problem::internal(),
         };

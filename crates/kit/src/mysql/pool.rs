@@ -17,7 +17,7 @@ use super::{
     error::Error,
     row::{Column, FromRow, Row},
 };
-use crate::{Problem, Result, config};
+use crate::{Problem, Result, config, context::check_time};
 
 /// A transaction that takes longer is rolled back: its client has got a 503 already, or soon will.
 pub(super) const TRANSACTION_LIFETIME: Duration = Duration::from_secs(3);
@@ -73,8 +73,9 @@ pub async fn connection() -> Result<Connection> {
     Ok(connection)
 }
 
-/// A connection, preferably one that is already in this mode.
+/// A connection, preferably one that is already in this mode. 503 if the request's time is up.
 pub(super) async fn acquire(mode: Mode) -> Result<Connection> {
+    check_time()?;
     let permit = POOL.permits.acquire().await.map_err(|_| Problem::unavailable())?;
     let idle = POOL.idle.lock().ok().and_then(|mut idle| {
         let same_mode = idle.iter().rposition(|pooled| pooled.mode == mode);
@@ -198,10 +199,32 @@ impl Drop for Connection {
     }
 }
 
-/// Classifies an error of the host by the server's error code in its text, such as `ServerError { code: 1062, …`.
+/// The error codes of a server that is overloaded, starting, shutting down or failing over, or has ended the session:
+/// <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>; 1047 and 1927 are MariaDB's.
+const UNAVAILABLE: [u32; 18] = [
+    1040, // too many connections
+    1047, // Galera: the node is not ready
+    1053, // shutdown in progress
+    1080, // a connection was closed by force
+    1152, // connection aborted
+    1158, // network errors, to 1161
+    1159, 1160, 1161, //
+    1184, // connection aborted
+    1203, // too many connections of this user
+    1290, // read-only while failing over
+    1317, // statement interrupted
+    1792, // read-only transaction
+    1836, // read-only server
+    1927, // connection killed
+    3169, // session killed
+    4031, // disconnected after a long time without a statement
+];
+
+/// Classifies an error of the host by the server's error code in its text: `ServerError { code: 1062, …`, or `ERROR 1213
+/// (40001): …` if it came while rows were read. Other errors have codes, too: `Io(Os { code: 104, …`.
 fn classify(error: &mysql::Error, sql: &str) -> Error {
     let text = describe(error);
-    let code = text.split_once("code: ").and_then(|(_, rest)| {
+    let code = text.split_once("ServerError { code: ").or_else(|| text.split_once("`ERROR ")).and_then(|(_, rest)| {
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse::<u32>().ok()
     });
@@ -211,8 +234,7 @@ fn classify(error: &mysql::Error, sql: &str) -> Error {
         // Lock wait timeout; deadlock; record changed since last read (MariaDB's snapshot isolation); locked, and NOWAIT
         // (MySQL).
         Some(1205 | 1213 | 1020 | 3572) => Error::Conflict(with_statement()),
-        // Server shutdown; too many connections; connection killed; read-only while failing over.
-        Some(1053 | 1040 | 1317 | 1290 | 1927) => Error::Unavailable(text),
+        Some(code) if UNAVAILABLE.contains(&code) => Error::Unavailable(text),
         Some(_) => Error::Statement(with_statement()),
         // `query` reports every server error like this. If the connection broke instead, the ROLLBACK that follows
         // fails.
@@ -264,6 +286,8 @@ mod tests {
         assert!(matches!(classify(&other(mariadb), ""), Error::Duplicate { key } if key == "uq_username"));
         let deadlock = r#"Server(ServerError { code: 1213, message: "Deadlock found", state: "40001" })"#;
         assert!(matches!(classify(&other(deadlock), ""), Error::Conflict(_)));
+        let in_rows = r#"Error::Other("Server error: `ERROR 1213 (40001): Deadlock found when trying to get lock'")"#;
+        assert!(matches!(classify(&other(in_rows), ""), Error::Conflict(_)));
         let nowait = r#"Server(ServerError { code: 3572, message: "NOWAIT is set.", state: "HY000" })"#;
         assert!(matches!(classify(&other(nowait), ""), Error::Conflict(_)));
         assert!(matches!(classify(&other("async error: channel closed"), ""), Error::Conflict(_)));
@@ -271,7 +295,8 @@ mod tests {
         assert!(matches!(classify(&other(full), ""), Error::Unavailable(_)));
         let syntax = r#"Server(ServerError { code: 1064, message: "syntax", state: "42000" })"#;
         assert!(matches!(classify(&other(syntax), ""), Error::Statement(_)));
-        assert!(matches!(classify(&other("Io(Io(Os { kind: BrokenPipe }))"), ""), Error::Unavailable(_)));
+        let reset = r#"Io(Io(Os { code: 104, kind: ConnectionReset, message: "Connection reset by peer" }))"#;
+        assert!(matches!(classify(&other(reset), ""), Error::Unavailable(_)));
     }
 
     #[test]

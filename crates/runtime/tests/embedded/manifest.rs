@@ -95,9 +95,8 @@ async fn a_missing_variable_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_are_not_allowed_are_refused() {
     let app = start(&web("allowed_outbound_hosts = [\"redis://127.0.0.1:1\", \"mysql://127.0.0.1:1\"]")).await;
-    let address = "mysql://u:p@127.0.0.1:2/db";
-    let refused = send(&app, "POST", "/mysql", address).await.body;
-    assert_eq!(refused, format!("open: ConnectionFailed(\"address {address} is not permitted\"))"));
+    let refused = send(&app, "POST", "/mysql", "mysql://u:p@127.0.0.1:2/db").await.body;
+    assert_eq!(refused, "open: ConnectionFailed(\"the address is not permitted\"))");
     assert_eq!(send(&app, "POST", "/redis", "redis://127.0.0.1:2").await.body, "open: InvalidAddress");
     assert!(send(&app, "POST", "/http", "http://127.0.0.1:1/").await.body.contains("HttpRequestDenied"));
     // Allowed, but nothing listens there.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use runtime::{App, Error, Limits, Options};
+use runtime::{App, Error, Limits, MAX_CONNECTIONS_PER_ADDRESS, Options};
 
 /// The components of `tests/guests`, built once, and one in WebAssembly text.
 pub fn components() -> &'static Path {
@@ -46,6 +46,8 @@ pub fn options(folder: &Folder, manifest: &str) -> Options {
         listen: "127.0.0.1:0".parse().expect("an address"),
         variables: BTreeMap::new(),
         cache: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")),
+        max_connections: None,
+        max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
     }
 }
 
@@ -59,13 +61,20 @@ pub async fn start(manifest: &str) -> App {
 }
 
 pub async fn start_with(manifest: &str, limits: Limits) -> App {
+    start_changed(manifest, limits, |_| {}).await
+}
+
+/// Starts it with other options.
+pub async fn start_changed(manifest: &str, limits: Limits, change: impl FnOnce(&mut Options)) -> App {
     let _ = tracing_subscriber::fmt()
         .with_ansi(false)
         .with_writer(|| LogWriter(tracing_subscriber::fmt::TestWriter::new()))
         .with_max_level(tracing::Level::WARN)
         .try_init();
     let folder = folder();
-    runtime::start_with(options(&folder, manifest), limits).await.expect("it starts")
+    let mut options = options(&folder, manifest);
+    change(&mut options);
+    runtime::start_with(options, limits).await.expect("it starts")
 }
 
 /// The log of all tests.

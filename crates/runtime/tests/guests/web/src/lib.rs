@@ -21,12 +21,17 @@ mod calculator {
 
 /// How many requests this instance has seen.
 static SEEN: AtomicU32 = AtomicU32::new(0);
+/// How many bodies ended with an error.
+static BROKEN: AtomicU32 = AtomicU32::new(0);
 
 #[http_service]
 async fn handle(request: Request) -> impl IntoResponse {
     let seen = SEEN.fetch_add(1, Relaxed) + 1;
     let (parts, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_else(|_| {
+        BROKEN.fetch_add(1, Relaxed);
+        Default::default()
+    });
     let body = String::from_utf8_lossy(&body).into_owned();
     let path = parts.uri.path().to_string();
     let (what, argument) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
@@ -38,7 +43,9 @@ async fn handle(request: Request) -> impl IntoResponse {
             format!("{} {}\n{}", parts.method, parts.uri, lines.join("\n"))
         }
         "seen" => seen.to_string(),
+        "broken" => BROKEN.load(Relaxed).to_string(),
         "echo" => body,
+        "large" => "x".repeat((number as usize) << 20),
         "print" => {
             for n in 0..number {
                 println!("line {n} of {body}");

@@ -1,0 +1,63 @@
+//! Deletes what is no longer needed: once an hour, in small batches.
+
+use std::time::{Duration, Instant};
+
+use accounts::retention;
+use kit::{
+    Result, Timestamp, idempotency,
+    jobs::{self, Job, Queue},
+    log,
+    mysql::{self, Transaction},
+};
+use serde::{Deserialize, Serialize};
+
+kit::worker!(work);
+
+/// The most rows that a transaction deletes.
+const BATCH: i64 = 500;
+/// How long it deletes at a time: less than the lease of its job.
+const TIME_BOX: Duration = Duration::from_secs(5);
+const INTERVAL_SECONDS: i64 = 60 * 60;
+
+/// The job, of which there is always one. A migration enqueues the first; each enqueues the next.
+#[derive(Serialize, Deserialize)]
+struct DeleteOld {}
+
+pub async fn work(_: Vec<u8>) -> Result<()> {
+    jobs::work(Queue::Retention, async |job: &Job, task: &DeleteOld| {
+        let pause_seconds = if delete_old().await { 1 } else { INTERVAL_SECONDS };
+        mysql::transaction(async |tx| {
+            job.finish(tx).await?;
+            tx.enqueue(&[Queue::Retention.job(task, Timestamp::now().plus_seconds(pause_seconds))?]).await
+        })
+        .await
+    })
+    .await
+}
+
+/// Returns whether there is more to delete.
+async fn delete_old() -> bool {
+    let deadline = Instant::now().checked_add(TIME_BOX);
+    let mut more = false;
+    more |= delete("idempotency keys", deadline, async |tx| idempotency::delete_expired(tx, BATCH).await).await;
+    more |= delete("sessions", deadline, async |tx| retention::delete_ended_sessions(tx, BATCH).await).await;
+    more |= delete("password resets", deadline, async |tx| retention::delete_password_resets(tx, BATCH).await).await;
+    more |= delete("messages", deadline, async |tx| retention::delete_messages(tx, BATCH).await).await;
+    more |= delete("dead jobs", deadline, async |tx| jobs::delete_old_dead(tx, BATCH).await).await;
+    more
+}
+
+/// Deletes batches until nothing is left, or until the deadline; returns whether there is more. A failure must not keep
+/// the rest from being deleted.
+async fn delete(what: &str, deadline: Option<Instant>, batch: impl AsyncFn(&mut Transaction) -> Result<bool>) -> bool {
+    loop {
+        match mysql::transaction(&batch).await {
+            Ok(true) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {}
+            Ok(more) => return more,
+            Err(problem) => {
+                log::warn(&format!("old {what} could not be deleted"), &problem);
+                return false;
+            }
+        }
+    }
+}
