@@ -159,6 +159,11 @@ impl Cart {
         Ok(Self::from_reply(reply.get(1..).unwrap_or_default()))
     }
 
+    /// Deletes a user's cart, for a worker.
+    pub async fn delete(user_id: UserId) -> Result<()> {
+        redis::command("DEL", vec![arg(key(user_id))]).await.map(drop)
+    }
+
     /// Adds `quantity` of a product; 422 if that is too much, or the product is not on the shelf.
     pub async fn add(user: &User, product_id: ProductId, quantity: i64) -> Result<Self> {
         let (now, max_lines) = (Timestamp::now().0, i64::try_from(MAX_LINES).unwrap_or(i64::MAX));

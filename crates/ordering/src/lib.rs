@@ -26,7 +26,6 @@ pub use best_sellers::hot_products;
 pub use cancellation::{cancel, expire};
 pub use history::Actor;
 pub use insert::{Expiry, PlacedOrder, insert};
-pub use locked_order::order_lines;
 pub use order::{Address, Order, OrderItem, count_by_status, find, find_any, list, list_all, open_orders};
 pub use payment::{Payment, PaymentStatus, Provider, pay};
 pub use place::{OffShelf, PlaceOrder, place};

@@ -1,10 +1,10 @@
 //! Erases the personal data of users who have deleted their accounts.
 
 use accounts::deletion::{self, EraseUser};
-use flash_sale::release_unit;
+use flash_sale::release_units;
 use kit::{
     Code, OrderNo, Result, Timestamp, UserId,
-    jobs::{self, Queue},
+    jobs::{self, Job, Queue},
     mysql,
 };
 use ordering::cart::Cart;
@@ -18,13 +18,13 @@ const SHORTEST_PAUSE_MS: i64 = 4000;
 const LONGEST_PAUSE_MS: i64 = 300_000;
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
-    jobs::work(Queue::Erase, async |job, task: EraseUser| {
+    jobs::work(Queue::Erase, async |job: &Job, task: &EraseUser| {
         let user_id = task.erase_user;
         let Some(deleted_at) = deletion::deleted_at(&mut mysql::connection().await?, user_id).await? else {
             return mysql::transaction(async |tx| job.finish(tx).await).await;
         };
         let open = cancel_unpaid_orders(user_id).await?;
-        Cart::clear(user_id).await?;
+        Cart::delete(user_id).await?;
         personal_data::erase(user_id).await?;
         let age = Timestamp::now().0.saturating_sub(deleted_at.0);
         mysql::transaction(async |tx| {
@@ -52,7 +52,7 @@ async fn cancel_unpaid_orders(user_id: UserId) -> Result<usize> {
 
 async fn cancel(user_id: UserId, order_no: &OrderNo) -> Result<()> {
     let cancelled =
-        mysql::transaction(async |tx| ordering::cancel(tx, user_id, order_no, None, release_unit).await).await;
+        mysql::transaction(async |tx| ordering::cancel(tx, user_id, order_no, None, release_units).await).await;
     match cancelled {
         // It was paid or has expired in the meantime.
         Err(problem) if problem.code == Code::OrderState => Ok(()),

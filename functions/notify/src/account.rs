@@ -23,7 +23,7 @@ use crate::mail::Service;
 type Mail = (String, RenderedMessage);
 
 /// Only the e-mail contains the token, so neither a stolen session nor a backup of the jobs reveals it.
-pub async fn mail_reset_token(job: &Job, reset: MailResetToken) -> Result<()> {
+pub async fn mail_reset_token(job: &Job, reset: &MailResetToken) -> Result<()> {
     let user_id = reset.reset_password_of;
     if Service::configured().await?.is_none() {
         log::warn("a password reset was requested, but the shop has no e-mail service", &user_id);
@@ -40,7 +40,7 @@ pub async fn mail_reset_token(job: &Job, reset: MailResetToken) -> Result<()> {
 }
 
 /// Mails a token to an address that is not verified.
-pub async fn mail_verification_token(job: &Job, verification: MailVerificationToken) -> Result<()> {
+pub async fn mail_verification_token(job: &Job, verification: &MailVerificationToken) -> Result<()> {
     let user_id = verification.verify_email_of;
     mail_token(job, "verify", async |tx| {
         let account = account::find_locked(tx, user_id).await?.filter(|account| !account.email_verified);
@@ -93,15 +93,17 @@ async fn linked_providers(db: &mut Connection, user_id: UserId) -> Result<Vec<St
 }
 
 /// Tells a user about a change of their account: by a message, and by a mail.
-pub async fn notify(job: &Job, notice: Notice) -> Result<()> {
+pub async fn notify(job: &Job, notice: &Notice) -> Result<()> {
     let Notice { changed_account: user_id, change } = notice;
+    let user_id = *user_id;
     let service = Service::configured().await?;
     let mail: Option<Mail> = mysql::transaction(async |tx| {
         let Some(recipient) = recipient(tx, user_id).await? else { return Ok(None) };
         let linked = linked_providers(tx, user_id).await?;
         let text = change.message(&linked).render(recipient.locale());
         let RenderedMessage { subject, body } = text.clone();
-        message::insert(tx, NewMessage { user_id, job, kind: change.kind(), order_no: None, subject, body }).await?;
+        let message = NewMessage { user_id, job, kind: change.kind(), order_no: None, subject, body };
+        message::insert_all(tx, vec![message]).await?;
         Ok(recipient.email.map(|email| (email, text)))
     })
     .await?;
@@ -121,7 +123,7 @@ pub async fn notify(job: &Job, notice: Notice) -> Result<()> {
 }
 
 /// Tells an address that it was replaced, and forgets it.
-pub async fn tell_former_email(job: &Job, task: TellFormerEmail) -> Result<()> {
+pub async fn tell_former_email(job: &Job, task: &TellFormerEmail) -> Result<()> {
     let mut db = mysql::connection().await?;
     let former = email::find_former(&mut db, task.former_email).await?;
     let locale = match &former {
