@@ -133,7 +133,7 @@ async fn a_list_of_orders_reads_only_the_items_that_it_shows() {
     let insert =
         "INSERT INTO order_items (order_no, line, product_id, name, image_url, price_cents, quantity, amount_cents)
                   VALUES (?, ?, 1, '', REPEAT('x', 2000), 1, 1, 1)";
-    for line in 2..100 {
+    for line in 2..=100 {
         sqlx::query(insert).bind(&large).bind(line).execute(&mut mysql).await.expect("an item");
     }
     let page = async |path: &str| {

@@ -374,9 +374,9 @@ async fn orders_are_shipped_in_batches_and_a_failure_does_not_hold_up_others() {
     ] {
         assert_eq!(servers.number(of).await, count, "{of}");
     }
-    // Not exactly 50: a lease skips rows that are locked at that moment.
+    // About half: the unknown order makes the whole batch fail, which is halved.
     let largest_batch = "SELECT MAX(n) FROM (SELECT COUNT(*) AS n FROM orders GROUP BY shipped_at) AS batches";
-    assert!(servers.number(largest_batch).await > 40, "the orders are not shipped in batches");
+    assert!(servers.number(largest_batch).await > 20, "the orders are not shipped in batches");
     eventually("the buyer has a message for each order", Duration::from_secs(10), async || {
         (servers.number("SELECT COUNT(*) FROM messages WHERE kind = 'order_shipped'").await == 50).then_some(())
     })
