@@ -157,7 +157,9 @@ impl Bench {
             .await?;
         sqlx::query(ITEMS).bind(activity).bind(&orders).execute(&mut self.mysql).await?;
         match activity {
-            None => drop(sqlx::query(RESERVED).bind(&orders).execute(&mut self.mysql).await?),
+            None => {
+                sqlx::query(RESERVED).bind(&orders).execute(&mut self.mysql).await?;
+            }
             Some(activity) => {
                 sqlx::query(TICKETS).bind(activity).bind(&orders).execute(&mut self.mysql).await?;
                 sqlx::query(BOOKED).bind(count).bind(activity).execute(&mut self.mysql).await?;
