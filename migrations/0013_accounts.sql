@@ -14,6 +14,7 @@ CREATE TABLE email_verifications (
     email      VARCHAR(254) NOT NULL,
     expires_at BIGINT NOT NULL,
     INDEX ix_email_verifications_user (user_id),
+    INDEX ix_email_verifications_expires (expires_at),
     CONSTRAINT fk_email_verifications_user FOREIGN KEY (user_id) REFERENCES users (id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_unicode_520_ci;
 

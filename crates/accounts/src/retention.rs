@@ -25,9 +25,14 @@ pub async fn delete_ended_sessions(tx: &mut Transaction, limit: i64) -> Result<b
     Ok(false)
 }
 
-/// Tokens for a new password that expired 30 days ago.
-pub async fn delete_password_resets(tx: &mut Transaction, limit: i64) -> Result<bool> {
-    Ok(mysql::delete_before(tx, "password_resets", "expires_at", before(MONTH_SECONDS), limit).await?)
+/// Tokens for a new password, and for verifying an address, that expired 30 days ago.
+pub async fn delete_mailed_tokens(tx: &mut Transaction, limit: i64) -> Result<bool> {
+    for table in ["password_resets", "email_verifications"] {
+        if mysql::delete_before(tx, table, "expires_at", before(MONTH_SECONDS), limit).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Messages that are a year old. They are in the order of their ids, so their time needs no index.

@@ -338,6 +338,8 @@ pub const TABLES: &[Table] = &[
             ("created_at", Kept),
             ("request_id", Kept),
             ("traceparent", Kept),
+            ("first_tried_at", Kept),
+            ("dead_since", Kept),
         ],
     },
     Table { name: "categories", rows: &[], columns: &[("id", Kept), ("parent_id", Kept), ("name", Kept)] },

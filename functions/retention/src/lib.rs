@@ -41,7 +41,7 @@ async fn delete_old() -> bool {
     let mut more = false;
     more |= delete("idempotency keys", deadline, async |tx| idempotency::delete_expired(tx, BATCH).await).await;
     more |= delete("sessions", deadline, async |tx| retention::delete_ended_sessions(tx, BATCH).await).await;
-    more |= delete("password resets", deadline, async |tx| retention::delete_password_resets(tx, BATCH).await).await;
+    more |= delete("mailed tokens", deadline, async |tx| retention::delete_mailed_tokens(tx, BATCH).await).await;
     more |= delete("messages", deadline, async |tx| retention::delete_messages(tx, BATCH).await).await;
     more |= delete("dead jobs", deadline, async |tx| jobs::delete_old_dead(tx, BATCH).await).await;
     more
