@@ -57,7 +57,7 @@ async fn an_unknown_path_is_not_found() {
         "/nothing",
         "/api",
         "/api/nothing",
-        "/api/user",
+        "/api/users",
         "/api/user/login/more",
         "/api/product/1/2/3",
         "/api/product/1/stock/more",

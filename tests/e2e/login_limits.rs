@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 use std::time::Instant;
 
 use futures::future::join_all;
+use futures::{StreamExt, stream};
 use serde_json::json;
 
 use crate::harness::{Call, DedicatedShop, Shop, unique};
@@ -70,8 +71,9 @@ async fn logins_of_one_address_are_limited_to_ten_a_second_after_twenty() {
     let own = DedicatedShop::builder().with_default_limits().start().await;
     let shop = own.called_from([127, 77, 1, 1]);
     let start = Instant::now();
-    let replies =
-        join_all((0..100).map(|_| login(&shop, &format!("u-{}", unique()), "no password").into_future())).await;
+    // Ten at a time: only two hash at once, and who waits for too long is refused for that.
+    let calls = (0..100).map(|_| login(&shop, &format!("u-{}", unique()), "no password").into_future());
+    let replies: Vec<_> = stream::iter(calls).buffered(10).collect().await;
     let elapsed = start.elapsed().as_secs_f64();
     let passed = replies.iter().filter(|reply| reply.status == 401).count();
     for reply in replies.iter().filter(|reply| reply.status != 401) {

@@ -3,6 +3,7 @@
 use std::{
     pin::pin,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use futures::future::{Either, select};
@@ -20,6 +21,9 @@ use crate::{
     context::WORK_TIME,
     rate_limit::{RateLimit, rate_limited},
 };
+
+/// A write must run this long before its request gives up. So much may the clocks be apart from what we think.
+const MARGIN: Duration = Duration::from_millis(500);
 
 /// Shared by all requests of the instance: the host can send several commands over it at once.
 static SHARED: tokio::sync::Mutex<Option<Arc<Connection>>> = tokio::sync::Mutex::const_new(None);
@@ -98,7 +102,7 @@ impl Script {
         keys: &[&str],
         arguments: Vec<RedisParameter>,
     ) -> Result<Vec<RedisResult>> {
-        let time_left = Context::current().map_or(WORK_TIME, |context| context.time_left());
+        let time_left = Context::current().map_or(WORK_TIME, |context| context.time_left()).saturating_sub(MARGIN);
         let end = Timestamp::now().0.saturating_add(i64::try_from(time_left.as_millis()).unwrap_or(i64::MAX));
         let write = Write { end, arguments: format!("{} {} {limit}", user.session_id, user.id) };
         let reply = self.run_by(keys, arguments, Some(write)).await?;
@@ -214,11 +218,12 @@ async fn shared() -> Result<Arc<Connection>> {
         Problem::unavailable().because(format!("Redis is not available: {cause}"))
     };
     let host = redis::Connection::open(address.clone()).await.map_err(failed)?;
-    let before = Timestamp::now();
     let time = host.execute("TIME", vec![]).await.map_err(failed)?;
+    // Not before: a slow reply must make our idea of the server's clock slow, and a script late rather than in time.
+    let now = Timestamp::now();
     let server_ms =
         time.int(0).unwrap_or_default().saturating_mul(1000).saturating_add(time.int(1).unwrap_or_default() / 1000);
-    let connection = Connection { host, clock_offset_ms: server_ms.saturating_sub(before.0) };
+    let connection = Connection { host, clock_offset_ms: server_ms.saturating_sub(now.0) };
     Ok(shared.insert(Arc::new(connection)).clone())
 }
 
