@@ -48,10 +48,10 @@ pub async fn list(db: &mut Connection, user: &User, page: &PageQuery) -> Result<
     Ok(Page::new(sessions, limit, |session| session.session_id))
 }
 
-/// When the session of the user's token began.
-pub(crate) async fn began_at(db: &mut Connection, user: &User) -> Result<Option<Timestamp>> {
+/// When a session of the user began.
+pub(crate) async fn began_at(db: &mut Connection, user_id: UserId, session_id: SessionId) -> Result<Option<Timestamp>> {
     const BEGAN: &str = "SELECT created_at FROM sessions WHERE id = ? AND user_id = ?";
-    let found = db.query_one::<(Timestamp,)>(BEGAN, params![user.session_id, user.id]).await?;
+    let found = db.query_one::<(Timestamp,)>(BEGAN, params![session_id, user_id]).await?;
     Ok(found.map(|(at,)| at))
 }
 

@@ -49,8 +49,9 @@ pub async fn book_batch(activity_id: ActivityId, consumer: &str, terms: &Terms) 
         let result = mysql::transaction(async |tx| book(tx, activity_id, &part, terms).await).await;
         match result {
             Ok(done) => admission::acknowledge(activity_id, &done).await?,
-            // The database failed, not a ticket: the batch is retried later.
-            Err(problem) if problem.code == Code::Unavailable => return Err(problem),
+            // Not because of a ticket: the batch is retried later.
+            Err(problem) if problem.is_outage() => return Err(problem),
+            Err(problem) if part.len() == 1 && problem.code == Code::Unavailable => return Err(problem),
             Err(problem) => match part.as_slice() {
                 [entry] => fail(activity_id, entry, &problem).await?,
                 several => {

@@ -54,7 +54,7 @@ password-changed =
 password-was-reset =
     The password of your account was reset, and all sessions have ended.{ $linked ->
         [0] {""}
-       *[other] {" "}Still linked to your account: { $providers }. Unlink what you do not know.
+       *[other] {" "}Still linked to your account: { $providers }. Unlink any that you do not recognize.
     } If you did not do this, reset your password at once.
     .subject = Your password was reset
 

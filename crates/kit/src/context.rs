@@ -2,6 +2,7 @@
 //! request can be followed through everything that it causes.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -10,8 +11,10 @@ use std::{
 };
 
 use axum::extract::MatchedPath;
+use futures::future::{Either, select};
 use http::{HeaderMap, HeaderName, header};
 use serde::Serialize;
+use spin_sdk::wasip3;
 use tokio::sync::SetOnce;
 use ulid::Ulid;
 
@@ -31,6 +34,8 @@ tokio::task_local! {
 #[derive(Clone)]
 enum Work {
     Request(Context),
+    /// What a request must do even if its time is up, such as what follows its commit.
+    Committed(Context),
     Jobs(Arc<[JobContext]>),
 }
 
@@ -206,12 +211,12 @@ impl Context {
         CURRENT.scope(Work::Request(self.clone()), future)
     }
 
-    /// The current request; none in a worker.
+    /// The current request; none in a worker, and for what follows a commit.
     pub fn current() -> Option<Self> {
         CURRENT
             .try_with(|work| match work {
                 Work::Request(context) => Some(context.clone()),
-                Work::Jobs(_) => None,
+                Work::Committed(_) | Work::Jobs(_) => None,
             })
             .ok()
             .flatten()
@@ -221,6 +226,16 @@ impl Context {
 /// 503 if the current request's time is up. A worker has no such limit.
 pub(crate) fn check_time() -> Result<()> {
     Context::current().map_or(Ok(()), |context| context.check_time())
+}
+
+/// Runs a future that must be done even if the current request's time is up. It is awaited up to then, and ends in the
+/// background if that does not suffice.
+pub(crate) async fn without_deadline(future: impl Future<Output = ()> + 'static) {
+    let Some(context) = Context::current() else { return future.await };
+    let future = Box::pin(CURRENT.scope(Work::Committed(context.clone()), future));
+    if let Either::Right(((), future)) = select(future, pin!(context.late())).await {
+        wasip3::spawn(future);
+    }
 }
 
 /// A job that is being done.
@@ -244,7 +259,7 @@ pub(crate) async fn scope_jobs<F: Future>(jobs: impl IntoIterator<Item = JobCont
 /// origin of the job for the same order.
 pub(crate) fn origin_for(order_no: Option<&str>) -> Option<Origin> {
     let find = |work: &Work| match work {
-        Work::Request(context) => Some(context.0.origin.clone()),
+        Work::Request(context) | Work::Committed(context) => Some(context.0.origin.clone()),
         Work::Jobs(jobs) => match &**jobs {
             [job] => job.origin.clone(),
             jobs => {
@@ -277,7 +292,7 @@ impl Fields {
     /// The fields of the current request or jobs.
     pub fn current() -> Self {
         let fields = |work: &Work| match work {
-            Work::Request(context) => Fields::from(&context.0.origin),
+            Work::Request(context) | Work::Committed(context) => Fields::from(&context.0.origin),
             Work::Jobs(jobs) => match &**jobs {
                 [job] => Fields::from(job),
                 jobs => Fields { queue: jobs.first().map(|job| job.queue), ..Fields::default() },

@@ -173,6 +173,11 @@ impl Problem {
         Problem { transient: true, ..Problem::unavailable() }
     }
 
+    /// Whether a database failed, and not the work: to do less at once would not help.
+    pub fn is_outage(&self) -> bool {
+        matches!(self.code, Code::Unavailable | Code::OutcomeUnknown) && !self.transient
+    }
+
     /// 500. Give the cause with [`Problem::because`].
     pub fn internal() -> Self {
         Self::new(Code::Internal, "The request could not be handled")

@@ -22,7 +22,8 @@ use crate::{
     rate_limit::{RateLimit, rate_limited},
 };
 
-/// A write must run this long before its request gives up. So much may the clocks be apart from what we think.
+/// A script that writes must run at least this long before its request gives up: our estimate of the server's clock may be
+/// off by as much.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// Shared by all requests of the instance: the host can send several commands over it at once.

@@ -6,7 +6,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use spin_sdk::wasip3::clocks::monotonic_clock;
 
 use crate::{
-    Problem, Result, log,
+    Problem, Result,
+    context::without_deadline,
+    log,
     redis::{self, Reply, Script, arg, int},
 };
 
@@ -67,16 +69,21 @@ where
 async fn compute_and_put<T: Serialize>(key: &str, compute: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
     let started = Instant::now();
     let computed = compute().await;
-    let done = match &computed {
-        Ok(value) => {
-            let json = serde_json::to_vec(value).map_err(|error| Problem::internal().because(error))?;
-            let fresh = fresh_ms(started.elapsed());
-            PUT.run(&[key], vec![arg(json), int(fresh), int(fresh.saturating_add(OLD_MS))]).await
-        }
-        // Lets the next request try.
-        Err(_) => redis::command("DEL", vec![arg(format!("{key}:computing"))]).await,
+    let json = match &computed {
+        Ok(value) => Some(serde_json::to_vec(value).map_err(|error| Problem::internal().because(error))?),
+        Err(_) => None,
     };
-    log::warn_if_failed("a computed value was not kept", done);
+    let (key, fresh) = (key.to_owned(), fresh_ms(started.elapsed()));
+    // A value that took longer than a request may is kept for the next one.
+    without_deadline(async move {
+        let done = match json {
+            Some(json) => PUT.run(&[&key], vec![arg(json), int(fresh), int(fresh.saturating_add(OLD_MS))]).await,
+            // Lets the next request try.
+            None => redis::command("DEL", vec![arg(format!("{key}:computing"))]).await,
+        };
+        log::warn_if_failed("a computed value was not kept", done);
+    })
+    .await;
     computed
 }
 

@@ -1,7 +1,7 @@
 //! `/api/user/export`
 
 use axum::Json as Reply;
-use kit::{ProductId, Result, User, mysql};
+use kit::{ProductId, Result, auth::UncountedUser, mysql};
 use ordering::cart::Cart;
 use personal_data::Export;
 use serde::Serialize;
@@ -29,7 +29,7 @@ struct ExportedCartLine {
     get, operation_id = "export_user", path = "/api/user/export", tag = "accounts", security(("bearer" = [])),
     responses((status = 200, body = UserExport))
 )]
-pub async fn export(user: User) -> Result<Reply<UserExport>> {
+pub async fn export(UncountedUser(user): UncountedUser) -> Result<Reply<UserExport>> {
     let export = personal_data::export(&mut mysql::connection().await?, user.id).await?;
     let lines = Cart::load(user.id).await?.lines();
     let line = |line: products::Line| ExportedCartLine { product_id: line.product_id, quantity: line.quantity };

@@ -183,6 +183,9 @@ async fn set_suspended(
     mysql::transaction(async |tx| {
         let (actor, user) = lock_both(tx, staff.user.id, user_id).await?;
         authorize(&actor, &user)?;
+        if actor.role() != Role::Admin && !actor.permissions().contains(user.permissions()) {
+            return Err(forbidden("You can suspend only users who have no permissions but yours"));
+        }
         if user.suspended_at.is_some() != suspended {
             account::set_suspended(tx, user_id, suspended).await?;
         }

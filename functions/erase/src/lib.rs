@@ -5,7 +5,7 @@ use flash_sale::release_units;
 use kit::{
     Code, OrderNo, Result, Timestamp, UserId,
     jobs::{self, Job, Queue},
-    mysql,
+    log, mysql,
 };
 use ordering::cart::Cart;
 
@@ -23,8 +23,12 @@ pub async fn work(_: Vec<u8>) -> Result<()> {
         let Some(deleted_at) = deletion::deleted_at(&mut mysql::connection().await?, user_id).await? else {
             return mysql::transaction(async |tx| job.finish(tx).await).await;
         };
-        let open = cancel_unpaid_orders(user_id).await?;
-        Cart::delete(user_id).await?;
+        // What fails here is tried again, and must not hold up the erasure.
+        let open = cancel_unpaid_orders(user_id).await.unwrap_or_else(|problem| {
+            log::warn("the orders of a deleted user could not be cancelled yet", &problem);
+            1
+        });
+        log::warn_if_failed("the cart of a deleted user could not be deleted yet", Cart::delete(user_id).await);
         personal_data::erase(user_id).await?;
         let age = Timestamp::now().0.saturating_sub(deleted_at.0);
         mysql::transaction(async |tx| {

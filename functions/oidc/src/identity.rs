@@ -5,7 +5,7 @@ use accounts::{
     account::{self, NewAccount},
     identity::{self, Identity, identity_taken},
     notice::{self, Change},
-    requested_locale, session,
+    owner, requested_locale, session,
 };
 use kit::{
     Code, Problem, Result, SessionId, Timestamp, UserId, auth,
@@ -35,7 +35,8 @@ pub async fn sign_in(provider: &str, claims: &Claims) -> Result<Account> {
 
 /// Links the identity to an account.
 /// - 401 if the session that requested it has ended in the meantime.
-/// - 403 unless the provider has verified the account's e-mail address. An account that has none gets the verified one.
+/// - 403 unless the provider has verified the account's e-mail address. An account that has none gets the verified one, if
+///   the session began in the last ten minutes; else 403 `session_too_old`.
 /// - 409 `identity_taken` if it is linked to another account, or the account to another identity of this provider.
 pub async fn link(provider: &str, claims: &Claims, user_id: UserId, session_id: SessionId) -> Result<Account> {
     let identity = Identity { provider, subject: &claims.sub };
@@ -51,7 +52,11 @@ pub async fn link(provider: &str, claims: &Claims, user_id: UserId, session_id: 
             (Some(own), Some(verified)) if own.eq_ignore_ascii_case(verified) => {
                 account::set_email_verified(tx, user_id).await?;
             }
-            (None, Some(verified)) => account::set_email(tx, user_id, Some(verified), true).await?,
+            (None, Some(verified)) => {
+                // Nothing but the session shows that these are the same person.
+                owner::require_recent(tx, user_id, session_id).await?;
+                account::set_email(tx, user_id, Some(verified), true).await?;
+            }
             _ => {
                 let detail = "The provider has not verified the e-mail address of your account";
                 return Err(Problem::new(Code::Forbidden, detail));

@@ -10,7 +10,9 @@ use axum::{
 use flash_sale::release_units;
 use http::StatusCode;
 use kit::{
-    AddressId, OrderNo, ProductId, Result, User, config,
+    AddressId, OrderNo, ProductId, Result, User,
+    auth::UncountedUser,
+    config,
     extract::{Json, OptionalJson, Path, Query},
     idempotency::{self, Idempotent},
     mysql,
@@ -177,7 +179,11 @@ async fn show(user: User, Path(order_no): Path<OrderNo>) -> Result<Reply<Order>>
         (status = 422, description = "`invalid`"),
     )
 )]
-async fn log(user: User, Path(order_no): Path<OrderNo>, Query(page): Query<PageQuery>) -> Result<Reply<Page<Change>>> {
+async fn log(
+    UncountedUser(user): UncountedUser,
+    Path(order_no): Path<OrderNo>,
+    Query(page): Query<PageQuery>,
+) -> Result<Reply<Page<Change>>> {
     let mut db = mysql::connection().await?;
     match user.may(HANDLES_ORDERS) {
         true => ordering::find_any(&mut db, &order_no).await?,

@@ -51,9 +51,12 @@ async fn delete_old() -> bool {
 /// the rest from being deleted.
 async fn delete(what: &str, deadline: Option<Instant>, batch: impl AsyncFn(&mut Transaction) -> Result<bool>) -> bool {
     loop {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return true;
+        }
         match mysql::transaction(&batch).await {
-            Ok(true) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {}
-            Ok(more) => return more,
+            Ok(true) => {}
+            Ok(false) => return false,
             Err(problem) => {
                 log::warn(&format!("old {what} could not be deleted"), &problem);
                 return false;

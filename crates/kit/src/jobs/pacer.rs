@@ -11,6 +11,9 @@ const OF_A_BATCH: f64 = 12.0;
 /// The longest pause, in durations of a batch.
 const LONGEST: f64 = 3.0;
 
+/// A batch that waited for locks must not hold up the worker for even longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(300);
+
 /// How many SELECTs MySQL had run at some time: requests consist of them mostly.
 struct Reading {
     at: Instant,
@@ -34,7 +37,8 @@ impl Pacer {
             // As if requests took half of the time.
             _ => 1.0,
         };
-        let nanoseconds = u64::try_from(took.mul_f64(batches).as_nanos()).unwrap_or(u64::MAX);
+        let pause = took.mul_f64(batches).min(LONGEST_PAUSE);
+        let nanoseconds = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
         if nanoseconds > 0 {
             wasip3::clocks::monotonic_clock::wait_for(nanoseconds).await;
         }

@@ -12,7 +12,7 @@ use super::{
     wake::{clear_wake, wake, wake_queue},
 };
 use crate::{
-    Code, Problem, Result, Timestamp,
+    Problem, Result, Timestamp,
     context::{JobContext, scope_jobs},
     log,
     mysql::transaction,
@@ -148,7 +148,7 @@ async fn do_batch<T>(queue: Queue, batch: Batch<T>, handle: &impl AsyncFn(&[(Job
                 fail(queue, job, context, &problem.to_string(), may_retry, started.elapsed()).await;
             }
             // The database failed, not a job. When their leases end, the jobs are due again.
-            _ if problem.code == Code::Unavailable && !problem.transient => {
+            _ if problem.is_outage() => {
                 log::warn(&format!("a batch of {} failed and will be retried", queue.name()), &problem);
             }
             _ => {

@@ -30,9 +30,10 @@ pub enum Error {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let problem = match error {
-            Error::Unavailable(_) | Error::Expired => Problem::unavailable(),
+            Error::Unavailable(_) => Problem::unavailable(),
             Error::OutcomeUnknown(_) => Problem::outcome_unknown(),
-            Error::Conflict(_) => Problem::conflict(),
+            // A smaller transaction may succeed.
+            Error::Conflict(_) | Error::Expired => Problem::conflict(),
             Error::Duplicate { .. } | Error::Statement(_) | Error::Column { .. } => Problem::internal(),
         };
         problem.because(error)

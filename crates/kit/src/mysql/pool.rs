@@ -77,6 +77,8 @@ pub async fn connection() -> Result<Connection> {
 pub(super) async fn acquire(mode: Mode) -> Result<Connection> {
     check_time()?;
     let permit = POOL.permits.acquire().await.map_err(|_| Problem::unavailable())?;
+    // It may have waited for long.
+    check_time()?;
     let idle = POOL.idle.lock().ok().and_then(|mut idle| {
         let same_mode = idle.iter().rposition(|pooled| pooled.mode == mode);
         let position = same_mode.or(idle.len().checked_sub(1))?;

@@ -15,7 +15,11 @@ use super::{
     error::Error,
     pool::{self, Connection, Mode, TRANSACTION_LIFETIME},
 };
-use crate::{Context, Problem, Result, context::check_time, log};
+use crate::{
+    Context, Problem, Result,
+    context::{check_time, without_deadline},
+    log,
+};
 
 /// How often a transaction is attempted if it conflicts with others.
 const ATTEMPTS: u32 = 5;
@@ -140,7 +144,9 @@ async fn commit(mut transaction: Transaction) -> Result<()> {
             return Err(error.into());
         }
     }
-    join_all(after_commit).await;
+    if !after_commit.is_empty() {
+        without_deadline(async move { drop(join_all(after_commit).await) }).await;
+    }
     Ok(())
 }
 
