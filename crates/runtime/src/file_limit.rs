@@ -31,7 +31,7 @@ mod tests {
             return;
         }
         let output = Command::new("sh")
-            .args(["-c", "ulimit -Hn 200 && ulimit -Sn 100 && exec \"$0\" --exact \"$1\""])
+            .args(["-c", "ulimit -Sn 100 && ulimit -Hn 200 && exec \"$0\" --exact \"$1\""])
             .arg(std::env::current_exe().unwrap())
             .arg("file_limit::tests::it_is_raised_to_the_hard_limit")
             .env("LOW_LIMIT", "yes")

@@ -25,7 +25,7 @@ use crate::client_stream::{ClientStream, Protocol};
 use crate::connections::{Connection, Connections};
 use crate::function::{InFlight, InFlightRequest, Limits, Service};
 use crate::password_queue::PasswordQueue;
-use crate::problem::Problem;
+use crate::problem::{Body, Problem};
 use crate::request_body::{Kept, Refused, RequestBody};
 use crate::request_ids::{REQUEST_ID, RequestIds};
 use crate::routes::{Match, Router};
@@ -41,9 +41,6 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 const RESERVED_PREFIX: &str = "/.well-known/spin/";
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
-
-/// The body of a reply.
-pub type Body = UnsyncBoxBody<Bytes, wasmtime::Error>;
 
 /// The functions that answer requests, by route.
 pub type Routes = Router<ProxyHandler<Service>>;

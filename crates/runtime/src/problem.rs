@@ -4,10 +4,13 @@ use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, CONNECTION};
 use http::header::{CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 
-use crate::http::Body;
 use crate::request_ids::REQUEST_ID;
+
+/// The body of a reply.
+pub type Body = UnsyncBoxBody<Bytes, wasmtime::Error>;
 
 /// Why a request was not answered by its function.
 #[derive(Clone, Copy, Debug, PartialEq)]
