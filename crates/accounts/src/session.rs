@@ -97,7 +97,7 @@ async fn end_oldest(tx: &mut Transaction, user_id: UserId) -> Result<()> {
 pub async fn require_active(tx: &mut Transaction, user_id: UserId, session_id: SessionId) -> Result<()> {
     const ACTIVE: &str = "SELECT id FROM sessions WHERE id = ? AND user_id = ? AND ended_at IS NULL AND expires_at > ?";
     let active = tx.query_one::<(SessionId,)>(ACTIVE, params![session_id, user_id, Timestamp::now()]).await?;
-    active.map(drop).ok_or_else(auth::session_ended)
+    active.map(drop).ok_or_else(kit::session_ended)
 }
 
 /// Ends the session of the user's token.

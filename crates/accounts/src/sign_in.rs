@@ -94,7 +94,7 @@ async fn exchange(tx: &mut Transaction, hash: &[u8], next_hash: &[u8]) -> Result
     let from = "FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE t.hash = ?";
     let owner = format!("SELECT {} {from}", OwnerRow::COLUMNS);
     let OwnerRow { session_id, user_id } = tx.query_one(&owner, params![hash]).await?.ok_or_else(invalid_token)?;
-    auth::limit_writes(user_id).await?;
+    kit::limit_writes(user_id).await?;
     // The user is always locked first.
     let account = account::find_locked(tx, user_id).await?.ok_or_else(invalid_token)?;
     let now = Timestamp::now();

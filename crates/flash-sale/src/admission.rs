@@ -109,7 +109,7 @@ pub async fn buy(activity_id: ActivityId, user: User, limit: RateLimit) -> Resul
     let ticket = new_ticket(activity_id)?;
     let RateLimit { rate, burst } = limit;
     let values = arg(format!("{} {ticket} {rate} {burst}", user.id));
-    let reply = BUY.run_write(&user, &[&tag(activity_id)], vec![values]).await?;
+    let reply = BUY.run_write(user.id, user.session_id, &[&tag(activity_id)], vec![values]).await?;
     let refused = |code, detail: &str| Admission::Refused(Problem::new(code, detail), buyers_of(&reply));
     Ok(match reply.text(0).unwrap_or_default() {
         "queued" => Admission::Queued(ticket),

@@ -13,8 +13,8 @@ use crate::{
     Code, Context, Problem, Result, SessionId, UserId, config,
     permissions::Permissions,
     random,
-    rate_limit::{self, RateLimit},
     redis::{self, Reply, Script, arg, int},
+    session_ended,
 };
 
 const ISSUER: &str = "wasmall";
@@ -147,24 +147,9 @@ static CHECK_WRITE: Script = Script::new(concat!(crate::write_lua!(), "return 1"
 async fn authenticate(parts: &Parts) -> Result<User> {
     let user = verified(parts).await?;
     if parts.method != Method::GET && parts.method != Method::HEAD {
-        CHECK_WRITE.run_write(&user, &[], vec![]).await?;
+        CHECK_WRITE.run_write(user.id, user.session_id, &[], vec![]).await?;
     }
     Ok(user)
-}
-
-/// The limit of a user's writes.
-pub(crate) async fn write_limit() -> Result<RateLimit> {
-    RateLimit::from_variable("write_limit").await
-}
-
-/// Counts a write of this user that needs no access token; 429 above the write limit.
-pub async fn limit_writes(user_id: UserId) -> Result<()> {
-    rate_limit::limit(&format!("write:{user_id}"), write_limit().await?).await
-}
-
-/// 401 for the token of a session that has ended.
-pub fn session_ended() -> Problem {
-    unauthenticated("The session has ended")
 }
 
 async fn verified(parts: &Parts) -> Result<User> {

@@ -25,6 +25,7 @@ pub mod single_flight;
 pub mod staff;
 mod time;
 pub mod validate;
+mod write_check;
 
 pub use auth::User;
 pub use context::Context;
@@ -36,6 +37,7 @@ pub use ids::{
 pub use money::Cents;
 pub use problem::{Code, FieldError, Problem, ProblemBody};
 pub use time::Timestamp;
+pub use write_check::{limit_writes, session_ended};
 
 /// What a handler returns.
 pub type Result<T, E = Problem> = std::result::Result<T, E>;

@@ -3,7 +3,6 @@
 use std::{
     pin::pin,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use futures::future::{Either, select};
@@ -14,17 +13,7 @@ use spin_sdk::{
     wasip3,
 };
 
-use crate::{
-    Context, Problem, Result, Timestamp,
-    auth::{self, User},
-    config,
-    context::WORK_TIME,
-    rate_limit::{RateLimit, rate_limited},
-};
-
-/// A script that writes must run at least this long before its request gives up: our estimate of the server's clock may be
-/// off by as much.
-const MARGIN: Duration = Duration::from_millis(500);
+use crate::{Context, Problem, Result, Timestamp, config};
 
 /// Shared by all requests of the instance: the host can send several commands over it at once.
 static SHARED: tokio::sync::Mutex<Option<Arc<Connection>>> = tokio::sync::Mutex::const_new(None);
@@ -70,65 +59,32 @@ impl Script {
 
     /// Runs the script. It should return a number, a text or a flat list. 503 for any error.
     pub async fn run(&'static self, keys: &[&str], arguments: Vec<RedisParameter>) -> Result<Vec<RedisResult>> {
-        self.run_by(keys, arguments, None).await
+        self.run_with(keys, arguments, None::<fn(i64) -> RedisParameter>).await
     }
 
-    /// Runs a script that must begin with [`write_lua!`](crate::write_lua) for a write of this user: 401 if the session has
-    /// ended, 429 above the write limit. It changes nothing after the request's time, even if the server hangs and
-    /// executes it when it comes back.
-    pub async fn run_write(
+    /// The same with a last argument that is made from the difference between the server's clock and ours, in
+    /// milliseconds.
+    pub(crate) async fn run_by_clock(
         &'static self,
-        user: &User,
         keys: &[&str],
         arguments: Vec<RedisParameter>,
+        last: impl FnOnce(i64) -> RedisParameter + 'static,
     ) -> Result<Vec<RedisResult>> {
-        let RateLimit { rate, burst } = auth::write_limit().await?;
-        self.check_and_run(user, &format!("{rate} {burst}"), keys, arguments).await
+        self.run_with(keys, arguments, Some(last)).await
     }
 
-    /// The same for a write that has been counted already.
-    pub async fn run_write_again(
-        &'static self,
-        user: &User,
-        keys: &[&str],
-        arguments: Vec<RedisParameter>,
-    ) -> Result<Vec<RedisResult>> {
-        self.check_and_run(user, "0 0", keys, arguments).await
-    }
-
-    async fn check_and_run(
-        &'static self,
-        user: &User,
-        limit: &str,
-        keys: &[&str],
-        arguments: Vec<RedisParameter>,
-    ) -> Result<Vec<RedisResult>> {
-        let time_left = Context::current().map_or(WORK_TIME, |context| context.time_left()).saturating_sub(MARGIN);
-        let end = Timestamp::now().0.saturating_add(i64::try_from(time_left.as_millis()).unwrap_or(i64::MAX));
-        let write = Write { end, arguments: format!("{} {} {limit}", user.session_id, user.id) };
-        let reply = self.run_by(keys, arguments, Some(write)).await?;
-        if reply.text(0) != Some("refused") {
-            return Ok(reply);
-        }
-        Err(match reply.int(1) {
-            Some(wait) if wait > 0 => rate_limited(wait),
-            Some(-1) => auth::session_ended(),
-            _ => Problem::unavailable().because("Redis executed the script too late"),
-        })
-    }
-
-    async fn run_by(
+    async fn run_with(
         &'static self,
         keys: &[&str],
         arguments: Vec<RedisParameter>,
-        write: Option<Write>,
+        last: Option<impl FnOnce(i64) -> RedisParameter + 'static>,
     ) -> Result<Vec<RedisResult>> {
         let mut values = vec![arg(""), int(i64::try_from(keys.len()).unwrap_or_default())];
         values.extend(keys.iter().map(arg));
         values.extend(arguments);
         unless_late(async move {
             let connection = shared().await?;
-            values.extend(write.map(|write| write.argument(&connection)));
+            values.extend(last.map(|last| last(connection.clock_offset_ms)));
             let mut with = |script: &str| {
                 if let Some(first) = values.first_mut() {
                     *first = arg(script);
@@ -152,44 +108,6 @@ impl Script {
     fn digest(&self) -> &str {
         self.digest.get_or_init(|| Sha1::digest(self.text).iter().map(|b| format!("{b:02x}")).collect())
     }
-}
-
-/// What a script needs to check a write.
-struct Write {
-    /// Until when it may run, in milliseconds of our clock.
-    end: i64,
-    /// Session, user, rate and burst, separated by spaces; the rate is 0 for a write that is not counted.
-    arguments: String,
-}
-
-impl Write {
-    /// One text, since every argument of a call from the sandbox to the host takes time.
-    fn argument(&self, connection: &Connection) -> RedisParameter {
-        arg(format!("{} {}", self.end.saturating_add(connection.clock_offset_ms), self.arguments))
-    }
-}
-
-/// Lua for the beginning of a script that is called by [`Script::run_write`]. It takes the last argument, and returns if
-/// the write is refused. Also defines what [`rate_limit_lua!`](crate::rate_limit_lua) does.
-#[macro_export]
-macro_rules! write_lua {
-    () => {
-        concat!(
-            $crate::rate_limit_lua!(),
-            "
-            do
-                local till, session, user, rate, burst =
-                    table.remove(ARGV):match('^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-                if now > tonumber(till) then return {'refused', -2} end
-                local key = 'rate:write:' .. user
-                local found = redis.call('MGET', 'ended:' .. session, key)
-                if found[1] then return {'refused', -1} end
-                local wait = rate ~= '0' and take(key, found[2], rate, burst) or 0
-                if wait > 0 then return {'refused', wait} end
-            end
-            "
-        )
-    };
 }
 
 /// Awaits a call of the host up to the end of the request's time; 503 after that. The call itself can't be cancelled: it

@@ -10,6 +10,7 @@ use crate::{
     Code, Context, Problem, Result, audit,
     auth::{self, User},
     mysql::Transaction,
+    session_ended,
 };
 
 /// An admin, or a user who has at least one of the permissions whose bits are set. As an extractor it rejects with 401
@@ -29,7 +30,7 @@ impl<S: Sync, const PERMISSIONS: u8> FromRequestParts<S> for Staff<PERMISSIONS> 
         }
         // `User` has asked for all other methods.
         if matches!(parts.method, Method::GET | Method::HEAD) && auth::has_ended(user.session_id).await? {
-            return Err(auth::session_ended());
+            return Err(session_ended());
         }
         let context = parts.extensions.get::<Context>().cloned().ok_or_else(Problem::internal)?;
         Ok(Staff { user, context })

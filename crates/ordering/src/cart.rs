@@ -227,20 +227,22 @@ impl Cart {
     ) -> Result<Self> {
         let arguments =
             |checked| [int(product_id.get()), arg(checked)].into_iter().chain(values.iter().cloned()).collect();
-        match Self::outcome(script.run_write(user, &[&key(user.id)], arguments("")).await?)? {
+        match Self::outcome(script.run_write(user.id, user.session_id, &[&key(user.id)], arguments("")).await?)? {
             Ok(cart) => Ok(cart),
             Err(NotCached) => {
                 let found = product_cache::read_through(&[product_id]).await?;
                 if !found.get(&product_id).is_some_and(|product| product.on_shelf) {
                     return Err(not_on_shelf());
                 }
-                Self::expect_cart(script.run_write_again(user, &[&key(user.id)], arguments("1")).await?)
+                Self::expect_cart(
+                    script.run_write_again(user.id, user.session_id, &[&key(user.id)], arguments("1")).await?,
+                )
             }
         }
     }
 
     async fn run(script: &'static Script, user: &User, arguments: Vec<RedisParameter>) -> Result<Self> {
-        Self::expect_cart(script.run_write(user, &[&key(user.id)], arguments).await?)
+        Self::expect_cart(script.run_write(user.id, user.session_id, &[&key(user.id)], arguments).await?)
     }
 
     fn expect_cart(reply: Vec<RedisResult>) -> Result<Self> {

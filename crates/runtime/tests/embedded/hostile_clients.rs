@@ -200,11 +200,14 @@ async fn more_requests_than_allowed_are_refused_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_counts_until_its_function_is_done() {
     let app = start_with(&web(""), two_in_flight()).await;
-    let leave =
-        || TcpStream::connect(app.local_addr()).unwrap().write_all(b"GET /sleep/1500 HTTP/1.0\r\nHost: a\r\n\r\n");
-    leave().unwrap();
-    leave().unwrap();
+    let clients = [(); 2].map(|()| {
+        let mut client = TcpStream::connect(app.local_addr()).unwrap();
+        client.write_all(b"GET /sleep/3000 HTTP/1.0\r\nHost: a\r\n\r\n").unwrap();
+        client
+    });
     eventually("both run", async || get(&app, "/seen").await.status == 503).await;
+    drop(clients);
+    assert_eq!(get(&app, "/seen").await.status, 503, "although their clients are gone");
     eventually("both are done", async || get(&app, "/seen").await.status == 200).await;
 }
 
