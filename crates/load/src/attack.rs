@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,7 +11,6 @@ use std::{
 use anyhow::{Context, ensure};
 use hyper::Method;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::TcpStream,
@@ -21,42 +20,13 @@ use tokio::{
 
 use crate::{
     http::{Client, connect, request},
-    plan::{Outcome, Plan},
+    plan::{Attack, Outcome, Plan, Template},
 };
 
 /// How many connections send requests.
 const SENDERS: u32 = 64;
 /// A slow reader and a slow sender are given up after this time, and replaced.
 const PATIENCE: Duration = Duration::from_secs(45);
-
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Attack {
-    pub address: SocketAddr,
-    /// The addresses of this machine that the connections come from, in turn.
-    pub from: Vec<IpAddr>,
-    /// Sent in turn.
-    pub requests: Vec<Template>,
-    /// Of all requests together.
-    pub per_second: f64,
-    pub idle: usize,
-    pub slow_bodies: usize,
-    pub slow_readers: usize,
-    /// What slow readers ask for.
-    pub long_reply: String,
-    /// What slow bodies are sent to.
-    pub slow_body: Template,
-    /// The idle connections are opened within this time.
-    pub ramp: Duration,
-}
-
-/// A request. `{n}` in its path and its body stands for a number that no other request has.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Template {
-    pub method: String,
-    pub path: String,
-    pub token: Option<String>,
-    pub body: Option<serde_json::Value>,
-}
 
 impl Attack {
     fn from(&self, number: usize) -> anyhow::Result<IpAddr> {

@@ -1,11 +1,15 @@
 //! The load generator's input and output: JSON between two processes, so that the generator does not share an executor
 //! with what it measures.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{attack::Attack, statistics::median};
+use crate::statistics::median;
 
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Plan {
@@ -54,6 +58,36 @@ pub enum Work {
     },
     /// With its own number of connections, and without pauses.
     Attack(Attack),
+}
+
+/// Requests at a fixed rate, and connections that are only held.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Attack {
+    pub address: SocketAddr,
+    /// The addresses of this machine that the connections come from, in turn.
+    pub from: Vec<IpAddr>,
+    /// Sent in turn.
+    pub requests: Vec<Template>,
+    /// Of all requests together.
+    pub per_second: f64,
+    pub idle: usize,
+    pub slow_bodies: usize,
+    pub slow_readers: usize,
+    /// What slow readers ask for.
+    pub long_reply: String,
+    /// What slow bodies are sent to.
+    pub slow_body: Template,
+    /// The idle connections are opened within this time.
+    pub ramp: Duration,
+}
+
+/// A request. `{n}` in its path and its body stands for a number that no other request has.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Template {
+    pub method: String,
+    pub path: String,
+    pub token: Option<String>,
+    pub body: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]

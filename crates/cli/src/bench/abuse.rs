@@ -9,8 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use load::{
-    attack::{Attack, Template},
-    plan::{Flow, Outcome, Plan, Work},
+    plan::{Attack, Flow, Outcome, Plan, Template, Work},
     table::ms,
 };
 use rustix::process::{Resource, getrlimit};
