@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::Duration,
 };
@@ -62,6 +63,7 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
 }
 
 async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
+    let program = this_program()?;
     check(project, "Checking the format", &["fmt", "--all", "--check"], &[]).await.context("run `cargo fmt --all`")?;
     check_dependencies(project).await?;
     check_api_description(project).await?;
@@ -82,7 +84,7 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for which in [&TOOLS[..], &SHOP[..]] {
         let mut tests =
-            cargo_test(project, &[which, &["--all-targets"]].concat(), &format!("http://{}", shop.address))?;
+            cargo_test(project, &program, &[which, &["--all-targets"]].concat(), &format!("http://{}", shop.address));
         tests
             .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
             .env("MALL_REDIS_URL", scratch.databases.redis.to_url())
@@ -100,11 +102,12 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
 }
 
 async fn against(project: &Project, base_url: &str, given: DatabaseUrls) -> anyhow::Result<ExitCode> {
+    let program = this_program()?;
     let base_url = base_url.trim_end_matches('/');
     let address = resolve(base_url)?;
     ensure!(http::answers(address, "/health").await, "no shop answers at {base_url}: GET /health is not 200");
     let (mysql, redis) = project.databases(&given)?;
-    let mut tests = cargo_test(project, &[&SHOP[..], &["--test", "e2e"]].concat(), base_url)?;
+    let mut tests = cargo_test(project, &program, &[&SHOP[..], &["--test", "e2e"]].concat(), base_url);
     tests.env("MALL_MYSQL_URL", mysql.to_url()).env("MALL_REDIS_URL", redis.to_url());
     finish(tests).await
 }
@@ -203,21 +206,26 @@ async fn succeeds(mut command: Command) -> bool {
     }
 }
 
-fn cargo_test(project: &Project, which: &[&str], base_url: &str) -> anyhow::Result<Command> {
+/// The path of this program. Asked for at the start: cargo may build the program anew while it runs.
+fn this_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("the path of this program is not known")
+}
+
+fn cargo_test(project: &Project, program: &Path, which: &[&str], base_url: &str) -> Command {
     let mut command = functions::cargo(project);
     command
         .args(["test", "--no-fail-fast"])
         .args(which)
         .env("MALL_TEST", "1")
         .env("MALL_BASE_URL", base_url)
-        .env("MALL_BIN", std::env::current_exe().context("the path of this program is not known")?);
+        .env("MALL_BIN", program);
     // The shop under test has no settings but its own.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("SPIN_VARIABLE_")) {
             command.env_remove(name);
         }
     }
-    Ok(command)
+    command
 }
 
 /// The runner's output goes straight to the terminal, its exit code becomes ours.

@@ -61,7 +61,7 @@ mod tests {
         assert!(Endpoint::parse("/api/user/login").is_err() && Endpoint::parse("POST login").is_err());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn two_requests_have_their_turn_and_the_third_waits() {
         let queue = PasswordQueue::default();
         let first = queue.turn().await.unwrap();
