@@ -11,7 +11,7 @@ pub struct Table {
     pub columns: &'static [(&'static str, Data)],
 }
 
-/// Rows about a user, and what becomes of them when the user is deleted.
+/// Rows about a user, and what happens to them when the user is deleted.
 pub struct Rows {
     /// The table, as `t`, and what it is joined with.
     pub from: &'static str,
