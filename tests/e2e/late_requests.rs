@@ -1,6 +1,6 @@
 //! A request that was answered with 503 or 408 has no effect, then or later.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::json;
@@ -78,6 +78,29 @@ async fn a_sign_up_that_mysql_kept_waiting_does_not_happen() {
     .await;
     shop.post("/api/user/login").json(form.clone()).await.problem(401, "invalid_credentials");
     shop.post("/api/user/register").json(form).await.is(201);
+}
+
+/// Spin gives a function the request before its body, so that the time there is the function's own.
+#[tokio::test]
+async fn the_time_that_a_body_takes_is_part_of_the_request() {
+    let mysql = Proxy::to(&environment("MALL_MYSQL_URL")).await;
+    let shop = DedicatedShop::builder().mysql(mysql.url()).start().await;
+    mysql.freeze();
+    let body = json!({ "username": format!("u-{}", unique()), "password": "long enough" }).to_string();
+    let head = format!(
+        "POST /api/user/register HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let started = Instant::now();
+    let mut stream = TcpStream::connect(shop.authority()).await.expect("the shop listens");
+    stream.write_all(head.as_bytes()).await.expect("the shop reads");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stream.write_all(body.as_bytes()).await.expect("the shop reads");
+    let mut buffer = [0; 4096];
+    let read = stream.read(&mut buffer).await.expect("a reply");
+    let reply = String::from_utf8_lossy(&buffer[..read]);
+    assert!(reply.starts_with("HTTP/1.1 503 "), "{reply}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

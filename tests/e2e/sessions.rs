@@ -302,6 +302,16 @@ async fn what_staff_read_ends_with_their_session() {
 }
 
 #[tokio::test]
+async fn who_manages_the_catalogue_reads_like_anyone_once_the_session_has_ended() {
+    let shop = Shop::running();
+    let staff = shop.staff(&["catalog:write"]).await;
+    let product = format!("/api/product/{}", shop.product(json!({ "on_shelf": false })).await);
+    staff.get(&product).await.is(200);
+    staff.post("/api/user/logout").await.is(204);
+    staff.get(&product).await.problem(404, "not_found");
+}
+
+#[tokio::test]
 async fn an_access_token_holds_no_secret() {
     let user = Shop::running().user().await;
     let claims = token::claims(&user.access).to_string();

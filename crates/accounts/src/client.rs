@@ -17,19 +17,20 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// 429 if this client signs up too often, by the variables `register_rate` and `register_burst`.
 pub async fn limit_sign_ups(headers: &HeaderMap) -> Result<()> {
-    let limit = RateLimit {
-        rate: config::number("register_rate", 1, 1_000_000).await?,
-        burst: config::number("register_burst", 1, 1_000_000).await?,
-    };
-    rate_limit::limit(&format!("register:{}", network(headers).await?), limit).await
+    limit("register", "register_rate", "register_burst", headers).await
 }
 
 /// 429 if this client exceeds the rate limit. Each action, such as `login`, is counted on its own, but all have the
 /// limit of the variables `login_rate` and `login_burst`.
 pub async fn limit_rate(action: &str, headers: &HeaderMap) -> Result<()> {
+    limit(action, "login_rate", "login_burst", headers).await
+}
+
+/// `rate` and `burst` are names of variables.
+async fn limit(action: &str, rate: &'static str, burst: &'static str, headers: &HeaderMap) -> Result<()> {
     let limit = RateLimit {
-        rate: config::number("login_rate", 1, 1_000_000).await?,
-        burst: config::number("login_burst", 1, 1_000_000).await?,
+        rate: config::number(rate, 1, 1_000_000).await?,
+        burst: config::number(burst, 1, 1_000_000).await?,
     };
     rate_limit::limit(&format!("{action}:{}", network(headers).await?), limit).await
 }

@@ -23,6 +23,10 @@ use crate::{Problem, Result, UserId};
 /// After this time a request begins nothing more: no statement, no command, no commit.
 pub(crate) const WORK_TIME: Duration = Duration::from_millis(4000);
 
+/// How long the runtime held the request before this function got it, in milliseconds. Spin does not set it. A client
+/// that sends it only shortens its own request's time.
+const HELD_MS: HeaderName = HeaderName::from_static("x-held-ms");
+
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -66,6 +70,11 @@ impl Origin {
     }
 }
 
+fn held(headers: &HeaderMap) -> Duration {
+    let held = headers.get(HELD_MS).and_then(|value| value.to_str().ok()?.parse().ok());
+    held.map_or(Duration::ZERO, Duration::from_millis)
+}
+
 fn is_request_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
@@ -99,6 +108,8 @@ struct Inner {
     user_id: AtomicI64,
     route: OnceLock<MatchedPath>,
     accept_language: Option<String>,
+    /// How long the request waited for its body or its turn before `started`.
+    held: Duration,
     started: Instant,
     /// Set when [`WORK_TIME`] has passed.
     late: SetOnce<()>,
@@ -114,6 +125,7 @@ impl Context {
             user_id: AtomicI64::new(0),
             route: OnceLock::new(),
             accept_language: accept_language.map(str::to_owned),
+            held: held(headers),
             started: Instant::now(),
             late: SetOnce::new(),
             is_reading_body: AtomicBool::new(false),
@@ -151,9 +163,9 @@ impl Context {
         self.0.user_id.store(user_id.get(), Ordering::Relaxed);
     }
 
-    /// How long the request has been running.
+    /// How long ago the request's headers came.
     pub(crate) fn elapsed(&self) -> Duration {
-        self.0.started.elapsed()
+        self.0.held.saturating_add(self.0.started.elapsed())
     }
 
     /// How much of [`WORK_TIME`] is left.

@@ -20,7 +20,7 @@ use tower::{Service, util::MapRequestLayer};
 
 use crate::{
     Code, Context, Problem, config,
-    context::{REQUEST_ID, WORK_TIME},
+    context::REQUEST_ID,
     extract::{MAX_BODY, read},
     log,
 };
@@ -81,7 +81,7 @@ async fn call(mut router: Router, request: Request) -> Response {
     }
 }
 
-/// Awaits a handler; none if [`REPLY_TIME`] passes first. After [`WORK_TIME`] it is told to end. No timer is set for a
+/// Awaits a handler; none if [`REPLY_TIME`] passes first. It is told to end when its work time is over. No timer is set for a
 /// future that is ready at once.
 ///
 /// A late future runs to its end in the background, but can't begin anything (see [`Context::check_time`]). It must not
@@ -95,7 +95,7 @@ async fn within_deadline(context: &Context, future: impl Future<Output = Respons
             if let Poll::Ready(value) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(value));
             }
-            let timer_now = timer.get_or_insert_with(|| Box::pin(wait(WORK_TIME)));
+            let timer_now = timer.get_or_insert_with(|| Box::pin(wait(context.time_left())));
             if timer_now.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -104,7 +104,7 @@ async fn within_deadline(context: &Context, future: impl Future<Output = Respons
             }
             is_told = true;
             context.set_late();
-            timer = Some(Box::pin(wait(REPLY_TIME.saturating_sub(WORK_TIME))));
+            timer = Some(Box::pin(wait(REPLY_TIME.saturating_sub(context.elapsed()))));
         }
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::{Method, request::Parts};
 use serde::Serialize;
 
@@ -24,17 +24,37 @@ impl<S: Sync, const PERMISSIONS: u8> FromRequestParts<S> for Staff<PERMISSIONS> 
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let user = User::from_request_parts(parts, state).await?;
+        let user = <User as FromRequestParts<S>>::from_request_parts(parts, state).await?;
         if !user.may(PERMISSIONS) {
             return Err(Problem::new(Code::Forbidden, "You do not have the permission for this"));
         }
-        // `User` has asked for all other methods.
-        if matches!(parts.method, Method::GET | Method::HEAD) && auth::has_ended(user.session_id).await? {
+        if session_has_ended(parts, user).await? {
             return Err(session_ended());
         }
         let context = parts.extensions.get::<Context>().cloned().ok_or_else(Problem::internal)?;
         Ok(Staff { user, context })
     }
+}
+
+/// None for anyone else, and if the session has ended.
+impl<S: Sync, const PERMISSIONS: u8> OptionalFromRequestParts<S> for Staff<PERMISSIONS> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>> {
+        let user = <User as OptionalFromRequestParts<S>>::from_request_parts(parts, state).await?;
+        let Some(user) = user.filter(|user| user.may(PERMISSIONS)) else { return Ok(None) };
+        if session_has_ended(parts, user).await? {
+            return Ok(None);
+        }
+        let context = parts.extensions.get::<Context>().cloned().ok_or_else(Problem::internal)?;
+        Ok(Some(Staff { user, context }))
+    }
+}
+
+/// Asks for reads only: [`User`] has asked for all other methods.
+async fn session_has_ended(parts: &Parts, user: User) -> Result<bool> {
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+    Ok(is_read && auth::has_ended(user.session_id).await?)
 }
 
 impl<const PERMISSIONS: u8> Staff<PERMISSIONS> {

@@ -1,11 +1,12 @@
 //! Products as the API shows them.
 
 use kit::{
-    CategoryId, Cents, Problem, ProductId, Result, Timestamp, User, config,
+    CategoryId, Cents, Problem, ProductId, Result, Timestamp, config,
     mysql::{Connection, ParameterValue, param, placeholders},
     params,
     permissions::CATALOG_WRITE,
     row,
+    staff::Staff,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -51,9 +52,9 @@ pub enum Reader {
     Admin,
 }
 
-impl From<Option<User>> for Reader {
-    fn from(user: Option<User>) -> Self {
-        if user.is_some_and(|user| user.may(CATALOG_WRITE)) { Reader::Admin } else { Reader::Anyone }
+impl From<Option<Staff<CATALOG_WRITE>>> for Reader {
+    fn from(staff: Option<Staff<CATALOG_WRITE>>) -> Self {
+        if staff.is_some() { Reader::Admin } else { Reader::Anyone }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::uri::{self, Authority, Scheme};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
 use http_body::Body as _;
@@ -40,6 +40,8 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Paths that Spin reserves.
 const RESERVED_PREFIX: &str = "/.well-known/spin/";
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
+/// How long a request was held before its function got it, in milliseconds. The function's own time limit counts it.
+const HELD_MS: HeaderName = HeaderName::from_static("x-held-ms");
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 
 /// The functions that answer requests, by route.
@@ -202,6 +204,7 @@ async fn serve_http2(
 }
 
 async fn respond(server: &Server, mut request: Request<Incoming>, client: HeaderValue) -> Response<Body> {
+    let arrived = Instant::now();
     let ids = RequestIds::from_headers(request.headers());
     let uri = std::mem::take(request.uri_mut());
     if let Some(name) = uri.path().strip_prefix(RESERVED_PREFIX) {
@@ -232,6 +235,7 @@ async fn respond(server: &Server, mut request: Request<Incoming>, client: Header
     let Some(in_flight) = server.in_flight.admit(turn) else {
         return Problem::Unavailable.response(&ids.request_id_or_new());
     };
+    parts.headers.insert(HELD_MS, HeaderValue::from(arrived.elapsed().as_millis() as u64));
     let result = found.target.handle(in_flight, Request::from_parts(parts, body)).await;
     if is_late.is_some_and(|is_late| is_late.load(Relaxed)) {
         return Problem::RequestTimeout.response(&ids.request_id_or_new());
@@ -320,6 +324,8 @@ fn refuse(status: StatusCode, ids: &RequestIds) -> Response<Body> {
     if let Ok(id) = HeaderValue::try_from(ids.request_id_or_new()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use http::HeaderMap;
-use kit::{ProductId, Result, User, extract::Path, mysql};
+use kit::{ProductId, Result, extract::Path, mysql, permissions::CATALOG_WRITE, staff::Staff};
 use products::{Product, Reader, cached_reply::CachedReply, product_page_cache};
 
 /// Get a product
@@ -17,8 +17,12 @@ use products::{Product, Reader, cached_reply::CachedReply, product_page_cache};
         (status = 404, description = "`not_found`"),
     )
 )]
-pub async fn show(user: Option<User>, Path(product_id): Path<ProductId>, headers: HeaderMap) -> Result<Response> {
-    let product = match Reader::from(user) {
+pub async fn show(
+    staff: Option<Staff<CATALOG_WRITE>>,
+    Path(product_id): Path<ProductId>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let product = match Reader::from(staff) {
         Reader::Admin => read(product_id, Reader::Admin).await?,
         Reader::Anyone => product_page_cache::find(product_id, async || read(product_id, Reader::Anyone).await).await?,
     };

@@ -3,11 +3,13 @@
 use axum::response::Response;
 use http::{HeaderMap, Uri};
 use kit::{
-    Result, User,
+    Result,
     extract::Query,
     mysql,
     pagination::{Page, PageQuery},
+    permissions::CATALOG_WRITE,
     single_flight,
+    staff::Staff,
 };
 use ordering::hot_products;
 use products::{
@@ -27,8 +29,13 @@ static CACHE: InstanceCache<String> = InstanceCache::new();
     get, path = "/api/product", tag = "catalogue", security((), ("bearer" = [])), params(Filter),
     responses((status = 200, body = Page<Product>), (status = 422, description = "`invalid`"))
 )]
-pub async fn list(user: Option<User>, uri: Uri, Query(filter): Query<Filter>, headers: HeaderMap) -> Result<Response> {
-    let page = match Reader::from(user) {
+pub async fn list(
+    staff: Option<Staff<CATALOG_WRITE>>,
+    uri: Uri,
+    Query(filter): Query<Filter>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let page = match Reader::from(staff) {
         Reader::Admin => CachedReply::new(&list::find(&filter, Reader::Admin).await?)?,
         Reader::Anyone => {
             let key = uri.query().unwrap_or_default().to_owned();
@@ -64,9 +71,13 @@ pub struct Hot {
     get, path = "/api/product/hot", tag = "catalogue", security((), ("bearer" = [])), params(LimitQuery),
     responses((status = 200, body = Hot), (status = 422, description = "`invalid`"))
 )]
-pub async fn hot(user: Option<User>, Query(query): Query<LimitQuery>, headers: HeaderMap) -> Result<Response> {
+pub async fn hot(
+    staff: Option<Staff<CATALOG_WRITE>>,
+    Query(query): Query<LimitQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let limit = query.limit()?;
-    let hot = match Reader::from(user) {
+    let hot = match Reader::from(staff) {
         Reader::Admin => find_hot(limit, Reader::Admin).await?,
         Reader::Anyone => {
             let key = format!("page:hot {limit}");

@@ -3,9 +3,12 @@
 use axum::response::Response;
 use http::HeaderMap;
 use kit::{
-    ProductId, Result, User,
+    ProductId, Result,
     extract::{Path, Query},
-    mysql, single_flight,
+    mysql,
+    permissions::CATALOG_WRITE,
+    single_flight,
+    staff::Staff,
 };
 use products::{
     Product, Reader, bought_together,
@@ -36,13 +39,13 @@ pub struct Related {
     )
 )]
 pub async fn related(
-    user: Option<User>,
+    staff: Option<Staff<CATALOG_WRITE>>,
     Path(product_id): Path<ProductId>,
     Query(query): Query<LimitQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let limit = query.limit()?;
-    let related = match Reader::from(user) {
+    let related = match Reader::from(staff) {
         Reader::Admin => find(product_id, limit, Reader::Admin).await?,
         Reader::Anyone => {
             let key = format!("page:related:{product_id}:{limit}");
