@@ -47,8 +47,7 @@ email-verification =
     .subject = Confirm your e-mail address
 
 password-changed =
-    The password of your account was changed, and your other sessions have ended. If you did not do this, reset your
-    password at once.
+    The password of your account was changed, and your other sessions have ended. If you did not do this, reset your password at once.
     .subject = Your password was changed
 
 password-was-reset =
@@ -63,8 +62,7 @@ email-changed =
     .subject = Your e-mail address was changed
 
 email-replaced =
-    This is no longer the e-mail address of your account: it was replaced or removed. If you did not do this, sign in,
-    change your password and enter your address again.
+    This is no longer the e-mail address of your account: it was replaced or removed. If you did not do this, sign in, change your password and enter your address again.
     .subject = The e-mail address of your account was replaced
 
 identity-linked =

@@ -135,6 +135,14 @@ fn a_subject_names_the_order_and_fits_its_column() {
 }
 
 #[test]
+fn a_paragraph_is_one_line() {
+    for (locale, message) in Locale::iter().flat_map(|locale| MESSAGES.map(|message| (locale, message))) {
+        let body = message.render(locale).body;
+        assert!(!body.replace("\n\n", "").contains('\n'), "{locale}: {body}");
+    }
+}
+
+#[test]
 fn messages_are_rendered() {
     let paid = Message::OrderPaid { order_no: ORDER_NO };
     assert_eq!(paid.render(Locale::En).subject, format!("Payment received for order {ORDER_NO}"));
