@@ -144,6 +144,8 @@ struct Shop {
     admin: String,
     /// Access tokens.
     shoppers: Vec<String>,
+    /// Access tokens of others, for flash sales only: they get thousands of unpaid orders.
+    sale_shoppers: Vec<String>,
     /// For logins. Not the shoppers', since a login may end its user's oldest session.
     accounts: Vec<Account>,
     products: Vec<i64>,
@@ -161,6 +163,7 @@ impl Shop {
         let admin = shoppers::login(&mut client, &account).await?;
         let (products, searches) = fill(&mut client, &admin).await?;
         let shoppers = shoppers::sign_in(checkout.address, connections).await?;
+        let sale_shoppers = shoppers::sign_in(checkout.address, connections).await?;
         let mut accounts = Vec::new();
         for _ in 0..LOGIN_CONNECTIONS {
             accounts.push(shoppers::register(&mut client).await?);
@@ -168,20 +171,24 @@ impl Shop {
         // Its only unit is bought at once.
         let sold_out = flash_sale::create(&mut client, &admin, first(&products)?, 1).await?;
         let purchase = json!({ "activity_id": sold_out });
-        let buyer = shoppers.first().map(String::as_str);
+        let buyer = sale_shoppers.first().map(String::as_str);
         let (status, reply) = client.send(request(Method::POST, "/api/seckill", buyer, Some(&purchase))).await?;
         ensure!(status == StatusCode::ACCEPTED, "/api/seckill: {status} {}", String::from_utf8_lossy(&reply));
         drop(step);
-        Ok(Self { checkout, admin, shoppers, accounts, products, searches, sold_out })
+        Ok(Self { checkout, admin, shoppers, accounts, products, searches, sold_out, sale_shoppers })
     }
 
     async fn work(&self, subject: Subject) -> anyhow::Result<Work> {
         let address = self.checkout.address;
-        let flow =
-            |flow| Work::Http { address, flow, shoppers: self.shoppers.clone(), products: self.products.clone() };
-        let purchase = |activity, status| flow(Flow::FlashSale { activity, status });
+        let by = |shoppers: &[String], flow| Work::Http {
+            address,
+            flow,
+            shoppers: shoppers.to_vec(),
+            products: self.products.clone(),
+        };
+        let purchase = |activity, status| by(&self.sale_shoppers, Flow::FlashSale { activity, status });
         Ok(match subject {
-            Subject::Flow(of) => flow(of),
+            Subject::Flow(of) => by(&self.shoppers, of),
             Subject::Search => Work::Paths { address, paths: self.searches.clone() },
             Subject::Login => Work::Login { address, accounts: self.accounts.clone() },
             Subject::SalePurchase => {
