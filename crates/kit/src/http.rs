@@ -1,9 +1,11 @@
 //! The HTTP side of a function: request id, log line, problem details, `content-length`, CORS, deadline.
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
+    pin::Pin,
     sync::OnceLock,
-    task::Poll,
+    task::{self, Poll},
     time::Duration,
 };
 
@@ -14,8 +16,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use spin_sdk::{http::FullBody, wasip3};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use spin_sdk::wasip3;
 use tower::{Service, util::MapRequestLayer};
 
 use crate::{
@@ -29,8 +32,37 @@ use crate::{
 /// even if a database hangs.
 const REPLY_TIME: Duration = Duration::from_millis(4500);
 
+/// How much of a reply is given to the runtime at once, in bytes.
+const CHUNK: usize = 64 << 10;
+
 /// The response that Spin sends.
-pub type SpinResponse = spin_sdk::http::Response<FullBody<Bytes>>;
+pub type SpinResponse = spin_sdk::http::Response<ReplyBody>;
+
+/// A reply's body. It is given away in chunks: each is copied, and kept until the client has read it.
+#[derive(Default)]
+pub struct ReplyBody(Bytes);
+
+impl HttpBody for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
+        let length = self.0.len().min(CHUNK);
+        let chunk = self.0.split_to(length);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
+    }
+}
 
 /// Handles a request with the function's router. Called by [`crate::function!`].
 pub async fn serve(function: &str, router: Router, request: spin_sdk::http::Request) -> SpinResponse {
@@ -156,7 +188,7 @@ async fn finish(
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     common_headers(headers, context).await;
-    (http::Response::from_parts(parts, Full::new(bytes)), problem)
+    (http::Response::from_parts(parts, ReplyBody(bytes)), problem)
 }
 
 fn has_body(status: StatusCode) -> bool {
@@ -209,7 +241,7 @@ async fn is_https() -> bool {
 }
 
 async fn preflight(context: &Context) -> SpinResponse {
-    let mut response = http::Response::new(Full::default());
+    let mut response = http::Response::new(ReplyBody::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     common_headers(headers, context).await;

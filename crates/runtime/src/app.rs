@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wasmtime_wasi_http::handler::ProxyHandler;
@@ -20,8 +21,9 @@ use crate::function::{Function, Instances, Limits, Service};
 use crate::guest::{self, ComponentConfig, Services};
 use crate::http::{self, Server};
 use crate::manifest::{Component, Manifest, Route};
+use crate::mysql::pool::Pools;
 use crate::output::Output;
-use crate::password_queue::Endpoint;
+use crate::password_queue::{Endpoint, PasswordQueue};
 use crate::redis::connection;
 use crate::routes::Router;
 use crate::subscriber::{Subscriber, Subscriptions};
@@ -83,7 +85,12 @@ pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> 
     // This fails only if a provider is set already, and any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ticker = EpochTicker::start(limits.memory).map_err(|e| Error::Engine(e.to_string()))?;
-    let services = Arc::new(Services { mysql: Default::default(), redis: Default::default(), output: Output::start() });
+    let here = Handle::current();
+    let services = Arc::new(Services {
+        mysql: Pools::new(here.clone()),
+        redis: connection::Connections::new(here),
+        output: Output::start(),
+    });
     let instances = Arc::new(Instances::new(limits.max_instances));
     let server_limits = limits.clone();
     let loader = Loader {
@@ -111,7 +118,8 @@ pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> 
     if tokio::time::timeout(SUBSCRIBE_TIMEOUT, all).await.is_err() {
         tracing::warn!("Redis does not answer yet: Redis triggers start as soon as it does");
     }
-    tasks.spawn(http::serve(listener, Server::new(routes, connections, server_limits), stopping));
+    let passwords = PasswordQueue::start().map_err(|error| Error::Engine(error.to_string()))?;
+    tasks.spawn(http::serve(listener, Server::new(routes, connections, passwords, server_limits), stopping));
     let mut maintenance = JoinSet::new();
     maintenance.spawn(services.mysql.clone().close_idle());
     Ok(App { address, stop, tasks, maintenance, instances, services, _ticker: ticker })

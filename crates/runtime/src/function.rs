@@ -36,6 +36,8 @@ pub struct Limits {
     pub max_concurrent_requests: usize,
     /// How long an idle instance is kept.
     pub idle_timeout: Duration,
+    /// How long one is kept that may have hashed a password: what that took of memory is free only when it is gone.
+    pub idle_timeout_after_hashing: Duration,
     /// How many instances of all functions may exist at once.
     pub max_instances: u32,
     /// How many requests functions may be answering at once. It is what two cores answer in a second if each request
@@ -58,6 +60,7 @@ impl Default for Limits {
             max_requests: 128,
             max_concurrent_requests: 16,
             idle_timeout: Duration::from_secs(1),
+            idle_timeout_after_hashing: Duration::from_millis(20),
             max_instances: MAX_INSTANCES,
             max_in_flight: 1024,
             header_timeout: Duration::from_secs(30),
@@ -177,6 +180,10 @@ impl HandlerState for Service {
         let function = &self.function;
         let limits = &function.limits;
         let permit = tokio::time::timeout(limits.body_timeout, function.instances.acquire()).await??;
+        let idle_timeout = match function.config.hashes_passwords.is_empty() {
+            true => limits.idle_timeout,
+            false => limits.idle_timeout_after_hashing,
+        };
         let mut store = function.store();
         let service = self.pre.instantiate_async(&mut store).await?;
         Ok(Instance {
@@ -184,9 +191,9 @@ impl HandlerState for Service {
             proxy: Proxy::P3(service),
             view: ViewFn::P3(<Guest as WasiHttpView>::http),
             expiration: Expiration {
-                idle_timeout: limits.idle_timeout,
+                idle_timeout,
                 request_timeout: limits.request_timeout,
-                timer: Box::pin(tokio::time::sleep(limits.idle_timeout)),
+                timer: Box::pin(tokio::time::sleep(idle_timeout)),
                 stopping: Box::pin(function.instances.stopping.clone().notified_owned()),
             },
             state: Worker { function: function.clone(), _permit: permit },

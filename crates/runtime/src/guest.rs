@@ -20,6 +20,9 @@ use crate::password_queue::Endpoint;
 use crate::redis::connection::Connections;
 use crate::{bindings, variables};
 
+/// How much of a reply is taken from a function before the client has read what was taken before, in bytes.
+const REPLY_CHUNK: usize = 64 << 10;
+
 /// What `spin.toml` says about a component, with variables expanded.
 pub struct ComponentConfig {
     pub name: String,
@@ -106,6 +109,10 @@ type Finished = Box<dyn Future<Output = Result<(), ErrorCode>> + Send>;
 type Sent = Result<(http::Response<Body>, Finished), TrappableError<ErrorCode>>;
 
 impl WasiHttpHooks for OutboundHttp {
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        REPLY_CHUNK
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<Body>,

@@ -67,16 +67,9 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(routes: Routes, connections: Arc<Connections>, limits: Limits) -> Arc<Self> {
+    pub fn new(routes: Routes, connections: Arc<Connections>, passwords: PasswordQueue, limits: Limits) -> Arc<Self> {
         let in_flight = InFlight::new(limits.max_in_flight);
-        Arc::new(Self {
-            routes,
-            connections,
-            in_flight,
-            kept: Kept::default(),
-            passwords: PasswordQueue::default(),
-            limits,
-        })
+        Arc::new(Self { routes, connections, in_flight, kept: Kept::default(), passwords, limits })
     }
 }
 
@@ -224,7 +217,8 @@ async fn respond(server: &Server, mut request: Request<Incoming>, client: Header
         Ok(received) => received,
         Err(problem) => return problem.response(&ids.request_id_or_new()),
     };
-    let turn = if found.target.state().hashes_password(&parts.method, uri.path()) {
+    let hashes_password = found.target.state().hashes_password(&parts.method, uri.path());
+    let turn = if hashes_password {
         let Some(turn) = server.passwords.turn().await else {
             return Problem::Unavailable.response(&ids.request_id_or_new());
         };
@@ -241,7 +235,13 @@ async fn respond(server: &Server, mut request: Request<Incoming>, client: Header
     if held > Duration::from_millis(50) {
         parts.headers.insert(HELD_MS, HeaderValue::from(held.as_millis() as u64));
     }
-    let result = found.target.handle(in_flight, Request::from_parts(parts, body)).await;
+    let request = Request::from_parts(parts, body);
+    let result = if hashes_password {
+        let function = found.target.clone();
+        server.passwords.run(async move { function.handle(in_flight, request).await }).await
+    } else {
+        found.target.handle(in_flight, request).await
+    };
     if is_late.is_some_and(|is_late| is_late.load(Relaxed)) {
         return Problem::RequestTimeout.response(&ids.request_id_or_new());
     }

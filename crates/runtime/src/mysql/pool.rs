@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, SslOpts};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -22,8 +23,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_IDLE: usize = 64;
 
 /// The pools, by address.
-#[derive(Clone, Default)]
-pub struct Pools(Arc<Mutex<HashMap<String, Arc<Pool>>>>);
+#[derive(Clone)]
+pub struct Pools {
+    by_address: Arc<Mutex<HashMap<String, Arc<Pool>>>>,
+    /// Where connections are opened, whoever asks for them: their sockets stay with the runtime that opened them.
+    opener: Handle,
+}
 
 #[derive(Default)]
 struct Pool {
@@ -36,10 +41,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pools {
+    pub fn new(opener: Handle) -> Self {
+        Self { by_address: Arc::default(), opener }
+    }
+
     /// Returns an idle connection that still works, or opens one.
     pub async fn open(&self, address: &str) -> Result<PooledConnection, Error> {
         let pool = {
-            let mut pools = lock(&self.0);
+            let mut pools = lock(&self.by_address);
             match pools.get(address) {
                 Some(pool) => pool.clone(),
                 None => pools.entry(address.into()).or_default().clone(),
@@ -54,9 +63,10 @@ impl Pools {
             }
         }
         let opts = options(address)?;
-        match timeout(CONNECT_TIMEOUT, Conn::new(opts)).await {
-            Ok(conn) => Ok(PooledConnection::new(conn?, pool)),
-            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        match self.opener.spawn(timeout(CONNECT_TIMEOUT, Conn::new(opts))).await {
+            Ok(Ok(conn)) => Ok(PooledConnection::new(conn?, pool)),
+            Ok(Err(_)) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+            Err(error) => Err(std::io::Error::other(error).into()),
         }
     }
 
@@ -65,7 +75,7 @@ impl Pools {
         let mut interval = tokio::time::interval(Duration::from_secs(5));
         loop {
             interval.tick().await;
-            let pools: Vec<_> = lock(&self.0).values().cloned().collect();
+            let pools: Vec<_> = lock(&self.by_address).values().cloned().collect();
             for pool in pools {
                 let mut idle = lock(&pool.idle);
                 let expired = idle.partition_point(|(_, since)| since.elapsed() >= IDLE_TIMEOUT);
@@ -79,7 +89,7 @@ impl Pools {
 
     /// Closes all idle connections.
     pub async fn stop(&self) {
-        let pools: Vec<_> = lock(&self.0).drain().collect();
+        let pools: Vec<_> = lock(&self.by_address).drain().collect();
         for (_, pool) in pools {
             let idle = std::mem::take(&mut *lock(&pool.idle));
             for (conn, _) in idle {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisError, Value};
+use tokio::runtime;
 use tokio::sync::{Mutex as AsyncMutex, RwLock};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,11 +30,15 @@ pub fn client(address: &str) -> Result<Client, RedisError> {
 pub struct Connection(pub Arc<Handle>);
 
 /// The shared connections, by address.
-#[derive(Default)]
-pub struct Connections(Mutex<HashMap<String, Arc<SharedConnection>>>);
+pub struct Connections {
+    by_address: Mutex<HashMap<String, Arc<SharedConnection>>>,
+    /// Where connections are opened, whoever asks for them: their sockets stay with the runtime that opened them.
+    opener: runtime::Handle,
+}
 
 struct SharedConnection {
     client: Client,
+    opener: runtime::Handle,
     current: RwLock<Option<Current>>,
 }
 
@@ -45,13 +50,21 @@ struct Current {
 }
 
 impl Connections {
+    pub fn new(opener: runtime::Handle) -> Self {
+        Self { by_address: Mutex::default(), opener }
+    }
+
     /// A handle for the address, not connected yet. It fails if the address is not valid.
     pub fn open(&self, address: &str) -> Result<Handle, RedisError> {
-        let mut by_address = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = match by_address.get(address) {
             Some(shared) => shared.clone(),
             None => {
-                let shared = Arc::new(SharedConnection { client: client(address)?, current: RwLock::default() });
+                let shared = Arc::new(SharedConnection {
+                    client: client(address)?,
+                    opener: self.opener.clone(),
+                    current: RwLock::default(),
+                });
                 by_address.insert(address.into(), shared.clone());
                 shared
             }
@@ -64,7 +77,10 @@ impl SharedConnection {
     async fn connect(&self, response: Option<Duration>) -> Result<MultiplexedConnection, RedisError> {
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(response);
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+        let client = self.client.clone();
+        let opened =
+            self.opener.spawn(async move { client.get_multiplexed_async_connection_with_config(&config).await });
+        opened.await.map_err(std::io::Error::other)?
     }
 
     /// The open connection. If there is none, the first caller opens it and the others wait.
