@@ -23,9 +23,9 @@ use crate::{Problem, Result, UserId};
 /// After this time a request begins nothing more: no statement, no command, no commit.
 pub(crate) const WORK_TIME: Duration = Duration::from_millis(4000);
 
-/// How long the runtime held the request before this function got it, in milliseconds. Spin does not set it. A client
+/// How much of the request's time had passed when this function got it, in milliseconds. Spin does not set it. A client
 /// that sends it only shortens its own request's time.
-const HELD_MS: HeaderName = HeaderName::from_static("x-held-ms");
+const ELAPSED_MS: HeaderName = HeaderName::from_static("x-elapsed-ms");
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -70,9 +70,9 @@ impl Origin {
     }
 }
 
-fn held(headers: &HeaderMap) -> Duration {
-    let held = headers.get(HELD_MS).and_then(|value| value.to_str().ok()?.parse().ok());
-    held.map_or(Duration::ZERO, Duration::from_millis)
+fn elapsed_before(headers: &HeaderMap) -> Duration {
+    let milliseconds = headers.get(ELAPSED_MS).and_then(|value| value.to_str().ok()?.parse().ok());
+    milliseconds.map_or(Duration::ZERO, Duration::from_millis)
 }
 
 fn is_request_id(text: &str) -> bool {
@@ -109,7 +109,7 @@ struct Inner {
     route: OnceLock<MatchedPath>,
     accept_language: Option<String>,
     /// How long the request waited for its body or its turn before `started`.
-    held: Duration,
+    elapsed_before: Duration,
     started: Instant,
     /// Set when [`WORK_TIME`] has passed.
     late: SetOnce<()>,
@@ -125,7 +125,7 @@ impl Context {
             user_id: AtomicI64::new(0),
             route: OnceLock::new(),
             accept_language: accept_language.map(str::to_owned),
-            held: held(headers),
+            elapsed_before: elapsed_before(headers),
             started: Instant::now(),
             late: SetOnce::new(),
             is_reading_body: AtomicBool::new(false),
@@ -165,7 +165,7 @@ impl Context {
 
     /// How long ago the request's headers came.
     pub(crate) fn elapsed(&self) -> Duration {
-        self.0.held.saturating_add(self.0.started.elapsed())
+        self.0.elapsed_before.saturating_add(self.0.started.elapsed())
     }
 
     /// How much of [`WORK_TIME`] is left.

@@ -40,8 +40,8 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Paths that Spin reserves.
 const RESERVED_PREFIX: &str = "/.well-known/spin/";
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
-/// How long a request was held before its function got it, in milliseconds. The function's own time limit counts it.
-const HELD_MS: HeaderName = HeaderName::from_static("x-held-ms");
+/// How long a request waited before its function got it, in milliseconds. The function counts it in the request's time.
+const ELAPSED_MS: HeaderName = HeaderName::from_static("x-elapsed-ms");
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 
 /// The functions that answer requests, by route.
@@ -229,11 +229,11 @@ async fn respond(server: &Server, mut request: Request<Incoming>, client: Header
     let Some(in_flight) = server.in_flight.admit(turn) else {
         return Problem::Unavailable.response(&ids.request_id_or_new());
     };
-    parts.headers.remove(HELD_MS);
-    let held = arrived.elapsed();
-    // Most requests are not: a header costs a function some hundred nanoseconds.
-    if held > Duration::from_millis(50) {
-        parts.headers.insert(HELD_MS, HeaderValue::from(held.as_millis() as u64));
+    parts.headers.remove(ELAPSED_MS);
+    let elapsed = arrived.elapsed();
+    // Most requests have not waited, and a header costs a function some hundred nanoseconds.
+    if elapsed > Duration::from_millis(50) {
+        parts.headers.insert(ELAPSED_MS, HeaderValue::from(elapsed.as_millis() as u64));
     }
     let request = Request::from_parts(parts, body);
     let result = if hashes_password {

@@ -29,7 +29,7 @@ const SLOW_BODIES: usize = 200;
 const SLOW_READERS: usize = 100;
 /// What an address may have, less what it needs for its other connections.
 const IDLE_PER_ADDRESS: usize = 1800;
-/// After this time, an attack has left what it leaves.
+/// How long the shop may take to free what the attack used.
 const SETTLING_TIME: Duration = Duration::from_secs(40);
 /// How much slower, or larger, the shop may be under attack.
 const TOLERANCE: f64 = 1.5;
@@ -65,9 +65,9 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     );
     let calm = phase("beside reads", &shop, &honest, Work::Attack(reads.clone()), calm_for).await?;
     let attacked = phase("beside attacks", &shop, &honest, Work::Attack(attack), attacked_for).await?;
-    // Until what the attackers left is done, and their connections are closed.
-    let settled = Instant::now();
-    while shop.memory().unwrap_or_default() > calm.memory * TOLERANCE && settled.elapsed() < SETTLING_TIME {
+    // What the attackers left is done, and their connections are closed.
+    let begun = Instant::now();
+    while shop.memory().unwrap_or_default() > calm.memory * TOLERANCE && begun.elapsed() < SETTLING_TIME {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let after = phase("afterwards", &shop, &honest, Work::Attack(reads), calm_for).await?;
