@@ -73,7 +73,7 @@ pub(crate) fn request(
         }
     }
     json.push('}');
-    lines(&json);
+    lines(json);
 }
 
 /// A job's line.
@@ -95,7 +95,7 @@ pub(crate) fn jobs_done<'a>(jobs: impl IntoIterator<Item = &'a JobContext>, took
     let line = |job| JobLine { ts, level: "info", message: "job done", fields: Fields::from(job), ms, cause: None };
     let all: Vec<_> = jobs.into_iter().filter_map(|job| serde_json::to_string(&line(job)).ok()).collect();
     if !all.is_empty() {
-        lines(&all.join("\n"));
+        lines(all.join("\n"));
     }
 }
 
@@ -109,12 +109,13 @@ pub(crate) fn job_failed(job: &JobContext, cause: &str, will_retry: bool, took: 
 
 fn to_line(line: &impl Serialize) {
     if let Ok(json) = serde_json::to_string(line) {
-        lines(&json);
+        lines(json);
     }
 }
 
 /// Writes JSON objects, one per line, in one write.
-fn lines(json: &str) {
+fn lines(mut json: String) {
+    json.push('\n');
     // There is nowhere to report it if standard output is closed.
-    let _ = std::io::stdout().lock().write_all(format!("{json}\n").as_bytes());
+    let _ = std::io::stdout().lock().write_all(json.as_bytes());
 }
