@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounts::{account, address};
+use accounts::address;
 use kit::{
     AddressId, Code, FieldError, Problem, ProductId, Result, UserId,
     mysql::{Connection, Transaction},
@@ -104,14 +104,20 @@ pub async fn place(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<Ord
 }
 
 /// 409 `pending_limit` if the user has too many unpaid orders; those of flash sales, which have limits of their own, don't
-/// count. With the lock, orders of a user are placed one after the other.
+/// count. 404 if the user has been deleted.
+///
+/// The statement locks the user's row, so orders of a user are placed one after the other. It counts after it has the
+/// lock, since the count depends on the locked row.
 async fn check_pending(tx: &mut Transaction, request: &PlaceOrder<'_>) -> Result<()> {
     const PENDING: &str = "
-        SELECT COUNT(*) AS pending FROM orders FORCE INDEX (ix_orders_user_status)
-        WHERE user_id = ? AND status = 'pending' AND ticket IS NULL";
-    account::lock(tx, request.user_id).await?;
+        SELECT (
+            SELECT COUNT(*) FROM orders FORCE INDEX (ix_orders_user_status)
+            WHERE orders.user_id = users.id AND status = 'pending' AND ticket IS NULL
+        ) AS pending
+        FROM users WHERE id = ? AND deleted_at IS NULL FOR UPDATE";
     let pending = tx.query_one::<(i64,)>(PENDING, params![request.user_id]).await?;
-    match pending.is_some_and(|(pending,)| pending < request.max_pending) {
+    let (pending,) = pending.ok_or_else(|| Problem::not_found("user"))?;
+    match pending < request.max_pending {
         true => Ok(()),
         false => {
             let detail = format!("You have {} unpaid orders; pay or cancel one first", request.max_pending);
