@@ -83,7 +83,7 @@ impl InFlight {
 
     /// Another request, with its turn to hash a password if it needs one; none if there are too many.
     pub fn admit(self: &Arc<Self>, password_turn: Option<OwnedSemaphorePermit>) -> Option<InFlightRequest> {
-        let request = InFlightRequest { in_flight: self.clone(), _password_turn: password_turn };
+        let request = InFlightRequest { in_flight: self.clone(), password_turn };
         (self.count.fetch_add(1, Relaxed) < self.max).then_some(request)
     }
 }
@@ -92,12 +92,34 @@ impl InFlight {
 /// client is gone.
 pub struct InFlightRequest {
     in_flight: Arc<InFlight>,
-    _password_turn: Option<OwnedSemaphorePermit>,
+    password_turn: Option<OwnedSemaphorePermit>,
+}
+
+impl InFlightRequest {
+    fn hashes_password(&self) -> bool {
+        self.password_turn.is_some()
+    }
 }
 
 impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.in_flight.count.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One more in a count, until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -196,7 +218,7 @@ impl HandlerState for Service {
                 timer: Box::pin(tokio::time::sleep(idle_timeout)),
                 stopping: Box::pin(function.instances.stopping.clone().notified_owned()),
             },
-            state: Worker { function: function.clone(), _permit: permit },
+            state: Worker { function: function.clone(), hashing: Arc::default(), _permit: permit },
         })
     }
 }
@@ -240,6 +262,8 @@ impl WorkerExpiration for Expiration {
 /// Decides whether an instance accepts another request, and for how long a request may run.
 pub struct Worker {
     function: Arc<Function>,
+    /// How many of its requests hash a password.
+    hashing: Arc<AtomicUsize>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -251,7 +275,9 @@ impl WorkerState for Worker {
         let limits = &self.function.limits;
         if total >= limits.max_requests {
             ShouldAccept::Never
-        } else if concurrent >= limits.max_concurrent_requests {
+        } else if concurrent >= limits.max_concurrent_requests || self.hashing.load(Relaxed) > 0 {
+            // An instance computes one thing at a time: beside a hash, a request would wait, and a second hash would leave
+            // a core idle.
             ShouldAccept::No
         } else {
             ShouldAccept::Yes
@@ -265,8 +291,9 @@ impl WorkerState for Worker {
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         let timeout = tokio::time::sleep(self.function.limits.request_timeout);
+        let hashing = in_flight.hashes_password().then(|| Counted::new(&self.hashing));
         Box::pin(async move {
-            let _in_flight = in_flight;
+            let (_in_flight, _hashing) = (in_flight, hashing);
             timeout.await;
         })
     }

@@ -138,3 +138,14 @@ async fn a_request_without_an_instance_is_logged_with_its_ids() {
     assert!(response.head.contains("x-request-id: ids-no-instance"), "{}", response.head);
     assert!(line.contains("no instance could be created") && line.contains("component=\"web\""), "{line}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_hashes_a_password_takes_no_other_request() {
+    let app = start(&web("tool.mall.hashes_passwords = [\"GET /sleep/3000\"]")).await;
+    let to = app.local_addr();
+    let hash = tokio::task::spawn_blocking(move || request(to, "GET", "/sleep/3000", "", ""));
+    // From then on another instance answers, for which this is the first request.
+    eventually("the hash has begun", async || get(&app, "/seen").await.body == "1").await;
+    assert!(!hash.is_finished());
+    assert_eq!(hash.await.unwrap().unwrap().body, "slept");
+}
