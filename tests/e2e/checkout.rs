@@ -4,8 +4,8 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use futures::future::join_all;
+use mysql_async::{TxOpts, prelude::Queryable};
 use serde_json::{Value, json};
-use sqlx::Connection;
 
 use crate::harness::{Call, Servers, Shop, Stock, User, eventually, rules};
 
@@ -312,9 +312,9 @@ async fn only_its_owner_releases_the_lock_of_a_checkout() {
         let product = shop.product(json!({ "stock": 5 })).await;
         user.add_to_cart(product, 1).await;
         // Holds up the checkout.
-        let mut held = mysql.begin().await.expect("a transaction");
-        let hold = sqlx::query("SELECT id FROM products WHERE id = ? FOR UPDATE").bind(product);
-        hold.fetch_one(&mut *held).await.expect("the product");
+        let mut held = mysql.start_transaction(TxOpts::default()).await.expect("a transaction");
+        let hold = "SELECT id FROM products WHERE id = ? FOR UPDATE";
+        held.exec_drop(hold, (product,)).await.expect("the product");
         let checkout = tokio::spawn(check_out(&user).into_future());
         eventually("the checkout has its lock", Duration::from_secs(5), async || {
             let replaced = redis::cmd("SET").arg(&lock).arg("another").arg("XX").query_async(&mut redis).await;
@@ -322,8 +322,8 @@ async fn only_its_owner_releases_the_lock_of_a_checkout() {
             replaced.then_some(())
         })
         .await;
-        let sell = sqlx::query("UPDATE products SET available = ? WHERE id = ?").bind(left).bind(product);
-        sell.execute(&mut *held).await.expect("the product");
+        let sell = "UPDATE products SET available = ? WHERE id = ?";
+        held.exec_drop(sell, (left, product)).await.expect("the product");
         held.commit().await.expect("committed");
         let reply = checkout.await.expect("a reply");
         assert_eq!(reply.status, status, "{reply}");

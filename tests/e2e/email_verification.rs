@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 
 use crate::harness::{Call, DedicatedShop, FakeService, ReceivedRequest, Servers, Shop, User, eventually, unique};
@@ -149,7 +150,7 @@ async fn the_mail_is_sent_again_once_a_minute_and_expires() {
     user.post("/api/user/email/resend").await.problem(429, "rate_limited");
     verify(&shop.shop, &first).await.problem(401, "invalid_token");
     const AGE: &str = "UPDATE email_verifications SET expires_at = expires_at - 86400000";
-    sqlx::query(AGE).execute(&mut shop.servers.mysql().await).await.expect("the token gets older");
+    shop.servers.mysql().await.query_drop(AGE).await.expect("the token gets older");
     verify(&shop.shop, &second).await.problem(401, "invalid_token");
     assert_eq!(profile(&user).await["email_verified"], false);
 }
@@ -161,7 +162,7 @@ async fn addresses_from_before_the_rule_count_as_verified() {
     // As a function from before the rule writes it.
     const OLD: &str = "INSERT INTO users (username, password_hash, email, created_at)
                        SELECT 'from-before', password_hash, 'before@mail.example', created_at FROM users WHERE id = ?";
-    sqlx::query(OLD).bind(user.user_id).execute(&mut shop.servers.mysql().await).await.expect("a user");
+    shop.servers.mysql().await.exec_drop(OLD, (user.user_id,)).await.expect("a user");
     let before = shop.shop.sign_in("from-before", PASSWORD).await;
     assert_eq!(profile(&before).await["email_verified"], true);
     before.post("/api/user/email/resend").await.is(202);
@@ -181,7 +182,7 @@ async fn changes_of_the_password_are_told() {
     assert_eq!(subjects(&mails)[1], "Your password was changed");
 
     const LINK: &str = "INSERT INTO identities (provider, subject, user_id, created_at) VALUES ('home', 'me', ?, 0)";
-    sqlx::query(LINK).bind(user.user_id).execute(&mut shop.servers.mysql().await).await.expect("an identity");
+    shop.servers.mysql().await.exec_drop(LINK, (user.user_id,)).await.expect("an identity");
     let forgotten = json!({ "username": user.username });
     assert_eq!(shop.shop.post("/api/user/password/forgot").json(forgotten).await.status, 202);
     let reset = text(&shop.mails("user@mail.example", 3).await[2]);
@@ -205,7 +206,7 @@ async fn an_identity_is_listed_and_unlinked_unless_it_is_the_last_way_in() {
     const LINK: &str = "INSERT INTO identities (provider, subject, user_id, created_at) VALUES (?, 'me', ?, 1000)";
     let mut mysql = shop.servers.mysql().await;
     for provider in ["home", "work"] {
-        sqlx::query(LINK).bind(provider).bind(user.user_id).execute(&mut mysql).await.expect("an identity");
+        mysql.exec_drop(LINK, (provider, user.user_id)).await.expect("an identity");
     }
     let list = user.get("/api/user/identity").await.is(200);
     let ids: Vec<i64> = list["items"]
@@ -226,7 +227,7 @@ async fn an_identity_is_listed_and_unlinked_unless_it_is_the_last_way_in() {
     assert_eq!(kinds(&user).await, ["identity_unlinked"]);
     // Without a password it is the only way in.
     let no_password = "UPDATE users SET password_hash = '' WHERE id = ?";
-    sqlx::query(no_password).bind(user.user_id).execute(&mut mysql).await.expect("no password");
+    mysql.exec_drop(no_password, (user.user_id,)).await.expect("no password");
     unlink(&user, ids[1]).await.problem(409, "identity_needed");
     assert_eq!(user.get("/api/user/identity").await.is(200)["items"], json!([expected(1, "work")]));
 }

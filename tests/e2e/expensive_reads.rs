@@ -4,8 +4,8 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use futures::future::join_all;
+use mysql_async::prelude::Queryable;
 use serde_json::json;
-use sqlx::Executor;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::harness::{DedicatedShop, Proxy, Reply, Servers, Shop, eventually};
@@ -19,7 +19,7 @@ const WAITING: &str = "
 /// One statement must wait for the table; `answered` are those that must come although it is locked.
 async fn lists_while_locked(servers: &Servers, shop: &Shop, path: &str, table: &str, answered: usize) -> Vec<Reply> {
     let mut mysql = servers.mysql().await;
-    mysql.execute(sqlx::AssertSqlSafe(format!("LOCK TABLES {table} WRITE"))).await.expect("a lock");
+    mysql.query_drop(format!("LOCK TABLES {table} WRITE")).await.expect("a lock");
     let calls: Vec<_> = (1..=20)
         .map(|limit| {
             let call = shop.get(&format!("{path}?limit={limit}"));
@@ -37,7 +37,7 @@ async fn lists_while_locked(servers: &Servers, shop: &Shop, path: &str, table: &
     for _ in 0..10 {
         assert_eq!(servers.number(WAITING).await, 1);
     }
-    mysql.execute("UNLOCK TABLES").await.expect("unlocked");
+    mysql.query_drop("UNLOCK TABLES").await.expect("unlocked");
     join_all(calls).await.into_iter().map(|reply| reply.expect("a reply")).collect()
 }
 
@@ -134,7 +134,7 @@ async fn a_list_of_orders_reads_only_the_items_that_it_shows() {
         "INSERT INTO order_items (order_no, line, product_id, name, image_url, price_cents, quantity, amount_cents)
                   VALUES (?, ?, 1, '', REPEAT('x', 2000), 1, 1, 1)";
     for line in 2..=100 {
-        sqlx::query(insert).bind(&large).bind(line).execute(&mut mysql).await.expect("an item");
+        mysql.exec_drop(insert, (&large, line)).await.expect("an item");
     }
     let page = async |path: &str| {
         let before = proxy.received();

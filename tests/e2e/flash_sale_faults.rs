@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use futures::stream::{self, StreamExt};
+use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 use crate::flash_sale::{booked_order, buy, in_seconds};
@@ -267,11 +268,8 @@ async fn a_bad_ticket_does_not_hold_up_others() {
     let activity = shop.flash_sale(product, json!({ "stock": 40 })).await;
     let mut users = servers.insert_users(&shop, 31).await;
     let bad = users.remove(15);
-    sqlx::query("DELETE FROM users WHERE id = ?")
-        .bind(bad.user_id)
-        .execute(&mut servers.mysql().await)
-        .await
-        .expect("the user is deleted");
+    let delete = "DELETE FROM users WHERE id = ?";
+    servers.mysql().await.exec_drop(delete, (bad.user_id,)).await.expect("the user is deleted");
     let both = join(try_to_buy(&users, 1, activity, 31), buy(&bad, activity).into_future()).await;
     assert_eq!(both.0, 30);
     let ticket = both.1.is(202);

@@ -3,8 +3,8 @@
 use std::{future::IntoFuture, time::Duration};
 
 use futures::future::{join, join_all};
+use mysql_async::{TxOpts, prelude::Queryable};
 use serde_json::{Value, json};
-use sqlx::Connection;
 
 use crate::harness::{Call, DedicatedShop, Servers, Shop, Stock, User, eventually, unique};
 
@@ -156,8 +156,8 @@ async fn a_key_is_refused_while_its_request_runs_and_released_if_that_dies() {
         .await
     };
 
-    let mut holder = mysql.begin().await.expect("a transaction");
-    sqlx::query(lock).bind(product).execute(&mut *holder).await.expect("a lock");
+    let mut holder = mysql.start_transaction(TxOpts::default()).await.expect("a transaction");
+    holder.exec_drop(lock, (product,)).await.expect("a lock");
     let meanwhile = async {
         request_waits().await;
         let second = order().await;
@@ -172,8 +172,8 @@ async fn a_key_is_refused_while_its_request_runs_and_released_if_that_dies() {
     assert!(again.replayed() && !first.replayed(), "{again}");
 
     let key = unique();
-    let mut holder = mysql.begin().await.expect("a transaction");
-    sqlx::query(lock).bind(product).execute(&mut *holder).await.expect("a lock");
+    let mut holder = mysql.start_transaction(TxOpts::default()).await.expect("a transaction");
+    holder.exec_drop(lock, (product,)).await.expect("a lock");
     let kill = async {
         request_waits().await;
         shop.kill();
@@ -248,9 +248,9 @@ async fn a_key_expires_after_a_day() {
     let (key, mut mysql) = (unique(), servers.mysql().await);
     let order = |quantity| user.place_order(&[(product, quantity)]).key(&key);
     let first = order(1).await.is(201);
-    sqlx::query(AGE).bind(86_300_000_i64).execute(&mut mysql).await.expect("the key gets older");
+    mysql.exec_drop(AGE, (86_300_000_i64,)).await.expect("the key gets older");
     order(2).await.problem(422, "idempotency_mismatch");
-    sqlx::query(AGE).bind(200_000_i64).execute(&mut mysql).await.expect("the key gets older");
+    mysql.exec_drop(AGE, (200_000_i64,)).await.expect("the key gets older");
     let second = order(2).await;
     assert!(!second.replayed(), "{second}");
     assert_ne!(order_no(&second.is(201)), order_no(&first));

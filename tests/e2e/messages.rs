@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use mysql_async::{Transaction, TxOpts, prelude::Queryable};
 use serde_json::{Value, json};
-use sqlx::Connection;
 
 use crate::harness::{DedicatedShop, FakeService, ReceivedRequest, Servers, Shop, User, eventually, unique};
 
@@ -143,11 +143,11 @@ async fn a_mail_that_the_service_refuses_for_good_is_not_sent_again() {
 }
 
 /// Adds a notification job, for an order that need not exist.
-async fn add_job(mysql: &mut sqlx::MySqlConnection, due_at: i64, user_id: i64) -> i64 {
+async fn add_job(tx: &mut Transaction<'_>, due_at: i64, user_id: i64) -> i64 {
     let notice = json!({ "user_id": user_id, "order_no": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "kind": "paid" });
     let job = "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ('notify', 'queued', ?, ?, 0)";
-    let done = sqlx::query(job).bind(due_at).bind(notice.to_string()).execute(mysql).await.expect("a job");
-    i64::try_from(done.last_insert_id()).expect("a number")
+    tx.exec_drop(job, (due_at, notice.to_string())).await.expect("a job");
+    i64::try_from(tx.last_insert_id().expect("an id")).expect("a number")
 }
 
 #[tokio::test]
@@ -161,12 +161,8 @@ async fn messages_are_written_in_batches_and_each_once() {
     let shop = DedicatedShop::on(&servers).start().await;
     let users = [shop.user().await, shop.user().await];
     let mut mysql = servers.mysql().await;
-    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM users WHERE username IN (?, ?)")
-        .bind(&users[0].username)
-        .bind(&users[1].username)
-        .fetch_all(&mut mysql)
-        .await
-        .expect("users");
+    let ids = "SELECT id FROM users WHERE username IN (?, ?)";
+    let ids: Vec<i64> = mysql.exec(ids, (&users[0].username, &users[1].username)).await.expect("users");
     let all_done = async || {
         eventually("all jobs are done", Duration::from_secs(30), async || {
             (servers.number(JOBS).await == 0).then_some(())
@@ -179,7 +175,7 @@ async fn messages_are_written_in_batches_and_each_once() {
     let mut tries = 0;
     loop {
         let before = servers.number(OUT_OF_ORDER).await;
-        let mut tx = mysql.begin().await.expect("a transaction");
+        let mut tx = mysql.start_transaction(TxOpts::default()).await.expect("a transaction");
         for count in 0..60 {
             add_job(&mut tx, count, ids[usize::from(count % 2 == 1)]).await;
         }
@@ -196,13 +192,13 @@ async fn messages_are_written_in_batches_and_each_once() {
     }
 
     // A job whose worker died after it had written the message writes no second one, and does not hold up others.
-    let mut tx = mysql.begin().await.expect("a transaction");
+    let mut tx = mysql.start_transaction(TxOpts::default()).await.expect("a transaction");
     for count in 0..9 {
         let job = add_job(&mut tx, count, ids[0]).await;
         if count == 4 {
             let message = "INSERT INTO messages (user_id, job_id, kind, order_no, subject, body, created_at)
                            VALUES (?, ?, 'order_paid', '01ARZ3NDEKTSV4RRFFQ69G5FAV', '', '', 0)";
-            sqlx::query(message).bind(ids[0]).bind(job).execute(&mut *tx).await.expect("a message");
+            tx.exec_drop(message, (ids[0], job)).await.expect("a message");
         }
     }
     tx.commit().await.expect("committed");

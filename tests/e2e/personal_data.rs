@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
 use personal_data::TABLES;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Row};
 
 use crate::harness::{Call, DedicatedShop, Servers, Shop, User, eventually, unique};
 
@@ -15,9 +15,8 @@ async fn columns(servers: &Servers, only_texts: bool) -> BTreeSet<(String, Strin
         SELECT CAST(table_name AS CHAR) AS t, CAST(column_name AS CHAR) AS c FROM information_schema.columns
         WHERE table_schema = DATABASE()
             AND (NOT ? OR data_type IN ('char', 'varchar', 'text', 'mediumtext', 'blob', 'mediumblob'))";
-    let mut mysql = servers.mysql().await;
-    let rows = sqlx::query(COLUMNS).bind(only_texts).fetch_all(&mut mysql).await.expect("columns");
-    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    let columns: Vec<_> = servers.mysql().await.exec(COLUMNS, (only_texts,)).await.expect("columns");
+    columns.into_iter().collect()
 }
 
 #[tokio::test]
@@ -40,9 +39,8 @@ async fn occurrences(servers: &Servers, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (table, column) in columns(servers, true).await {
         let sql = format!("SELECT COUNT(*) FROM `{table}` WHERE INSTR(`{column}`, ?) > 0");
-        let count: i64 =
-            sqlx::query_scalar(AssertSqlSafe(sql)).bind(text).fetch_one(&mut mysql).await.expect("a count");
-        if count > 0 {
+        let count: Option<i64> = mysql.exec_first(sql, (text,)).await.expect("a count");
+        if count != Some(0) {
             found.push(format!("{table}.{column}"));
         }
     }
@@ -136,7 +134,7 @@ async fn a_deleted_user_leaves_no_personal_data() {
 
     // Completed by the worker, after some days.
     const DUE: &str = "UPDATE jobs SET due_at = 0 WHERE queue = 'fulfil' AND state = 'queued'";
-    sqlx::query(DUE).execute(&mut servers.mysql().await).await.expect("due");
+    servers.mysql().await.query_drop(DUE).await.expect("due");
     let publish = redis::cmd("PUBLISH").arg("mall:fulfil").arg("").to_owned();
     let _: i64 = publish.query_async(&mut servers.redis().await).await.expect("the worker is woken");
     eventually("the order is done", Duration::from_secs(15), async || {
@@ -196,15 +194,15 @@ async fn who_has_no_password_needs_a_recent_session() {
     let shop = DedicatedShop::on(&servers).start().await;
     let user = shop.user().await;
     let mut mysql = servers.mysql().await;
-    sqlx::query("UPDATE users SET password_hash = ''").execute(&mut mysql).await.expect("no password");
+    mysql.query_drop("UPDATE users SET password_hash = ''").await.expect("no password");
     let age = "UPDATE sessions SET created_at = created_at - 600000";
-    sqlx::query(age).execute(&mut mysql).await.expect("an older session");
+    mysql.query_drop(age).await.expect("an older session");
     user.delete("/api/user").await.problem(403, "session_too_old");
     delete(&user, "any password").await.problem(403, "session_too_old");
     let change = json!({ "email": "new@mail.example" });
     user.put("/api/user/profile").json(change).await.problem(403, "session_too_old");
     let renew = "UPDATE sessions SET created_at = created_at + 300000";
-    sqlx::query(renew).execute(&mut mysql).await.expect("a newer session");
+    mysql.query_drop(renew).await.expect("a newer session");
     user.delete("/api/user").await.is(204);
     user.get("/api/user/profile").await.problem(404, "not_found");
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mysql_async::prelude::Queryable;
 use serde_json::json;
-use sqlx::Executor;
 
 use crate::harness::{DedicatedShop, Servers, eventually};
 
@@ -18,7 +18,7 @@ fn days_ago(days: f64) -> i64 {
 /// Makes the job due, and wakes its worker.
 async fn run(servers: &Servers) {
     let mut mysql = servers.mysql().await;
-    mysql.execute("UPDATE jobs SET due_at = 0 WHERE queue = 'retention'").await.expect("the job");
+    mysql.query_drop("UPDATE jobs SET due_at = 0 WHERE queue = 'retention'").await.expect("the job");
     let mut redis = servers.redis().await;
     redis::cmd("PUBLISH").arg("mall:retention").arg("").query_async::<()>(&mut redis).await.expect("published");
 }
@@ -34,8 +34,7 @@ async fn old_rows_are_deleted_and_young_ones_stay() {
     let key = "INSERT INTO idempotency_keys (user_id, scope, idempotency_key, body_hash, claimed_at, status, reply)
                VALUES (?, 'POST /x', ?, REPEAT('x', 32), ?, 200, '{}')";
     for (count, days) in (0..1100).map(|count| (count, 1.1)).chain([(2000, 0.9), (2001, 0.0)]) {
-        let insert = sqlx::query(key).bind(user_id).bind(format!("k-{count}")).bind(days_ago(days));
-        insert.execute(&mut mysql).await.expect("a key");
+        mysql.exec_drop(key, (user_id, format!("k-{count}"), days_ago(days))).await.expect("a key");
     }
     // Sessions that expired or ended; each with a token.
     let session = "INSERT INTO sessions (id, user_id, created_at, expires_at, ended_at) VALUES (?, ?, 0, ?, ?)";
@@ -48,31 +47,26 @@ async fn old_rows_are_deleted_and_young_ones_stay() {
         (1005, days_ago(-1.0), None),
     ];
     for (id, expires_at, ended_at) in sessions {
-        let insert = sqlx::query(session).bind(id).bind(user_id).bind(expires_at).bind(ended_at);
-        insert.execute(&mut mysql).await.expect("a session");
-        let insert = sqlx::query(token).bind(format!("of-{id}")).bind(id).bind(None::<i64>);
-        insert.execute(&mut mysql).await.expect("a token");
+        mysql.exec_drop(session, (id, user_id, expires_at, ended_at)).await.expect("a session");
+        mysql.exec_drop(token, (format!("of-{id}"), id, None::<i64>)).await.expect("a token");
     }
     for (name, days) in [("old", 31.0), ("young", 29.0)] {
-        let insert = sqlx::query(token).bind(name).bind(1005).bind(days_ago(days));
-        insert.execute(&mut mysql).await.expect("a used token");
+        mysql.exec_drop(token, (name, 1005, days_ago(days))).await.expect("a used token");
         let reset = "INSERT INTO password_resets (hash, user_id, expires_at) VALUES (UNHEX(SHA2(?, 256)), ?, ?)";
-        let insert = sqlx::query(reset).bind(name).bind(user_id).bind(days_ago(days));
-        insert.execute(&mut mysql).await.expect("a reset");
+        mysql.exec_drop(reset, (name, user_id, days_ago(days))).await.expect("a reset");
     }
     let message = "INSERT INTO messages (user_id, job_id, kind, subject, body, created_at)
                    VALUES (?, ?, 'order_paid', '', '', ?)";
     for (job_id, days) in [(9_000_001, 366.0), (9_000_002, 400.0), (9_000_003, 364.0), (9_000_004, 0.0)] {
-        let insert = sqlx::query(message).bind(user_id).bind(job_id).bind(days_ago(days));
-        insert.execute(&mut mysql).await.expect("a message");
+        mysql.exec_drop(message, (user_id, job_id, days_ago(days))).await.expect("a message");
     }
     let dead = "INSERT INTO jobs (queue, state, due_at, attempts, payload, created_at, dead_since)
                 VALUES ('notify', 'dead', 9223372036854775807, 8, '{}', 0, ?)";
     for dead_since in [Some(days_ago(91.0)), Some(days_ago(89.0)), None] {
-        sqlx::query(dead).bind(dead_since).execute(&mut mysql).await.expect("a dead job");
+        mysql.exec_drop(dead, (dead_since,)).await.expect("a dead job");
     }
     let order = user.new_order(&[(shop.product(json!({})).await, 1)]).await;
-    mysql.execute("UPDATE order_log SET created_at = 0").await.expect("an old entry");
+    mysql.query_drop("UPDATE order_log SET created_at = 0").await.expect("an old entry");
 
     run(&servers).await;
     const WAITING: &str = "SELECT COUNT(*) FROM jobs WHERE queue = 'retention' AND state = 'queued' AND attempts = 0

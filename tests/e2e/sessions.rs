@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use mysql_async::{TxOpts, prelude::Queryable};
 use serde_json::{Value, json};
 
 use crate::harness::{Call, DedicatedShop, Reply, Servers, Shop, User, eventually, token, unique};
@@ -266,9 +267,9 @@ async fn logout_waits_for_the_user_s_other_changes() {
     let shop = DedicatedShop::on(&servers).start().await;
     let user = shop.user().await;
     let mut mysql = servers.mysql().await;
-    let mut tx = sqlx::Connection::begin(&mut mysql).await.expect("a transaction");
+    let mut tx = mysql.start_transaction(TxOpts::default()).await.expect("a transaction");
     let lock = "SELECT id FROM users WHERE id = ? FOR UPDATE";
-    sqlx::query(lock).bind(user.user_id).execute(&mut *tx).await.expect("a lock");
+    tx.exec_drop(lock, (user.user_id,)).await.expect("a lock");
     let mut logout = user.post("/api/user/logout").into_future();
     let early = tokio::time::timeout(Duration::from_millis(500), &mut logout).await;
     assert!(early.is_err(), "the user is locked");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 
 use crate::flash_sale::{booked_order, buy};
@@ -132,11 +133,11 @@ async fn a_poison_order_among_a_hundred_holds_up_no_other() {
     // More than is reserved: the stock's constraint refuses to give it back.
     let mut mysql = servers.mysql().await;
     let poison = "UPDATE order_items SET quantity = 1000000 WHERE order_no = ?";
-    sqlx::query(poison).bind(&orders[57]).execute(&mut mysql).await.expect("an item");
+    mysql.exec_drop(poison, (&orders[57],)).await.expect("an item");
     // There is no such order: it is refused, which no retry changes.
     let unknown = "INSERT INTO jobs (queue, state, due_at, payload, created_at)
                    VALUES ('timer', 'queued', 0, '{\"order_no\":\"01ARZ3NDEKTSV4RRFFQ69G5FAV\"}', 0)";
-    sqlx::query(unknown).execute(&mut mysql).await.expect("a job");
+    mysql.query_drop(unknown).await.expect("a job");
     servers.expire_all_orders().await;
     eventually("the others are cancelled", Duration::from_secs(10), async || {
         (servers.number(PENDING).await == 1).then_some(())
@@ -152,7 +153,7 @@ async fn a_poison_order_among_a_hundred_holds_up_no_other() {
     assert_eq!(servers.number("SELECT attempts FROM jobs WHERE state = 'dead'").await, 1);
 
     // The poison order was tried, and is tried again.
-    sqlx::query("UPDATE order_items SET quantity = 1").execute(&mut mysql).await.expect("an item");
+    mysql.query_drop("UPDATE order_items SET quantity = 1").await.expect("an item");
     no_order_is_pending(&servers).await;
     assert_eq!(shop.stock(product).await, Stock { available: 1000, reserved: 0, sold: 0 });
     nothing_is_lost(&servers).await;
@@ -167,26 +168,23 @@ async fn a_job_is_tried_for_a_day() {
     let (user, product) = (shop.user().await, shop.product(json!({})).await);
     user.new_order(&[(product, 1)]).await;
     let mut mysql = servers.mysql().await;
-    sqlx::query("UPDATE order_items SET quantity = 1000000").execute(&mut mysql).await.expect("an item");
+    mysql.query_drop("UPDATE order_items SET quantity = 1000000").await.expect("an item");
     for (hours, attempts, state) in [(0, 1, "queued"), (23, 31, "queued"), (25, 41, "dead")] {
         let age = "
             UPDATE jobs SET due_at = 0, attempts = ? - 1, last_error = NULL,
                             first_tried_at = IF(? = 0, NULL, UNIX_TIMESTAMP() * 1000 - ?)
             WHERE queue = 'timer' AND state = 'queued'";
-        let age = sqlx::query(age).bind(attempts).bind(hours).bind(hours * HOUR_MS);
-        age.execute(&mut mysql).await.expect("a job");
+        mysql.exec_drop(age, (attempts, hours, hours * HOUR_MS)).await.expect("a job");
         servers.wake("timer").await;
         let found = eventually("it has failed again", Duration::from_secs(20), async || {
             let job = "SELECT state FROM jobs WHERE queue = 'timer' AND last_error IS NOT NULL AND attempts >= ?";
-            let mut mysql = servers.mysql().await;
-            let state = sqlx::query_scalar::<_, String>(job).bind(attempts).fetch_optional(&mut mysql);
-            state.await.expect("a job")
+            servers.mysql().await.exec_first::<String, _, _>(job, (attempts,)).await.expect("a job")
         })
         .await;
         assert_eq!(found, state, "{hours} hours after its first attempt");
     }
     // `retry` gives it another day.
-    sqlx::query("UPDATE order_items SET quantity = 1").execute(&mut mysql).await.expect("an item");
+    mysql.query_drop("UPDATE order_items SET quantity = 1").await.expect("an item");
     crate::workers::jobs(&servers, &["retry", "--queue", "timer"]);
     no_order_is_pending(&servers).await;
 }
@@ -215,7 +213,7 @@ async fn shipped_orders_complete_in_bulk_and_their_pairs_are_counted() {
     users[7].post(&format!("/api/order/{}/confirm", orders[7])).await.is(200);
     let mut mysql = servers.mysql().await;
     let due = "UPDATE jobs SET due_at = 0 WHERE queue = 'fulfil' AND payload LIKE '%complete%'";
-    sqlx::query(due).execute(&mut mysql).await.expect("jobs");
+    mysql.query_drop(due).await.expect("jobs");
     servers.wake("fulfil").await;
     eventually("all complete", Duration::from_secs(20), async || {
         (servers.number("SELECT COUNT(*) FROM orders WHERE status <> 'completed'").await == 0).then_some(())

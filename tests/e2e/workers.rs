@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
+use mysql_async::{TxOpts, prelude::Queryable};
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
-use sqlx::Connection;
 
 use crate::harness::{DedicatedShop, Proxy, Servers, Shop, ShopBuilder, User, environment, eventually};
 
@@ -285,13 +285,13 @@ async fn a_poison_job_dies_without_holding_up_others() {
     for payload in ["not JSON", "{\"do\":\"dance\"}", "{\"do\":\"ship\"}"] {
         let poison =
             "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ('fulfil', 'queued', 0, ?, 0)";
-        sqlx::query(poison).bind(payload).execute(&mut mysql).await.expect("a poison job");
+        mysql.exec_drop(poison, (payload,)).await.expect("a poison job");
     }
     // This one is well-formed, but there is no such order: it is refused.
     let unknown_order = "
         INSERT INTO jobs (queue, state, due_at, payload, created_at)
         VALUES ('fulfil', 'queued', 0, '{\"do\":\"refund\",\"order_no\":\"01ARZ3NDEKTSV4RRFFQ69G5FAV\"}', 0)";
-    sqlx::query(unknown_order).execute(&mut mysql).await.expect("a poison job");
+    mysql.query_drop(unknown_order).await.expect("a poison job");
     let orders = join_all((0..5).map(async |_| user.new_order(&[(product, 1)]).await)).await;
     for order in &orders {
         user.pay(order).await.is(200);
@@ -314,11 +314,8 @@ async fn a_poison_job_dies_without_holding_up_others() {
     // A dead job that is repaired and retried succeeds.
     let order = &orders[0];
     let repaired = format!("{{\"do\":\"complete\",\"order_no\":\"{order}\"}}");
-    sqlx::query("UPDATE jobs SET payload = ? WHERE payload = 'not JSON'")
-        .bind(&repaired)
-        .execute(&mut mysql)
-        .await
-        .expect("the job is repaired");
+    let repair = "UPDATE jobs SET payload = ? WHERE payload = 'not JSON'";
+    mysql.exec_drop(repair, (&repaired,)).await.expect("the job is repaired");
     let job_id = servers.number("SELECT id FROM jobs WHERE state = 'dead' AND payload LIKE '%complete%'").await;
     jobs(&servers, &["retry", &job_id.to_string()]);
     eventually("the repaired job is done", Duration::from_secs(10), async || {
@@ -352,10 +349,10 @@ async fn orders_are_shipped_in_batches_and_a_failure_does_not_hold_up_others() {
 
     // All are due. One order is no longer paid, one is there twice, one is unknown.
     let mut mysql = servers.mysql().await;
-    let mut tx = mysql.begin().await.expect("a transaction");
+    let mut tx = mysql.start_transaction(TxOpts::default()).await.expect("a transaction");
     let unknown = "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned();
     for (due, order) in (0_i64..).zip([&refunded, &orders[0]].into_iter().chain(&orders).chain([&unknown])) {
-        sqlx::query(SHIP).bind(due).bind(order).execute(&mut *tx).await.expect("a job");
+        tx.exec_drop(SHIP, (due, order)).await.expect("a job");
     }
     tx.commit().await.expect("committed");
     let _shop = DedicatedShop::on(&servers).variable("auto_ship", true).start().await;

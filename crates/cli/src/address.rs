@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use anyhow::{Context, bail, ensure};
+use mysql_async::{OptsBuilder, SslOpts};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use url::Url;
 
 /// All characters that may have to be encoded in some part of a URL.
@@ -90,25 +90,34 @@ impl Mysql {
         format!("mysql://{user}:{password}@{host}/{database}{params}")
     }
 
-    pub fn options(&self) -> MySqlConnectOptions {
+    /// Without the database.
+    pub fn options(&self) -> OptsBuilder {
         let (host, port) = split(&self.host, 3306);
-        let mode = self.params.strip_prefix("?ssl-mode=").and_then(|mode| ssl_mode(mode).ok());
-        MySqlConnectOptions::new()
-            .host(&host)
-            .port(port)
-            .username(&self.user)
-            .password(&self.password)
-            .ssl_mode(mode.unwrap_or(MySqlSslMode::Disabled))
+        let tls = self.params.strip_prefix("?ssl-mode=").and_then(|mode| ssl_mode(mode).ok()).flatten();
+        OptsBuilder::default()
+            .ip_or_hostname(host)
+            .tcp_port(port)
+            .user(Some(&self.user))
+            .pass(Some(&self.password))
+            .ssl_opts(tls)
+            // If the port is forwarded, the socket path that the server reports may be another server's.
+            .prefer_socket(false)
+    }
+
+    /// Whether to connect without TLS if the server has none.
+    pub fn tls_is_optional(&self) -> bool {
+        self.params.eq_ignore_ascii_case("?ssl-mode=preferred")
     }
 }
 
-fn ssl_mode(text: &str) -> anyhow::Result<MySqlSslMode> {
+/// How to use TLS, if at all.
+fn ssl_mode(text: &str) -> anyhow::Result<Option<SslOpts>> {
+    let verified = SslOpts::default();
     Ok(match text.to_ascii_lowercase().as_str() {
-        "disabled" => MySqlSslMode::Disabled,
-        "preferred" => MySqlSslMode::Preferred,
-        "required" => MySqlSslMode::Required,
-        "verify-ca" => MySqlSslMode::VerifyCa,
-        "verify-identity" => MySqlSslMode::VerifyIdentity,
+        "disabled" => None,
+        "preferred" | "required" => Some(verified.with_danger_accept_invalid_certs(true)),
+        "verify-ca" => Some(verified.with_danger_skip_domain_validation(true)),
+        "verify-identity" => Some(verified),
         _ => bail!("ssl-mode must be disabled, preferred, required, verify-ca or verify-identity, not `{text}`"),
     })
 }

@@ -9,8 +9,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use mysql_async::TxOpts;
 use serde::{Deserialize, Serialize};
-use sqlx::Connection;
 
 use crate::{
     address::Mysql,
@@ -56,7 +56,7 @@ pub async fn load(project: &Project, mysql: &Mysql) -> anyhow::Result<LoadOutcom
     let passwords = passwords(project)?;
     let mut connection = database::connect(mysql).await?;
     database::expect_tables(&mut connection).await?;
-    let mut transaction = connection.begin().await?;
+    let mut transaction = connection.start_transaction(TxOpts::default()).await?;
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
 
     // The admin account shows that the demo data was loaded, even if all of the products were deleted since.
@@ -70,7 +70,7 @@ pub async fn load(project: &Project, mysql: &Mysql) -> anyhow::Result<LoadOutcom
         users::add_user(&mut transaction, SHOPPER, &passwords.shopper, "user", now).await?;
     }
     let catalog = products::add(&mut transaction, now).await?;
-    search_index::add_missing(&mut transaction).await?;
+    search_index::add(&mut transaction, &catalog.names()?).await?;
     orders_and_offers::add(&mut transaction, &catalog, now).await?;
     transaction.commit().await?;
     database::close(connection).await?;

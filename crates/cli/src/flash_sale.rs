@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 use crate::{database, database_urls::DatabaseUrls, project::Project, servers, tick};
@@ -38,10 +39,8 @@ pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<Exit
     let (mysql, redis) = project.databases(&databases)?;
     let mut mysql = database::connect(&mysql).await?;
     database::expect_tables(&mut mysql).await?;
-    let closed: Option<Option<i64>> = sqlx::query_scalar("SELECT closed_at FROM seckill_activities WHERE id = ?")
-        .bind(activity)
-        .fetch_optional(&mut mysql)
-        .await?;
+    let closed: Option<Option<i64>> =
+        mysql.exec_first("SELECT closed_at FROM seckill_activities WHERE id = ?", (activity,)).await?;
     match closed {
         None => bail!("there is no flash sale {activity}"),
         Some(Some(_)) => bail!("flash sale {activity} is closed: its unsold units were returned to the product"),
@@ -52,12 +51,10 @@ pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<Exit
         "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ('drain', 'queued', 0, ?, ?)";
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let payload = json!({ "do": "rebuild", "activity_id": activity }).to_string();
-    let job = sqlx::query(ENQUEUE).bind(payload).bind(now).execute(&mut mysql).await?.last_insert_id();
+    let job = database::insert(&mut mysql, ENQUEUE, (payload, now)).await?;
     tick::wake_workers(project, &redis).await?;
     let begun = Instant::now();
-    while sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM jobs WHERE id = ?").bind(job).fetch_one(&mut mysql).await?
-        > 0
-    {
+    while database::one::<i64>(&mut mysql, "SELECT COUNT(*) FROM jobs WHERE id = ?", (job,)).await? > 0 {
         if begun.elapsed() > TIMEOUT {
             bail!("the worker `drain` has not rebuilt it within {} s: see `cargo mall jobs`", TIMEOUT.as_secs());
         }

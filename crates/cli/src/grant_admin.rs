@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use mysql_async::prelude::Queryable;
 
 use crate::{database, database_urls::DatabaseUrls, project::Project};
 
@@ -20,15 +21,13 @@ pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<Exit
     let mysql = project.mysql(&arguments.databases)?;
     let mut connection = database::connect(&mysql).await?;
     database::expect_tables(&mut connection).await?;
-    let user: Option<(i64, String)> = sqlx::query_as("SELECT id, role FROM users WHERE username = ?")
-        .bind(username)
-        .fetch_optional(&mut connection)
-        .await?;
+    let user: Option<(i64, String)> =
+        connection.exec_first("SELECT id, role FROM users WHERE username = ?", (username,)).await?;
     match user {
         None => bail!("there is no user `{username}`: register first, with POST /api/user/register"),
         Some((_, role)) if role == "admin" => println!("{username} is already an admin."),
         Some((id, _)) => {
-            sqlx::query("UPDATE users SET role = 'admin' WHERE id = ?").bind(id).execute(&mut connection).await?;
+            connection.exec_drop("UPDATE users SET role = 'admin' WHERE id = ?", (id,)).await?;
             println!("{username} will be an admin from the next sign-in on.");
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::bail;
-use sqlx::{MySqlConnection, Row};
+use mysql_async::{Conn, prelude::Queryable};
 
 use crate::{database, database_urls::DatabaseUrls, project::Project, tick};
 
@@ -48,7 +48,7 @@ pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<Exit
     }
 }
 
-async fn connect(project: &Project, databases: &DatabaseUrls) -> anyhow::Result<MySqlConnection> {
+async fn connect(project: &Project, databases: &DatabaseUrls) -> anyhow::Result<Conn> {
     let mut connection = database::connect(&project.mysql(databases)?).await?;
     database::expect_tables(&mut connection).await?;
     Ok(connection)
@@ -73,43 +73,26 @@ async fn list(project: &Project, databases: &DatabaseUrls) -> anyhow::Result<Exi
         SELECT id, queue, state, attempts, payload, last_error FROM jobs
         WHERE state = 'dead' OR (state = 'queued' AND attempts > 0) ORDER BY state, id LIMIT 50";
     let (mut connection, now) = (connect(project, databases).await?, now()?);
-    let queues = sqlx::query(QUEUES).bind(now).bind(now).bind(now).bind(now).fetch_all(&mut connection).await?;
+    let queues: Vec<(String, i64, i64, i64, i64, i64, Option<i64>)> =
+        connection.exec(QUEUES, (now, now, now, now)).await?;
     if queues.is_empty() {
         println!("There are no jobs.");
         database::close(connection).await?;
         return Ok(ExitCode::SUCCESS);
     }
     println!("{:<10} {:>8} {:>8} {:>8} {:>8} {:>6}  oldest due", "queue", "due", "later", "leased", "failing", "dead");
-    for row in queues {
-        let oldest: Option<i64> = row.try_get("oldest")?;
+    for (queue, due, later, leased, failing, dead, oldest) in queues {
         let oldest = oldest.map_or("-".to_owned(), |due| {
             let age = Duration::from_secs(u64::try_from((now - due) / 1000).unwrap_or_default());
             format!("{age:?} ago")
         });
-        let number = |name| row.try_get::<i64, _>(name);
-        println!(
-            "{:<10} {:>8} {:>8} {:>8} {:>8} {:>6}  {oldest}",
-            row.try_get::<String, _>("queue")?,
-            number("due")?,
-            number("later")?,
-            number("leased")?,
-            number("failing")?,
-            number("dead")?,
-        );
+        println!("{queue:<10} {due:>8} {later:>8} {leased:>8} {failing:>8} {dead:>6}  {oldest}");
     }
-    let failed = sqlx::query(FAILED).fetch_all(&mut connection).await?;
+    let failed: Vec<(i64, String, String, i32, String, Option<String>)> = connection.query(FAILED).await?;
     database::close(connection).await?;
-    for row in &failed {
-        let error: Option<String> = row.try_get("last_error")?;
-        println!(
-            "\n{} {} {}, {} attempts: {}\n  {}",
-            row.try_get::<String, _>("state")?,
-            row.try_get::<i64, _>("id")?,
-            row.try_get::<String, _>("queue")?,
-            row.try_get::<i32, _>("attempts")?,
-            row.try_get::<String, _>("payload")?,
-            error.as_deref().unwrap_or("no error was recorded"),
-        );
+    for (id, queue, state, attempts, payload, error) in &failed {
+        let error = error.as_deref().unwrap_or("no error was recorded");
+        println!("\n{state} {id} {queue}, {attempts} attempts: {payload}\n  {error}");
     }
     if !failed.is_empty() {
         println!("\nTo retry dead jobs: cargo mall jobs retry ID, or cargo mall jobs retry --queue QUEUE");
@@ -125,11 +108,11 @@ async fn retry(project: &Project, which: &Retry) -> anyhow::Result<ExitCode> {
         UPDATE jobs SET state = 'queued', due_at = ?, attempts = 0, first_tried_at = NULL, dead_since = NULL
         WHERE state = 'dead' AND queue = ?";
     let (mut connection, now) = (connect(project, &which.databases).await?, now()?);
-    let query = match (which.id, &which.queue) {
-        (Some(id), _) => sqlx::query(ONE).bind(now).bind(id),
-        (None, queue) => sqlx::query(ALL).bind(now).bind(queue.as_deref().unwrap_or_default()),
-    };
-    let retried = query.execute(&mut connection).await?.rows_affected();
+    match (which.id, &which.queue) {
+        (Some(id), _) => connection.exec_drop(ONE, (now, id)).await?,
+        (None, queue) => connection.exec_drop(ALL, (now, queue.as_deref().unwrap_or_default())).await?,
+    }
+    let retried = connection.affected_rows();
     database::close(connection).await?;
     if retried == 0 {
         bail!("there is no such dead job: `cargo mall jobs` lists them");

@@ -11,6 +11,7 @@ mod grant_admin;
 mod interrupt;
 mod jobs;
 mod migrate;
+mod migrations;
 mod process;
 mod project;
 mod search_index;

@@ -6,7 +6,7 @@ use crate::{database, database_urls::DatabaseUrls, project::Project};
 
 pub async fn run(project: &Project, databases: DatabaseUrls) -> anyhow::Result<ExitCode> {
     let mysql = project.mysql(&databases)?;
-    let ran = database::migrate(&mysql).await?;
+    let ran = database::migrate(project, &mysql).await?;
     println!("{}", summary(ran));
     Ok(ExitCode::SUCCESS)
 }

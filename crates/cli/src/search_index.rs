@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use mysql_async::{Conn, Error, Result, Transaction, TxOpts, Value, prelude::Queryable};
 use search::block;
-use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, mysql::MySqlDatabaseError};
 
 const BATCH_SIZE: usize = 500;
 
@@ -12,14 +12,13 @@ const BATCH_SIZE: usize = 500;
 const MAX_ATTEMPTS: usize = 5;
 
 /// Adds all of them, in the same way as the function `catalog`. Returns how many.
-pub async fn add_missing(connection: &mut MySqlConnection) -> anyhow::Result<usize> {
+pub async fn add_missing(connection: &mut Conn) -> anyhow::Result<usize> {
     // This takes no locks, since the shop may be in use. `add_batch` locks the rows and checks again.
     const MISSING: &str = "SELECT id FROM products WHERE id > ? AND search_text IS NULL ORDER BY id LIMIT ?";
-    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+    connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
     let (mut count, mut last) = (0, 0);
     loop {
-        let ids: Vec<i64> =
-            sqlx::query_scalar(MISSING).bind(last).bind(BATCH_SIZE as i64).fetch_all(&mut *connection).await?;
+        let ids: Vec<i64> = connection.exec(MISSING, (last, BATCH_SIZE)).await?;
         let Some(id) = ids.last() else { return Ok(count) };
         last = *id;
         let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
@@ -34,22 +33,22 @@ pub async fn add_missing(connection: &mut MySqlConnection) -> anyhow::Result<usi
 }
 
 /// Whether it is a deadlock or a lock wait timeout.
-fn is_conflict(error: &sqlx::Error) -> bool {
-    let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
-    error.is_some_and(|error| matches!(error.number(), 1205 | 1213))
+fn is_conflict(error: &Error) -> bool {
+    matches!(error, Error::Server(error) if matches!(error.code, 1205 | 1213))
 }
 
-async fn add_batch(connection: &mut MySqlConnection, list: &str) -> sqlx::Result<usize> {
-    let mut transaction = connection.begin().await?;
+async fn add_batch(connection: &mut Conn, list: &str) -> Result<usize> {
+    let mut transaction = connection.start_transaction(TxOpts::default()).await?;
     let lock =
         format!("SELECT id, name FROM products WHERE id IN ({list}) AND search_text IS NULL ORDER BY id FOR UPDATE");
-    let products: Vec<(i64, String)> = sqlx::query_as(AssertSqlSafe(lock)).fetch_all(&mut *transaction).await?;
+    let products: Vec<(i64, String)> = transaction.query(lock).await?;
     add(&mut transaction, &products).await?;
     transaction.commit().await?;
     Ok(products.len())
 }
 
-async fn add(connection: &mut MySqlConnection, products: &[(i64, String)]) -> sqlx::Result<()> {
+/// Adds products, by id and name, whose rows the transaction has locked.
+pub async fn add(transaction: &mut Transaction<'_>, products: &[(i64, String)]) -> Result<()> {
     let texts: Vec<_> = products.iter().map(|(id, name)| (*id, search::fold(name))).collect();
     // In the order of the primary key, so that concurrent transactions lock rows in the same order.
     let mut lists = BTreeMap::<_, Vec<u8>>::new();
@@ -66,11 +65,10 @@ async fn add(connection: &mut MySqlConnection, products: &[(i64, String)]) -> sq
             "INSERT INTO product_terms (term, block, products) VALUES {rows}
              ON DUPLICATE KEY UPDATE products = CONCAT(products, VALUES(products))"
         );
-        let mut insert = sqlx::query(AssertSqlSafe(sql));
-        for ((term, block), products) in lists {
-            insert = insert.bind(term.as_bytes()).bind(block).bind(products);
-        }
-        insert.execute(&mut *connection).await?;
+        let values = |((term, block), products): &((String, i64), Vec<u8>)| {
+            [Value::from(term.as_bytes()), Value::from(block), Value::from(products)]
+        };
+        transaction.exec_drop(sql, lists.iter().flat_map(values).collect::<Vec<_>>()).await?;
     }
     for texts in texts.chunks(100) {
         let mut sql = "UPDATE products SET search_text = CASE id ".to_owned();
@@ -79,11 +77,8 @@ async fn add(connection: &mut MySqlConnection, products: &[(i64, String)]) -> sq
         }
         let ids = texts.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(",");
         sql.push_str(&format!("END WHERE id IN ({ids})"));
-        let mut update = sqlx::query(AssertSqlSafe(sql));
-        for (id, text) in texts {
-            update = update.bind(id).bind(text);
-        }
-        update.execute(&mut *connection).await?;
+        let values = |(id, text): &(i64, String)| [Value::from(id), Value::from(text)];
+        transaction.exec_drop(sql, texts.iter().flat_map(values).collect::<Vec<_>>()).await?;
     }
     Ok(())
 }

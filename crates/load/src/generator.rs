@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use hyper::{Method, Request, StatusCode, header};
+use mysql_async::{Conn, Row, prelude::Queryable};
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
 use ulid::Ulid;
 
 use crate::{
@@ -100,7 +100,7 @@ enum Target {
     Shop { client: Client, flow: Flow, token: Option<String>, shoppers: Arc<[String]>, products: Vec<i64>, key: String },
     Paths { client: Client, paths: Vec<String> },
     Login { client: Client, accounts: Vec<Account> },
-    Like { connection: Box<MySqlConnection>, patterns: Vec<Vec<String>> },
+    Like { connection: Conn, patterns: Vec<Vec<String>> },
     Redis { connection: redis::aio::MultiplexedConnection, script: Option<String> },
     Buy { connection: redis::aio::MultiplexedConnection, script: String, activity: i64 },
 }
@@ -112,14 +112,13 @@ const SCRIPT: &str = "
     return left";
 
 /// Searches as a shop without a search index does.
-async fn like(connection: &mut MySqlConnection, patterns: &[String]) -> anyhow::Result<()> {
+async fn like(connection: &mut Conn, patterns: &[String]) -> anyhow::Result<()> {
     let conditions = " AND name LIKE ?".repeat(patterns.len());
     let sql = format!(
         "SELECT id, name, description, image_url, category_id, price_cents, available, sold, created_at, updated_at
          FROM products WHERE on_shelf = 1{conditions} ORDER BY sold DESC, id DESC LIMIT 21"
     );
-    let query = patterns.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, pattern| query.bind(pattern));
-    query.fetch_all(connection).await?;
+    connection.exec::<Row, _, _>(sql, patterns.to_vec()).await?;
     Ok(())
 }
 
@@ -141,10 +140,7 @@ impl Worker {
                 Target::Login { client: Client::connect(*address).await?, accounts: accounts.clone() }
             }
             Work::Like { url, patterns } => {
-                // sqlx would log slow statements, and these are meant to be slow.
-                let options = mysql_options(url)?.disable_statement_logging();
-                let connection = MySqlConnection::connect_with(&options).await?;
-                Target::Like { connection: Box::new(connection), patterns: patterns.clone() }
+                Target::Like { connection: Conn::new(mysql_options(url)?).await?, patterns: patterns.clone() }
             }
             Work::Attack(_) => bail!("an attack has no workers"),
             Work::RedisPing { url } => Target::Redis { connection: connect_redis(url).await?, script: None },

@@ -11,12 +11,13 @@ pub mod plan;
 pub mod statistics;
 pub mod table;
 
+use mysql_async::{Opts, OptsBuilder};
 use redis::aio::MultiplexedConnection;
-use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
 /// The databases that are measured run on this machine: no TLS.
-fn mysql_options(url: &str) -> anyhow::Result<MySqlConnectOptions> {
-    Ok(url.parse::<MySqlConnectOptions>()?.ssl_mode(MySqlSslMode::Disabled))
+fn mysql_options(url: &str) -> anyhow::Result<OptsBuilder> {
+    let without_params = url.split('?').next().unwrap_or_default();
+    Ok(OptsBuilder::from_opts(Opts::from_url(without_params)?).prefer_socket(false))
 }
 
 async fn connect_redis(url: &str) -> anyhow::Result<MultiplexedConnection> {

@@ -3,6 +3,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
+use anyhow::Context;
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -11,13 +12,13 @@ use axum::{
     routing::{get, post},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use mysql_async::{Pool, PoolConstraints, PoolOpts, prelude::Queryable};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::{MySqlPool, mysql::MySqlPoolOptions};
 
 use crate::{connect_redis, flash_sale, mysql_options};
 
-#[derive(Serialize, sqlx::FromRow)]
+#[derive(Serialize)]
 struct Product {
     id: i64,
     name: String,
@@ -34,7 +35,9 @@ struct Product {
 /// Prints its address and serves until it is stopped. The URLs of the databases come from the environment.
 pub async fn run() -> anyhow::Result<ExitCode> {
     let options = mysql_options(&std::env::var("MALL_MYSQL_URL")?)?;
-    let pool = MySqlPoolOptions::new().max_connections(16).connect_with(options).await?;
+    let constraints = PoolConstraints::new(16, 16).context("no pool")?;
+    let pool_options = PoolOpts::default().with_constraints(constraints).with_reset_connection(false);
+    let pool = Pool::new(options.pool_opts(pool_options));
     let mut redis = connect_redis(&std::env::var("MALL_REDIS_URL")?).await?;
     let script = redis::cmd("SCRIPT").arg("LOAD").arg(flash_sale::SCRIPT).query_async(&mut redis).await?;
     let secret = std::env::var("SPIN_VARIABLE_JWT_SECRET").unwrap_or_default();
@@ -49,13 +52,34 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn product(State(pool): State<MySqlPool>, Path(id): Path<i64>) -> Result<Json<Product>, StatusCode> {
-    let product = sqlx::query_as(
-        "SELECT id, name, description, image_url, category_id, price_cents, available, sold, created_at, updated_at
-         FROM products WHERE id = ? AND on_shelf = 1",
-    );
-    let product = product.bind(id).fetch_optional(&pool).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+async fn product(State(pool): State<Pool>, Path(id): Path<i64>) -> Result<Json<Product>, StatusCode> {
+    let product = find(&pool, id).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     product.map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn find(pool: &Pool, id: i64) -> mysql_async::Result<Option<Product>> {
+    const PRODUCT: &str = "
+        SELECT id, name, description, image_url, category_id, price_cents, available, sold, created_at, updated_at
+        FROM products WHERE id = ? AND on_shelf = 1";
+    let mut connection = pool.get_conn().await?;
+    // As other pools do, and the shop's: the connection may have been closed meanwhile.
+    connection.ping().await?;
+    let product =
+        |(id, name, description, image_url, category_id, price_cents, available, sold, created_at, updated_at)| {
+            Product {
+                id,
+                name,
+                description,
+                image_url,
+                category_id,
+                price_cents,
+                available,
+                sold,
+                created_at,
+                updated_at,
+            }
+        };
+    Ok(connection.exec_first(PRODUCT, (id,)).await?.map(product))
 }
 
 struct FlashSale {

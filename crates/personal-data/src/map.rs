@@ -411,7 +411,7 @@ pub const TABLES: &[Table] = &[
             ("updated_at", Kept),
         ],
     },
-    // Which migrations have run; sqlx writes it.
+    // Which migrations have run; `cargo mall migrate` writes it.
     Table {
         name: "_sqlx_migrations",
         rows: &[],

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use mysql_async::{Conn, Opts, OptsBuilder, prelude::Queryable};
 use redis::aio::MultiplexedConnection;
-use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
 use super::{environment, eventually, unique};
 
@@ -37,9 +37,9 @@ impl Servers {
         let (name, parameters) =
             database.split_once('?').map_or((database, String::new()), |(name, rest)| (name, format!("?{rest}")));
         let database = format!("{name}_{}", unique());
-        let mut connection = MySqlConnection::connect(&given).await.expect("MySQL");
+        let mut connection = connect(&given).await.expect("MySQL");
         let create = format!("CREATE DATABASE `{database}` CHARACTER SET utf8mb4");
-        sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await.expect("a new database");
+        connection.query_drop(create).await.expect("a new database");
         let folder = std::env::temp_dir().join(format!("mall-redis-{}", unique()));
         std::fs::create_dir(&folder).expect("a folder");
         let mysql = format!("{server}/{database}{parameters}");
@@ -124,8 +124,8 @@ impl Servers {
         Ok(connection)
     }
 
-    pub async fn mysql(&self) -> MySqlConnection {
-        MySqlConnection::connect(&self.mysql).await.expect("MySQL")
+    pub async fn mysql(&self) -> Conn {
+        connect(&self.mysql).await.expect("MySQL")
     }
 
     /// Moves the order's expiry to the past, and wakes the timer.
@@ -133,8 +133,8 @@ impl Servers {
         const ORDER: &str = "UPDATE orders SET expires_at = created_at WHERE order_no = ?";
         const TIMER: &str = "UPDATE jobs SET due_at = 0 WHERE queue = 'timer' AND state = 'queued' AND payload LIKE ?";
         let mut mysql = self.mysql().await;
-        sqlx::query(ORDER).bind(order_no).execute(&mut mysql).await.expect("an order");
-        sqlx::query(TIMER).bind(format!("%{order_no}%")).execute(&mut mysql).await.expect("its timer");
+        mysql.exec_drop(ORDER, (order_no,)).await.expect("an order");
+        mysql.exec_drop(TIMER, (format!("%{order_no}%"),)).await.expect("its timer");
         let mut redis = self.redis().await;
         let wake = redis::cmd("PUBLISH").arg("__keyevent@1__:expired").arg("due").query_async(&mut redis).await;
         let _: i64 = wake.expect("the message is published");
@@ -142,8 +142,8 @@ impl Servers {
 
     /// Gives the user an address that counts as verified, without a mail.
     pub async fn set_email(&self, username: &str, email: &str) {
-        let set = sqlx::query("UPDATE users SET email = ?, email_verified = 1 WHERE username = ?");
-        set.bind(email).bind(username).execute(&mut self.mysql().await).await.expect("a user");
+        let set = "UPDATE users SET email = ?, email_verified = 1 WHERE username = ?";
+        self.mysql().await.exec_drop(set, (email, username)).await.expect("a user");
     }
 
     /// The checksum of each table but those that workers change by themselves: to tell that nothing has changed.
@@ -152,10 +152,9 @@ impl Servers {
             SELECT CAST(table_name AS CHAR) FROM information_schema.tables
             WHERE table_schema = DATABASE() AND table_name NOT IN ('jobs', 'messages') ORDER BY table_name";
         let mut mysql = self.mysql().await;
-        let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut mysql).await.expect("the tables");
+        let tables: Vec<String> = mysql.query(TABLES).await.expect("the tables");
         let checksum = format!("CHECKSUM TABLE {}", tables.join(", "));
-        let rows = sqlx::query_as(AssertSqlSafe(checksum)).fetch_all(&mut mysql).await;
-        rows.expect("their checksums")
+        mysql.query(checksum).await.expect("their checksums")
     }
 
     /// Makes the time to pay of all unpaid orders end now, and wakes the timer.
@@ -164,7 +163,7 @@ impl Servers {
         const TIMER: &str = "UPDATE jobs SET due_at = 0 WHERE queue = 'timer' AND state = 'queued'";
         let mut mysql = self.mysql().await;
         for sql in [ORDERS, TIMER] {
-            sqlx::query(sql).execute(&mut mysql).await.expect("orders and their timers");
+            mysql.query_drop(sql).await.expect("orders and their timers");
         }
         self.wake("timer").await;
     }
@@ -177,10 +176,16 @@ impl Servers {
     }
 
     /// A single number.
-    pub async fn number(&self, sql: &'static str) -> i64 {
-        let mut connection = self.mysql().await;
-        sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    pub async fn number(&self, sql: &str) -> i64 {
+        let number = self.mysql().await.query_first(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        number.unwrap_or_else(|| panic!("{sql}: no row"))
     }
+}
+
+/// Without the options of the URL, such as those of TLS: it is a server on this machine.
+async fn connect(url: &str) -> mysql_async::Result<Conn> {
+    let options = Opts::from_url(url.split('?').next().unwrap_or_default())?;
+    Conn::new(OptsBuilder::from_opts(options).prefer_socket(false)).await
 }
 
 fn free_port() -> u16 {
@@ -205,13 +210,12 @@ impl Drop for Servers {
 
 /// Drops a database. Other connections to it are killed first, perhaps left by the proxy of a finished test: DROP would
 /// wait for their transactions.
-async fn drop_database(url: &str, database: &str) -> sqlx::Result<()> {
-    let mut connection = MySqlConnection::connect(url).await?;
-    let others =
-        sqlx::query_scalar::<_, i64>("SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = ?");
-    for id in others.bind(database).fetch_all(&mut connection).await? {
+async fn drop_database(url: &str, database: &str) -> mysql_async::Result<()> {
+    let mut connection = connect(url).await?;
+    let others = "SELECT id FROM information_schema.processlist WHERE db = ?";
+    for id in connection.exec::<u64, _, _>(others, (database,)).await? {
         // The connection may be closed by now.
-        let _ = sqlx::query(AssertSqlSafe(format!("KILL {id}"))).execute(&mut connection).await;
+        let _ = connection.query_drop(format!("KILL {id}")).await;
     }
-    sqlx::query(AssertSqlSafe(format!("DROP DATABASE `{database}`"))).execute(&mut connection).await.map(drop)
+    connection.query_drop(format!("DROP DATABASE `{database}`")).await
 }

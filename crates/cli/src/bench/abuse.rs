@@ -214,12 +214,9 @@ async fn phase(name: &str, shop: &Subject, honest: &Work, others: Work, duration
 
 /// How many products break the law that stock is conserved.
 async fn wrong_stock(scratch: &TemporaryShop) -> anyhow::Result<i64> {
-    let mut mysql = database::connect(&scratch.databases.mysql).await?;
-    Ok(sqlx::query_scalar(
-        "SELECT COUNT(*) FROM products p
-         WHERE p.available + p.reserved + p.sold <>
-               (SELECT COALESCE(SUM(m.delta), 0) FROM stock_movements m WHERE m.product_id = p.id)",
-    )
-    .fetch_one(&mut mysql)
-    .await?)
+    const WRONG: &str = "
+        SELECT COUNT(*) FROM products p
+        WHERE p.available + p.reserved + p.sold <>
+              (SELECT COALESCE(SUM(m.delta), 0) FROM stock_movements m WHERE m.product_id = p.id)";
+    database::one(&mut database::connect(&scratch.databases.mysql).await?, WRONG, ()).await
 }

@@ -8,7 +8,7 @@ use load::{
     plan::{Outcome, Plan, Work},
     table::{self, Row},
 };
-use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
+use mysql_async::{Conn, prelude::Queryable};
 
 use super::{
     Arguments,
@@ -82,7 +82,7 @@ pub fn name(n: usize) -> String {
     format!("{brand} {}{thing} X{n} {}", pick(&KINDS, 13), pick(&COLOURS, 17))
 }
 
-async fn fill(mysql: &mut MySqlConnection) -> anyhow::Result<()> {
+async fn fill(mysql: &mut Conn) -> anyhow::Result<()> {
     let step = ui::step(&format!("Inserting {PRODUCTS} products"));
     let numbers: Vec<usize> = (0..PRODUCTS).collect();
     for numbers in numbers.chunks(1000) {
@@ -102,12 +102,12 @@ async fn fill(mysql: &mut MySqlConnection) -> anyhow::Result<()> {
              VALUES {}",
             rows.join(",")
         );
-        mysql.execute(AssertSqlSafe(sql)).await?;
+        mysql.query_drop(sql).await?;
     }
     drop(step);
     let step = ui::step("Building the search index");
     search_index::add_missing(mysql).await?;
-    sqlx::query("ANALYZE TABLE products, product_terms").fetch_all(mysql).await?;
+    mysql.query_drop("ANALYZE TABLE products, product_terms").await?;
     drop(step);
     Ok(())
 }
@@ -115,7 +115,7 @@ async fn fill(mysql: &mut MySqlConnection) -> anyhow::Result<()> {
 pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Result<()> {
     let mut mysql = database::connect(&scratch.databases.mysql).await?;
     fill(&mut mysql).await?;
-    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM products ORDER BY id").fetch_all(&mut mysql).await?;
+    let ids: Vec<i64> = mysql.query("SELECT id FROM products ORDER BY id").await?;
     let shop = Subject::shop(scratch).await?;
     // `n` changes nothing in the reply, but makes each request differ from the others.
     let http = |path: &dyn Fn(usize) -> String| Work::Paths {

@@ -11,8 +11,8 @@ use load::{
     plan::{Flow, Outcome, Plan, Work},
     table::{self, Row},
 };
+use mysql_async::{Conn, prelude::Queryable};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
 
 use super::{
     Arguments,
@@ -25,14 +25,14 @@ const PLENTY: i64 = 10_000_000;
 
 /// Inserts shoppers directly: they never sign in, so their passwords need no hash. Returns the first of their ids, which
 /// are consecutive, and how many they are.
-pub async fn insert_shoppers(mysql: &mut MySqlConnection) -> anyhow::Result<(i64, i64)> {
-    let first: i64 = sqlx::query_scalar("SELECT MAX(id) + 1 FROM users").fetch_one(&mut *mysql).await?;
+pub async fn insert_shoppers(mysql: &mut Conn) -> anyhow::Result<(i64, i64)> {
+    let first: i64 = database::one(mysql, "SELECT MAX(id) + 1 FROM users", ()).await?;
     let ids: Vec<i64> = (first..first + SHOPPERS).collect();
     for ids in ids.chunks(1000) {
         let rows: Vec<_> = ids.iter().map(|id| format!("({id}, 'shopper-{id}', '', 'user', 0)")).collect();
         let sql =
             format!("INSERT INTO users (id, username, password_hash, role, created_at) VALUES {}", rows.join(","));
-        mysql.execute(AssertSqlSafe(sql)).await?;
+        mysql.query_drop(sql).await?;
     }
     Ok((first, SHOPPERS))
 }
@@ -185,23 +185,18 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
 /// How fast tickets become orders when the shop does nothing else.
 async fn booking(
     scratch: &TemporaryShop,
-    mysql: &mut MySqlConnection,
+    mysql: &mut Conn,
     redis: &mut redis::aio::MultiplexedConnection,
     sale: i64,
     first: i64,
 ) -> anyhow::Result<()> {
+    const RECENT: &str = "SELECT MAX(created_at) > (UNIX_TIMESTAMP(NOW(3)) - 3) * 1000 FROM seckill_tickets";
     const BOOKED: &str = "SELECT COUNT(*) FROM seckill_tickets WHERE activity_id = ?";
     const TICKETS: i64 = 20_000;
     // Tickets from before are booked first: this waits until none has been for 3 s.
     let patience = Duration::from_secs(120);
     let begun = Instant::now();
-    while sqlx::query_scalar::<_, Option<i64>>(
-        "SELECT MAX(created_at) > (UNIX_TIMESTAMP(NOW(3)) - 3) * 1000 FROM seckill_tickets",
-    )
-    .fetch_one(&mut *mysql)
-    .await?
-        == Some(1)
-    {
+    while database::one::<Option<i64>>(mysql, RECENT, ()).await? == Some(1) {
         if begun.elapsed() > patience {
             bail!("the tickets did not become orders within {} s", patience.as_secs());
         }
@@ -224,7 +219,7 @@ async fn booking(
     tickets.query_async::<()>(redis).await?;
     let begun = Instant::now();
     tick::wake_workers(&scratch.project, &scratch.databases.redis).await?;
-    while sqlx::query_scalar::<_, i64>(BOOKED).bind(sale).fetch_one(&mut *mysql).await? < TICKETS {
+    while database::one::<i64>(mysql, BOOKED, (sale,)).await? < TICKETS {
         if begun.elapsed() > patience {
             bail!("the tickets did not become orders within {} s", patience.as_secs());
         }

@@ -8,6 +8,7 @@ use load::{
     http::{Client, request},
     plan::Account,
 };
+use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 use crate::{database, project::random_hex, temporary_shop::TemporaryShop};
@@ -38,14 +39,11 @@ pub async fn login(client: &mut Client, account: &Account) -> anyhow::Result<Str
 /// Adds stock for a whole run to all products; returns their ids.
 pub async fn stock_up(scratch: &TemporaryShop) -> anyhow::Result<Vec<i64>> {
     const PLENTY: i64 = 100_000_000;
+    const MOVEMENTS: &str = "
+        INSERT INTO stock_movements (product_id, delta, reason, created_at)
+        SELECT id, ?, 'bench', created_at FROM products";
     let mut connection = database::connect(&scratch.databases.mysql).await?;
-    sqlx::query("UPDATE products SET available = available + ?").bind(PLENTY).execute(&mut connection).await?;
-    sqlx::query(
-        "INSERT INTO stock_movements (product_id, delta, reason, created_at)
-         SELECT id, ?, 'bench', created_at FROM products",
-    )
-    .bind(PLENTY)
-    .execute(&mut connection)
-    .await?;
-    Ok(sqlx::query_scalar("SELECT id FROM products ORDER BY id").fetch_all(&mut connection).await?)
+    connection.exec_drop("UPDATE products SET available = available + ?", (PLENTY,)).await?;
+    connection.exec_drop(MOVEMENTS, (PLENTY,)).await?;
+    Ok(connection.query("SELECT id FROM products ORDER BY id").await?)
 }

@@ -79,7 +79,7 @@ fn print(at: Duration, Sample { memory, files, mysql, redis }: &Sample) {
 async fn sample(scratch: &TemporaryShop, shop: &Subject) -> anyhow::Result<Sample> {
     let mut mysql = database::connect(&scratch.databases.mysql).await?;
     let (_, connected): (String, String) =
-        sqlx::query_as("SHOW GLOBAL STATUS LIKE 'Threads_connected'").fetch_one(&mut mysql).await?;
+        database::one(&mut mysql, "SHOW GLOBAL STATUS LIKE 'Threads_connected'", ()).await?;
     let mut redis = servers::connect_redis(&scratch.databases.redis).await?;
     let info: InfoDict = redis::cmd("INFO").arg("clients").query_async(&mut redis).await?;
     Ok(Sample {

@@ -10,8 +10,8 @@ use load::{
     plan::{Flow, Outcome, Plan, Work},
     table::{self, Row, ms},
 };
+use mysql_async::{Conn, prelude::Queryable};
 use redis::aio::MultiplexedConnection;
-use sqlx::MySqlConnection;
 
 use super::{
     flash_sale::{create, insert_shoppers},
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The databases, and what a wave's orders are made of.
 struct Bench {
-    mysql: MySqlConnection,
+    mysql: Conn,
     redis: MultiplexedConnection,
     first_user: i64,
     users: i64,
@@ -147,34 +147,24 @@ impl Bench {
         self.wave += 1;
         let wave = format!("{:04}", self.wave);
         let orders = format!("01WAVE{wave}%");
-        sqlx::query(ORDERS)
-            .bind(&wave)
-            .bind(self.first_user)
-            .bind(self.users)
-            .bind(activity)
-            .bind(count)
-            .execute(&mut self.mysql)
-            .await?;
-        sqlx::query(ITEMS).bind(activity).bind(&orders).execute(&mut self.mysql).await?;
+        let mysql = &mut self.mysql;
+        mysql.exec_drop(ORDERS, (&wave, self.first_user, self.users, activity, count)).await?;
+        mysql.exec_drop(ITEMS, (activity, &orders)).await?;
         match activity {
-            None => {
-                sqlx::query(RESERVED).bind(&orders).execute(&mut self.mysql).await?;
-            }
+            None => mysql.exec_drop(RESERVED, (&orders,)).await?,
             Some(activity) => {
-                sqlx::query(TICKETS).bind(activity).bind(&orders).execute(&mut self.mysql).await?;
-                sqlx::query(BOOKED).bind(count).bind(activity).execute(&mut self.mysql).await?;
+                mysql.exec_drop(TICKETS, (activity, &orders)).await?;
+                mysql.exec_drop(BOOKED, (count, activity)).await?;
                 self.admit(activity, &orders).await?;
             }
         }
-        sqlx::query(JOBS).bind(i64::MAX - 1).bind(&orders).execute(&mut self.mysql).await?;
-        Ok(())
+        Ok(self.mysql.exec_drop(JOBS, (i64::MAX - 1, &orders)).await?)
     }
 
     /// Writes the tickets of the orders to Redis, as if they had been bought.
     async fn admit(&mut self, activity: i64, orders: &str) -> anyhow::Result<()> {
         const BOUGHT: &str = "SELECT ticket, CAST(user_id AS CHAR), order_no FROM orders WHERE order_no LIKE ?";
-        let bought: Vec<(String, String, String)> =
-            sqlx::query_as(BOUGHT).bind(orders).fetch_all(&mut self.mysql).await?;
+        let bought: Vec<(String, String, String)> = self.mysql.exec(BOUGHT, (orders,)).await?;
         let key = |what: &str| format!("{{sk:{activity}}}:{what}");
         let mut commands = redis::pipe();
         for (ticket, user, order_no) in &bought {
@@ -192,8 +182,8 @@ impl Bench {
         let (delay, orders) = (Duration::from_secs(6), format!("01WAVE{:04}%", self.wave));
         let (due, due_at) = (Instant::now() + delay, SystemTime::now() + delay);
         let due_at = i64::try_from(due_at.duration_since(UNIX_EPOCH)?.as_millis())?;
-        sqlx::query(EXPIRES).bind(due_at).bind(orders).execute(&mut self.mysql).await?;
-        sqlx::query(DUE).bind(due_at).bind(i64::MAX - 1).execute(&mut self.mysql).await?;
+        self.mysql.exec_drop(EXPIRES, (due_at, orders)).await?;
+        self.mysql.exec_drop(DUE, (due_at, i64::MAX - 1)).await?;
         let wait = due.saturating_duration_since(Instant::now());
         ensure!(!wait.is_zero(), "the wave could not be prepared in time");
         let mut commands = redis::pipe();
@@ -215,7 +205,7 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let orders = format!("01WAVE{:04}%", self.wave);
-        let last: i64 = sqlx::query_scalar(LAST).bind(orders).fetch_one(&mut self.mysql).await?;
+        let last: i64 = database::one(&mut self.mysql, LAST, (orders,)).await?;
         let rate = count as f64 * 1000.0 / last.max(1) as f64;
         println!("  {count} {what}: the last was cancelled {last} ms after its time, {rate:.0} a second");
         Ok(())
@@ -250,7 +240,7 @@ impl Bench {
         Ok(())
     }
 
-    async fn number(&mut self, sql: &'static str) -> anyhow::Result<i64> {
-        Ok(sqlx::query_scalar(sql).fetch_one(&mut self.mysql).await?)
+    async fn number(&mut self, sql: &str) -> anyhow::Result<i64> {
+        database::one(&mut self.mysql, sql, ()).await
     }
 }

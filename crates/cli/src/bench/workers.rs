@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use futures::future::try_join_all;
 use hyper::{Method, StatusCode};
 use load::http::{Client, request};
+use mysql_async::{Conn, prelude::Queryable};
 use serde_json::json;
-use sqlx::MySqlConnection;
 
 use super::{shoppers, subject::Subject};
 use crate::{database, temporary_shop::TemporaryShop};
@@ -40,8 +40,8 @@ pub async fn timers(scratch: &TemporaryShop, connections: usize) -> anyhow::Resu
         SELECT cancelled_at - expires_at FROM orders WHERE cancel_reason = 'not paid in time'
         ORDER BY cancelled_at - expires_at";
     const SPAN: &str = "SELECT MAX(expires_at) - MIN(expires_at) FROM orders WHERE cancel_reason = 'not paid in time'";
-    let late: Vec<i64> = sqlx::query_scalar(LATE).fetch_all(&mut mysql).await?;
-    let span: i64 = sqlx::query_scalar(SPAN).fetch_one(&mut mysql).await?;
+    let late: Vec<i64> = mysql.query(LATE).await?;
+    let span: i64 = database::one(&mut mysql, SPAN, ()).await?;
     let at = |share: usize| late.get((late.len() * share / 100).min(late.len().saturating_sub(1))).copied();
     let (p50, p99, max) = (at(50), at(99), late.last().copied());
     println!("\n{} orders expired within {span} ms of one another; cancelled after their time, in ms:", late.len());
@@ -67,7 +67,7 @@ pub async fn throughput(scratch: &TemporaryShop) -> anyhow::Result<()> {
         }
         until_none(&mut mysql, "SELECT COUNT(*) FROM orders WHERE status = 'paid'").await?;
         const TOOK: &str = "SELECT MAX(shipped_at) - MIN(shipped_at) FROM orders WHERE note = ?";
-        let took: i64 = sqlx::query_scalar(TOOK).bind(replicas.to_string()).fetch_one(&mut mysql).await?;
+        let took: i64 = database::one(&mut mysql, TOOK, (replicas.to_string(),)).await?;
         println!("  {replicas} replicas: {:.0} jobs/s", JOBS as f64 * 1000.0 / took.max(1) as f64);
         shops.into_iter().for_each(Subject::stop);
     }
@@ -75,7 +75,7 @@ pub async fn throughput(scratch: &TemporaryShop) -> anyhow::Result<()> {
 }
 
 /// Inserts paid orders with their jobs. The note identifies the run.
-async fn insert(mysql: &mut MySqlConnection, run: usize) -> anyhow::Result<()> {
+async fn insert(mysql: &mut Conn, run: usize) -> anyhow::Result<()> {
     const ORDERS: &str = "
         INSERT INTO orders (order_no, user_id, status, subtotal_cents, discount_cents, total_cents, currency, discounts,
                             note, created_at, expires_at, paid_at)
@@ -87,14 +87,13 @@ async fn insert(mysql: &mut MySqlConnection, run: usize) -> anyhow::Result<()> {
         SELECT 'fulfil', 'queued', 0, CONCAT('{\"do\":\"ship\",\"order_no\":\"', order_no, '\"}'), 0
         FROM orders WHERE note = ?";
     let note = run.to_string();
-    sqlx::query(ORDERS).bind(&note).bind(&note).bind(JOBS).execute(&mut *mysql).await?;
-    sqlx::query(JOBS_OF).bind(&note).execute(&mut *mysql).await?;
-    Ok(())
+    mysql.exec_drop(ORDERS, (&note, &note, JOBS)).await?;
+    Ok(mysql.exec_drop(JOBS_OF, (&note,)).await?)
 }
 
-async fn until_none(mysql: &mut MySqlConnection, count: &'static str) -> anyhow::Result<()> {
+async fn until_none(mysql: &mut Conn, count: &str) -> anyhow::Result<()> {
     let begun = Instant::now();
-    while sqlx::query_scalar::<_, i64>(count).fetch_one(&mut *mysql).await? > 0 {
+    while database::one::<i64>(mysql, count, ()).await? > 0 {
         if begun.elapsed() > PATIENCE {
             bail!("the workers did not finish within {} s", PATIENCE.as_secs());
         }

@@ -1,13 +1,13 @@
 //! Promotions, coupons, a flash sale and completed orders of the demo shop, from `demo/orders_and_offers.toml`.
 
 use anyhow::Context;
+use mysql_async::{Transaction, prelude::Queryable};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::MySqlConnection;
 use ulid::Ulid;
 
 use super::{products::Catalog, users::find_or_add_customer};
-use crate::{project::random_hex, variables};
+use crate::{database, project::random_hex, variables};
 
 const ORDERS_AND_OFFERS: &str = include_str!("../../demo/orders_and_offers.toml");
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -75,43 +75,29 @@ fn read() -> anyhow::Result<OrdersAndOffers> {
     toml::from_str(ORDERS_AND_OFFERS).context("demo/orders_and_offers.toml")
 }
 
-pub async fn add(connection: &mut MySqlConnection, catalog: &Catalog, now: i64) -> anyhow::Result<()> {
+pub async fn add(transaction: &mut Transaction<'_>, catalog: &Catalog, now: i64) -> anyhow::Result<()> {
+    const PROMOTION: &str =
+        "INSERT INTO promotions (name, rule, exclusive, priority, created_at, updated_at) VALUES (?, ?, 0, 0, ?, ?)";
+    const COUPON: &str = "
+        INSERT INTO coupons (code, name, rule, total_limit, per_user_limit, created_at, updated_at)
+        VALUES (?, ?, ?, ?, 1, ?, ?)";
     let OrdersAndOffers { promotion: promotions, coupon: coupons, flash_sale, purchase: purchases } = read()?;
     for promotion in &promotions {
         let category = catalog.category(&promotion.category)?;
         let mut rule: Value = serde_json::from_str(&promotion.rule)?;
         rule["category_ids"] = json!([category]);
-        sqlx::query(
-            "INSERT INTO promotions (name, rule, exclusive, priority, created_at, updated_at) VALUES (?, ?, 0, 0, ?, ?)",
-        )
-        .bind(&promotion.name)
-        .bind(rule.to_string())
-        .bind(now)
-        .bind(now)
-        .execute(&mut *connection)
-        .await?;
+        transaction.exec_drop(PROMOTION, (&promotion.name, rule.to_string(), now, now)).await?;
     }
-    for coupon in &coupons {
-        sqlx::query(
-            "INSERT INTO coupons (code, name, rule, total_limit, per_user_limit, created_at, updated_at)
-             VALUES (?, ?, ?, ?, 1, ?, ?)",
-        )
-        .bind(&coupon.code)
-        .bind(&coupon.name)
-        .bind(&coupon.rule)
-        .bind(coupon.total_limit)
-        .bind(now)
-        .bind(now)
-        .execute(&mut *connection)
-        .await?;
+    for Coupon { code, name, total_limit, rule } in &coupons {
+        transaction.exec_drop(COUPON, (code, name, rule, total_limit, now, now)).await?;
     }
-    add_flash_sale(connection, catalog, &flash_sale, now).await?;
+    add_flash_sale(transaction, catalog, &flash_sale, now).await?;
     let currency = variables::from_environment()?.remove("currency").unwrap_or_else(|| "CNY".to_owned());
     for purchase in &purchases {
         for (index, customer) in (0_i64..).zip(&purchase.customers) {
             // An hour apart, so that no two orders have the same time.
             let placed_at = now - purchase.days_ago * DAY_MS + index * 3_600_000;
-            add_order(connection, catalog, customer, &purchase.items, placed_at, &currency).await?;
+            add_order(transaction, catalog, customer, &purchase.items, placed_at, &currency).await?;
         }
     }
     Ok(())
@@ -119,40 +105,26 @@ pub async fn add(connection: &mut MySqlConnection, catalog: &Catalog, now: i64) 
 
 /// Writes the same rows as the function `seckill`. The function `drain` opens the sale when it is woken next.
 async fn add_flash_sale(
-    connection: &mut MySqlConnection,
+    transaction: &mut Transaction<'_>,
     catalog: &Catalog,
     sale: &FlashSale,
     now: i64,
 ) -> anyhow::Result<()> {
+    const SALE: &str = "
+        INSERT INTO seckill_activities (product_id, price_cents, stock, per_user_limit, starts_at, ends_at, created_at)
+        VALUES (?, ?, ?, 1, ?, ?, ?)";
+    const RESERVE: &str = "UPDATE products SET available = available - ?, reserved = reserved + ? WHERE id = ?";
+    const JOB: &str =
+        "INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ('drain', 'queued', ?, ?, ?)";
     let (_, product) = catalog.product(&sale.product)?;
     let starts_at = now + FLASH_SALE_STARTS_AFTER_MS;
     let ends_at = starts_at + sale.days * DAY_MS;
-    let activity = sqlx::query(
-        "INSERT INTO seckill_activities (product_id, price_cents, stock, per_user_limit, starts_at, ends_at, created_at)
-         VALUES (?, ?, ?, 1, ?, ?, ?)",
-    )
-    .bind(product.id)
-    .bind(sale.price_cents)
-    .bind(sale.stock)
-    .bind(starts_at)
-    .bind(ends_at)
-    .bind(now)
-    .execute(&mut *connection)
-    .await?
-    .last_insert_id();
-    sqlx::query("UPDATE products SET available = available - ?, reserved = reserved + ? WHERE id = ?")
-        .bind(sale.stock)
-        .bind(sale.stock)
-        .bind(product.id)
-        .execute(&mut *connection)
-        .await?;
+    let values = (product.id, sale.price_cents, sale.stock, starts_at, ends_at, now);
+    let activity = database::insert(transaction, SALE, values).await?;
+    transaction.exec_drop(RESERVE, (sale.stock, sale.stock, product.id)).await?;
     for (task, due) in [("watch", now), ("close", ends_at)] {
-        sqlx::query("INSERT INTO jobs (queue, state, due_at, payload, created_at) VALUES ('drain', 'queued', ?, ?, ?)")
-            .bind(due)
-            .bind(json!({ "do": task, "activity_id": activity }).to_string())
-            .bind(now)
-            .execute(&mut *connection)
-            .await?;
+        let payload = json!({ "do": task, "activity_id": activity }).to_string();
+        transaction.exec_drop(JOB, (due, payload, now)).await?;
     }
     Ok(())
 }
@@ -165,14 +137,31 @@ fn number(at: i64) -> anyhow::Result<String> {
 
 /// An order that was paid, shipped and received. It has no discounts, as if the promotions had begun later.
 async fn add_order(
-    connection: &mut MySqlConnection,
+    transaction: &mut Transaction<'_>,
     catalog: &Catalog,
     customer: &str,
     items: &[String],
     placed_at: i64,
     currency: &str,
 ) -> anyhow::Result<()> {
-    let user = find_or_add_customer(connection, customer, placed_at).await?;
+    const ORDER: &str = "
+        INSERT INTO orders (order_no, user_id, status, subtotal_cents, discount_cents, total_cents, currency, discounts,
+                            created_at, expires_at, paid_at, shipped_at, completed_at, carrier, tracking_no)
+        VALUES (?, ?, 'completed', ?, 0, ?, ?, '[]', ?, ?, ?, ?, ?, 'mall', ?)";
+    const ITEM: &str = "
+        INSERT INTO order_items (order_no, line, product_id, name, price_cents, quantity, amount_cents)
+        VALUES (?, ?, ?, ?, ?, ?, ?)";
+    const SELL: &str = "UPDATE products SET available = available - ?, sold = sold + ? WHERE id = ?";
+    const PAIR: &str = "
+        INSERT INTO product_pairs (product_id, other_id, times) VALUES (?, ?, 1)
+        ON DUPLICATE KEY UPDATE times = times + 1";
+    const PAYMENT: &str = "
+        INSERT INTO payments (payment_no, order_no, provider, status, amount_cents, currency, created_at)
+        VALUES (?, ?, 'mock', 'succeeded', ?, ?, ?)";
+    const LOG: &str = "
+        INSERT INTO order_log (order_no, from_status, to_status, cause, actor, user_id, created_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let user = find_or_add_customer(transaction, customer, placed_at).await?;
     let order_no = number(placed_at)?;
     let mut lines = Vec::new();
     for item in items {
@@ -182,81 +171,28 @@ async fn add_order(
     }
     let total: i64 = lines.iter().map(|(_, product, quantity)| product.price_cents * quantity).sum();
     let (paid_at, shipped_at, completed_at) = (placed_at + 60_000, placed_at + 120_000, placed_at + 18 * 3_600_000);
-    sqlx::query(
-        "INSERT INTO orders (order_no, user_id, status, subtotal_cents, discount_cents, total_cents, currency, discounts,
-                             created_at, expires_at, paid_at, shipped_at, completed_at, carrier, tracking_no)
-         VALUES (?, ?, 'completed', ?, 0, ?, ?, '[]', ?, ?, ?, ?, ?, 'mall', ?)",
-    )
-    .bind(&order_no)
-    .bind(user)
-    .bind(total)
-    .bind(total)
-    .bind(currency)
-    .bind(placed_at)
-    .bind(placed_at + 1_800_000)
-    .bind(paid_at)
-    .bind(shipped_at)
-    .bind(completed_at)
-    .bind(&order_no)
-    .execute(&mut *connection)
-    .await?;
+    let expires_at = placed_at + 1_800_000;
+    let values =
+        (&order_no, user, total, total, currency, placed_at, expires_at, paid_at, shipped_at, completed_at, &order_no);
+    transaction.exec_drop(ORDER, values).await?;
     for (line, (name, product, quantity)) in (1_i64..).zip(&lines) {
-        sqlx::query(
-            "INSERT INTO order_items (order_no, line, product_id, name, price_cents, quantity, amount_cents)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&order_no)
-        .bind(line)
-        .bind(product.id)
-        .bind(*name)
-        .bind(product.price_cents)
-        .bind(quantity)
-        .bind(product.price_cents * quantity)
-        .execute(&mut *connection)
-        .await?;
-        let sold = sqlx::query("UPDATE products SET available = available - ?, sold = sold + ? WHERE id = ?");
-        sold.bind(quantity).bind(quantity).bind(product.id).execute(&mut *connection).await?;
+        let amount = product.price_cents * quantity;
+        let values = (&order_no, line, product.id, name, product.price_cents, quantity, amount);
+        transaction.exec_drop(ITEM, values).await?;
+        transaction.exec_drop(SELL, (quantity, quantity, product.id)).await?;
         for (_, other, _) in lines.iter().filter(|(_, other, _)| other.id != product.id) {
-            sqlx::query(
-                "INSERT INTO product_pairs (product_id, other_id, times) VALUES (?, ?, 1)
-                 ON DUPLICATE KEY UPDATE times = times + 1",
-            )
-            .bind(product.id)
-            .bind(other.id)
-            .execute(&mut *connection)
-            .await?;
+            transaction.exec_drop(PAIR, (product.id, other.id)).await?;
         }
     }
-    sqlx::query(
-        "INSERT INTO payments (payment_no, order_no, provider, status, amount_cents, currency, created_at)
-         VALUES (?, ?, 'mock', 'succeeded', ?, ?, ?)",
-    )
-    .bind(number(paid_at)?)
-    .bind(&order_no)
-    .bind(total)
-    .bind(currency)
-    .bind(paid_at)
-    .execute(&mut *connection)
-    .await?;
+    transaction.exec_drop(PAYMENT, (number(paid_at)?, &order_no, total, currency, paid_at)).await?;
     for (from, to, cause, actor, at) in [
         (None, "pending", "placed", "user", placed_at),
         (Some("pending"), "paid", "paid", "user", paid_at),
         (Some("paid"), "shipped", "shipped", "shop", shipped_at),
         (Some("shipped"), "completed", "confirmed", "user", completed_at),
     ] {
-        sqlx::query(
-            "INSERT INTO order_log (order_no, from_status, to_status, cause, actor, user_id, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&order_no)
-        .bind(from)
-        .bind(to)
-        .bind(cause)
-        .bind(actor)
-        .bind((actor == "user").then_some(user))
-        .bind(at)
-        .execute(&mut *connection)
-        .await?;
+        let by = (actor == "user").then_some(user);
+        transaction.exec_drop(LOG, (&order_no, from, to, cause, actor, by, at)).await?;
     }
     Ok(())
 }

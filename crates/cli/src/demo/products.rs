@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context;
+use mysql_async::{Transaction, prelude::Queryable};
 use serde::Deserialize;
-use sqlx::MySqlConnection;
+
+use crate::database;
 
 const PRODUCTS: &str = include_str!("../../demo/products.toml");
 
@@ -55,6 +57,11 @@ impl Catalog {
         Ok((name, *product))
     }
 
+    /// The products' ids and names.
+    pub fn names(&self) -> anyhow::Result<Vec<(i64, String)>> {
+        self.products.iter().map(|(name, product)| Ok((i64::try_from(product.id)?, name.clone()))).collect()
+    }
+
     pub fn category(&self, path: &str) -> anyhow::Result<u64> {
         self.categories.get(path).copied().with_context(|| format!("there is no demo category `{path}`"))
     }
@@ -65,12 +72,12 @@ fn read() -> anyhow::Result<Vec<Category>> {
     Ok(file.category)
 }
 
-pub async fn add(connection: &mut MySqlConnection, now: i64) -> anyhow::Result<Catalog> {
+pub async fn add(transaction: &mut Transaction<'_>, now: i64) -> anyhow::Result<Catalog> {
     let mut catalog = Catalog { products: BTreeMap::new(), categories: HashMap::new() };
     for Category { path, products } in read()? {
-        let category = add_category(connection, &mut catalog.categories, &path).await?;
+        let category = add_category(transaction, &mut catalog.categories, &path).await?;
         for product in products {
-            let id = add_product(connection, category, &product, now).await?;
+            let id = add_product(transaction, category, &product, now).await?;
             catalog.products.insert(product.name, AddedProduct { id, price_cents: product.price_cents });
         }
     }
@@ -79,7 +86,7 @@ pub async fn add(connection: &mut MySqlConnection, now: i64) -> anyhow::Result<C
 
 /// Adds a category, and those above it that are missing. Returns its id.
 async fn add_category(
-    connection: &mut MySqlConnection,
+    transaction: &mut Transaction<'_>,
     categories: &mut HashMap<String, u64>,
     path: &str,
 ) -> anyhow::Result<u64> {
@@ -87,41 +94,31 @@ async fn add_category(
         return Ok(*id);
     }
     let (parent, name) = match path.rsplit_once(" / ") {
-        Some((parent, name)) => (Some(Box::pin(add_category(connection, categories, parent)).await?), name),
+        Some((parent, name)) => (Some(Box::pin(add_category(transaction, categories, parent)).await?), name),
         None => (None, path),
     };
-    let insert = sqlx::query("INSERT INTO categories (parent_id, name) VALUES (?, ?)");
-    let id = insert.bind(parent).bind(name).execute(connection).await?.last_insert_id();
+    let insert = "INSERT INTO categories (parent_id, name) VALUES (?, ?)";
+    let id = database::insert(transaction, insert, (parent, name)).await?;
     categories.insert(path.to_owned(), id);
     Ok(id)
 }
 
 async fn add_product(
-    connection: &mut MySqlConnection,
+    transaction: &mut Transaction<'_>,
     category: u64,
     product: &Product,
     now: i64,
 ) -> anyhow::Result<u64> {
-    let added = sqlx::query(
-        "INSERT INTO products (name, description, category_id, price_cents, available, on_shelf, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, 1, ?, ?)",
-    )
-    .bind(&product.name)
-    .bind(&product.description)
-    .bind(category)
-    .bind(product.price_cents)
-    .bind(product.stock)
-    .bind(now)
-    .bind(now)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("INSERT INTO stock_movements (product_id, delta, reason, created_at) VALUES (?, ?, 'demo data', ?)")
-        .bind(added.last_insert_id())
-        .bind(product.stock)
-        .bind(now)
-        .execute(connection)
-        .await?;
-    Ok(added.last_insert_id())
+    const PRODUCT: &str = "
+        INSERT INTO products (name, description, category_id, price_cents, available, on_shelf, created_at, updated_at)
+        VALUES (?, ?, ?, ?, ?, 1, ?, ?)";
+    const STOCK: &str =
+        "INSERT INTO stock_movements (product_id, delta, reason, created_at) VALUES (?, ?, 'demo data', ?)";
+    let Product { name, price_cents, stock, description } = product;
+    let values = (name, description, category, price_cents, stock, now, now);
+    let id = database::insert(transaction, PRODUCT, values).await?;
+    transaction.exec_drop(STOCK, (id, stock, now)).await?;
+    Ok(id)
 }
 
 #[cfg(test)]

@@ -2,42 +2,34 @@
 
 use anyhow::anyhow;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
-use sqlx::MySqlConnection;
+use mysql_async::{Transaction, prelude::Queryable};
+
+use crate::database;
 
 /// The password hash of a user. The row is locked, so that two runs don't add the user twice.
-pub async fn find_user(connection: &mut MySqlConnection, username: &str) -> anyhow::Result<Option<String>> {
-    let hash = sqlx::query_scalar("SELECT password_hash FROM users WHERE username = ? FOR UPDATE");
-    Ok(hash.bind(username).fetch_optional(connection).await?)
+pub async fn find_user(connection: &mut impl Queryable, username: &str) -> anyhow::Result<Option<String>> {
+    const HASH: &str = "SELECT password_hash FROM users WHERE username = ? FOR UPDATE";
+    Ok(connection.exec_first(HASH, (username,)).await?)
 }
 
 pub async fn add_user(
-    connection: &mut MySqlConnection,
+    transaction: &mut Transaction<'_>,
     username: &str,
     password: &str,
     role: &str,
     now: i64,
 ) -> anyhow::Result<()> {
-    sqlx::query("INSERT INTO users (username, password_hash, role, created_at) VALUES (?, ?, ?, ?)")
-        .bind(username)
-        .bind(hash(password)?)
-        .bind(role)
-        .bind(now)
-        .execute(connection)
-        .await?;
-    Ok(())
+    const ADD: &str = "INSERT INTO users (username, password_hash, role, created_at) VALUES (?, ?, ?, ?)";
+    Ok(transaction.exec_drop(ADD, (username, hash(password)?, role, now)).await?)
 }
 
 /// The id of a user by name, who is added if need be: without a password, so that nobody can sign in.
-pub async fn find_or_add_customer(connection: &mut MySqlConnection, username: &str, now: i64) -> anyhow::Result<u64> {
-    let id: Option<i64> = sqlx::query_scalar("SELECT id FROM users WHERE username = ?")
-        .bind(username)
-        .fetch_optional(&mut *connection)
-        .await?;
-    if let Some(id) = id {
-        return Ok(u64::try_from(id)?);
+pub async fn find_or_add_customer(transaction: &mut Transaction<'_>, username: &str, now: i64) -> anyhow::Result<u64> {
+    const ADD: &str = "INSERT INTO users (username, password_hash, role, created_at) VALUES (?, '', 'user', ?)";
+    match transaction.exec_first("SELECT id FROM users WHERE username = ?", (username,)).await? {
+        Some(id) => Ok(id),
+        None => database::insert(transaction, ADD, (username, now)).await,
     }
-    let insert = sqlx::query("INSERT INTO users (username, password_hash, role, created_at) VALUES (?, '', 'user', ?)");
-    Ok(insert.bind(username).bind(now).execute(connection).await?.last_insert_id())
 }
 
 /// With the same parameters as the functions: argon2id, 19 MiB, two passes.
