@@ -2,17 +2,42 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{process::ChildProcess, project::Project, ui};
+use crate::{process::ChildProcess, project::Project};
 
 pub const TARGET: &str = "wasm32-wasip2";
+
+/// How functions are built.
+#[derive(Clone, Copy)]
+pub enum Profile {
+    /// As they are deployed: small and fast. `spin.toml` refers to what this builds.
+    Release,
+    /// In seconds after a change.
+    Development,
+}
+
+impl Profile {
+    /// The folder of its output under `target/wasm32-wasip2`.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Development => "debug",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Release => &["--release"],
+            Self::Development => &[],
+        }
+    }
+}
 
 pub struct Function {
     /// The component's name.
@@ -75,34 +100,38 @@ pub fn examples(project: &Project) -> anyhow::Result<Vec<Function>> {
     Ok(examples)
 }
 
-/// Builds all functions of `spin.toml`.
-pub async fn build(project: &Project) -> anyhow::Result<Vec<Function>> {
-    build_these(project, all(project)?).await
+/// Builds all functions of the manifest.
+pub async fn build(project: &Project, profile: Profile) -> anyhow::Result<Vec<Function>> {
+    build_these(project, all(project)?, profile).await
 }
 
-pub async fn build_these(project: &Project, functions: Vec<Function>) -> anyhow::Result<Vec<Function>> {
+pub async fn build_these(
+    project: &Project,
+    functions: Vec<Function>,
+    profile: Profile,
+) -> anyhow::Result<Vec<Function>> {
     add_target(project)?;
-    let started = Instant::now();
-    let step = ui::step("Building the functions");
+    let (name, first) = match functions.iter().all(|function| function.wasm.is_file()) {
+        true => ("Building the functions again", Duration::from_secs(2)),
+        false => ("Building the functions", Duration::from_secs(150)),
+    };
+    let durations = project.durations();
+    let step = progress::step_of("Building the functions", Some(durations.usual(name, first)));
     let mut command = cargo(project);
-    command.args(["build", "--release", "--target", TARGET]).args(package_arguments(&functions));
-    if step.on_terminal() {
-        command
-            .env("CARGO_TERM_PROGRESS_WHEN", "always")
-            .env("CARGO_TERM_PROGRESS_WIDTH", "120")
-            .env("CARGO_TERM_COLOR", "always")
-            .stderr(Stdio::piped());
-    }
+    command.args(["build", "--target", TARGET]).args(profile.arguments()).args(package_arguments(&functions));
+    progress::cargo::pipe_progress(&mut command, step.on_terminal());
     let mut build = ChildProcess::spawn("cargo", &mut command, Duration::from_secs(5))?;
     let reader = build.take_stderr().map(|stderr| {
         let step = step.clone();
-        std::thread::spawn(move || show_progress(stderr, &step))
+        std::thread::spawn(move || {
+            progress::cargo::follow(stderr, &step, |done, total, units| step.set_progress(done, total, units));
+        })
     });
     let status = build.wait().await;
     if let Some(reader) = reader {
         let _ = reader.join();
     }
-    ensure!(status.success(), "the functions could not be built");
+    ensure!(status.success(), "the functions could not be built: the messages above say why");
     for function in &functions {
         ensure!(
             function.wasm.is_file(),
@@ -111,80 +140,10 @@ pub async fn build_these(project: &Project, functions: Vec<Function>) -> anyhow:
             function.name
         );
     }
-    step.done(&format!("{} functions built in {:.1} s", functions.len(), started.elapsed().as_secs_f32()));
+    durations.record(name, step.elapsed());
+    let seconds = step.elapsed().as_secs_f32();
+    step.done(&format!("{} functions built in {seconds:.1} s", functions.len()));
     Ok(functions)
-}
-
-/// Shows Cargo's progress in `step`, and passes on its warnings and errors.
-fn show_progress(stderr: impl std::io::Read, step: &ui::Step) {
-    let mut reader = BufReader::new(stderr);
-    let mut chunk = Vec::new();
-    loop {
-        chunk.clear();
-        // Progress lines end with \r, all others with \n.
-        match read_line(&mut reader, &mut chunk) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let line = String::from_utf8_lossy(&chunk);
-        for part in line.trim_end_matches(['\n', '\r']).split('\r') {
-            let plain = without_colour(part);
-            if let Some((done, total, units)) = progress(&plain) {
-                step.set_progress(done, total, units);
-            } else if !is_status(&plain) {
-                step.line(part);
-            }
-        }
-    }
-}
-
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<usize> {
-    loop {
-        let available = reader.fill_buf()?;
-        if available.is_empty() {
-            return Ok(line.len());
-        }
-        match available.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
-            Some(end) => {
-                line.extend(available.iter().take(end + 1));
-                reader.consume(end + 1);
-                return Ok(line.len());
-            }
-            None => {
-                let length = available.len();
-                line.extend_from_slice(available);
-                reader.consume(length);
-            }
-        }
-    }
-}
-
-/// Parses `Building [====>   ] 12/345: serde, tokio`.
-fn progress(line: &str) -> Option<(u64, u64, &str)> {
-    let rest = line.trim_start().strip_prefix("Building")?;
-    let (_, rest) = rest.split_once("] ")?;
-    let (numbers, units) = rest.split_once(": ").unwrap_or((rest, ""));
-    let (done, total) = numbers.trim().split_once('/')?;
-    Some((done.parse().ok()?, total.parse().ok()?, units))
-}
-
-/// Whether a line only says what Cargo is doing.
-fn is_status(line: &str) -> bool {
-    const WORDS: [&str; 9] =
-        ["Compiling", "Downloading", "Downloaded", "Updating", "Locking", "Finished", "Fresh", "Adding", "Building"];
-    let line = line.trim_start();
-    line.is_empty() || WORDS.iter().any(|word| line.starts_with(word))
-}
-
-fn without_colour(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\u{1b}') {
-        plain.push_str(before);
-        // An escape sequence ends with its first letter.
-        rest = after.find(|c: char| c.is_ascii_alphabetic()).and_then(|end| after.get(end + 1..)).unwrap_or_default();
-    }
-    plain + rest
 }
 
 /// Installs Rust's target for Wasm if this toolchain doesn't have it.
@@ -200,7 +159,7 @@ pub fn add_target(project: &Project) -> anyhow::Result<()> {
     if is_installed {
         return Ok(());
     }
-    let step = ui::step(&format!("Installing Rust's target {TARGET}"));
+    let step = progress::step(&format!("Installing Rust's target {TARGET}"));
     let added = Command::new("rustup")
         .args(["target", "add", TARGET])
         .current_dir(&project.root)
@@ -220,14 +179,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cargos_progress_is_parsed() {
-        let line =
-            without_colour("\u{1b}[K\u{1b}[1m\u{1b}[36m    Building\u{1b}[0m [====>    ] 12/345: serde, tokio(bin)");
-        assert_eq!(progress(&line), Some((12, 345, "serde, tokio(bin)")));
-        assert_eq!(progress("warning: unused variable"), None);
-    }
-
-    #[test]
     fn functions_are_the_components_with_a_build() {
         let manifest = "[component.a-b]\nsource = \"target/a_b.wasm\"\nbuild = { command = \"x\", watch = [\"y\"] }\n\
                         [component.c]\nsource = \"c.wasm\"\n[component.d]\nsource = \"d.wasm\"\n\
@@ -237,12 +188,5 @@ mod tests {
             functions.iter().map(|function| (function.name.as_str(), function.package.as_str())).collect();
         assert_eq!(found, [("a-b", "a-b"), ("d", "d")]);
         assert_eq!(functions[0].wasm, Path::new("/project/target/a_b.wasm"));
-    }
-
-    #[test]
-    fn warnings_are_not_status_lines() {
-        assert!(is_status("   Compiling serde v1.0.0"));
-        assert!(!is_status("warning: unused variable: `x`"));
-        assert!(!is_status("  --> src/lib.rs:1:1"));
     }
 }

@@ -59,6 +59,9 @@ fn now() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
+/// A queue, its jobs that are due, due later, leased, failing and dead, and when the oldest one was due.
+type Counts = (String, i64, i64, i64, i64, i64, Option<i64>);
+
 async fn list(project: &Project, databases: &DatabaseUrls) -> anyhow::Result<ExitCode> {
     const QUEUES: &str = "
         SELECT queue,
@@ -73,8 +76,7 @@ async fn list(project: &Project, databases: &DatabaseUrls) -> anyhow::Result<Exi
         SELECT id, queue, state, attempts, payload, last_error FROM jobs
         WHERE state = 'dead' OR (state = 'queued' AND attempts > 0) ORDER BY state, id LIMIT 50";
     let (mut connection, now) = (connect(project, databases).await?, now()?);
-    let queues: Vec<(String, i64, i64, i64, i64, i64, Option<i64>)> =
-        connection.exec(QUEUES, (now, now, now, now)).await?;
+    let queues: Vec<Counts> = connection.exec(QUEUES, (now, now, now, now)).await?;
     if queues.is_empty() {
         println!("There are no jobs.");
         database::close(connection).await?;

@@ -22,9 +22,10 @@ mod spin;
 mod temporary_shop;
 mod test;
 mod tick;
-mod ui;
+mod time_tests;
 mod up;
 mod variables;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,9 @@ enum Command {
     /// The load generator of `bench`, in a process of its own.
     #[command(hide = true)]
     Load,
+    /// Runs a program of `test`, and notes how long its tests take.
+    #[command(hide = true)]
+    TimeTests(time_tests::Arguments),
     /// What `bench` compares with, in a process of its own.
     #[command(hide = true)]
     NativeYardstick,
@@ -115,6 +119,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(arguments) => test::run(&project, interrupt, arguments).await,
         Command::Bench(arguments) => bench::run(&project, interrupt, arguments).await,
         Command::Load => load::generator::run().await,
+        Command::TimeTests(arguments) => interrupt.unless(time_tests::run(arguments)).await,
         Command::NativeYardstick => load::native::run().await,
         Command::Migrate(databases) => interrupt.unless(migrate::run(&project, databases)).await,
         Command::Seed(databases) => interrupt.unless(seed::run(&project, databases)).await,

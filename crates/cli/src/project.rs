@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use progress::Durations;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -55,9 +56,24 @@ impl Project {
         self.root.join("target/mall-cache")
     }
 
+    /// How long steps usually take. It is kept between runs.
+    pub fn durations(&self) -> Durations {
+        Durations::at(self.root.join("target/durations"))
+    }
+
     /// The same checkout with another state folder.
     pub fn with_state(&self, state: PathBuf) -> Self {
         Self { state, ..self.clone() }
+    }
+
+    /// Another checkout with the same state folder.
+    pub fn at(&self, root: PathBuf) -> Self {
+        Self { manifest: root.join("spin.toml"), root, state: self.state.clone() }
+    }
+
+    /// The same checkout with another manifest.
+    pub fn with_manifest(&self, manifest: PathBuf) -> Self {
+        Self { manifest, ..self.clone() }
     }
 
     /// Locks the state folder for this process. The system releases the lock however the process ends.

@@ -49,7 +49,7 @@ impl Connections {
 }
 
 pub enum Shop {
-    Embedded(runtime::App),
+    Embedded(Box<runtime::App>),
     Spin(Spin),
 }
 
@@ -73,8 +73,16 @@ impl Shop {
                         .max_connections_per_address
                         .map_or(runtime::MAX_CONNECTIONS_PER_ADDRESS, |max| max as usize),
                 };
+                // The functions are compiled to native code the first time.
+                let (name, first) = match project.cache().is_dir() {
+                    true => ("Starting the functions again", Duration::from_secs(1)),
+                    false => ("Starting the functions", Duration::from_secs(25)),
+                };
+                let durations = project.durations();
+                let step = progress::step_of("Starting the functions", Some(durations.usual(name, first)));
                 let app = runtime::start(options).await.map_err(|error| anyhow::anyhow!("{error}"))?;
-                Self::Embedded(app)
+                durations.record(name, step.elapsed());
+                Self::Embedded(Box::new(app))
             }
             Runtime::Spin => {
                 let port = if listen.port() == 0 { free_port()? } else { listen.port() };

@@ -13,7 +13,6 @@ use crate::{
     address::Variables,
     process::{ChildProcess, find_program},
     project::Project,
-    ui,
 };
 
 pub fn program() -> anyhow::Result<PathBuf> {
@@ -85,7 +84,10 @@ impl Spin {
                     if self.since.elapsed() > MAX_BACKOFF {
                         self.backoff = MIN_BACKOFF;
                     }
-                    ui::warn(&format!("spin exited ({status}) and will be restarted in {} s", self.backoff.as_secs()));
+                    progress::warn(&format!(
+                        "spin exited ({status}) and will be restarted in {} s",
+                        self.backoff.as_secs()
+                    ));
                     self.process = None;
                     self.since = Instant::now();
                 }

@@ -13,16 +13,21 @@ use url::Url;
 
 use crate::{
     database_urls::DatabaseUrls,
-    functions,
+    functions::{self, Profile},
     interrupt::Interrupt,
     process::ChildProcess,
     project::Project,
     servers::Durability,
     temporary_shop::{ShopSettings, TemporaryShop},
+    time_tests,
 };
 
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// Run only the end-to-end tests whose names contain this, and no checks
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+
     /// Run the end-to-end tests alone, against a shop that runs elsewhere. It needs higher limits, which
     /// CONTRIBUTING.md names: all tests sign up and sign in from one address
     #[arg(long, value_name = "URL")]
@@ -56,9 +61,11 @@ const SETTINGS: ShopSettings = ShopSettings {
 };
 
 pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {
-    match arguments.base_url {
-        Some(url) => interrupt.unless(against(project, &url, arguments.databases)).await,
-        None => interrupt.unless(everything(project)).await,
+    let Arguments { name, base_url, databases } = arguments;
+    match (base_url, name) {
+        (Some(url), name) => interrupt.unless(against(project, &url, databases, name.as_deref())).await,
+        (None, Some(name)) => interrupt.unless(some(project, &name)).await,
+        (None, None) => interrupt.unless(everything(project)).await,
     }
 }
 
@@ -76,23 +83,52 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     let packages: Vec<_> = functions::package_arguments(&functions).collect();
     let wasm = ["clippy", "--release", "--target", functions::TARGET];
     check(project, "Checking the lints of what compiles to Wasm", &wasm, &packages).await?;
-    functions::build_these(project, functions).await?;
+    functions::build_these(project, functions, Profile::Release).await?;
+    on_temporary_shop(
+        project,
+        &program,
+        &[&[&TOOLS[..], &["--all-targets"]].concat(), &[&SHOP[..], &["--all-targets"]].concat()],
+    )
+    .await
+}
 
+/// Runs the end-to-end tests whose names contain `name`.
+async fn some(project: &Project, name: &str) -> anyhow::Result<ExitCode> {
+    let program = this_program()?;
+    let mut functions = functions::all(project)?;
+    functions.extend(functions::examples(project)?);
+    functions::build_these(project, functions, Profile::Release).await?;
+    on_temporary_shop(project, &program, &[&end_to_end(Some(name))]).await
+}
+
+/// The arguments of `cargo test` for the end-to-end tests, or for those whose names contain `name`.
+fn end_to_end(name: Option<&str>) -> Vec<&str> {
+    let mut arguments = [&SHOP[..], &["--test", "e2e"]].concat();
+    arguments.extend(name.map(|name| ["--", name]).iter().flatten());
+    arguments
+}
+
+/// Runs `cargo test` with each of these arguments, on one shop of its own.
+async fn on_temporary_shop(project: &Project, program: &Path, runs: &[&[&str]]) -> anyhow::Result<ExitCode> {
     let scratch = TemporaryShop::start(project, &SETTINGS).await?;
     let log = project.state.join("test-shop.log");
     let shop = scratch.serve(&[], Some(&log)).await?;
+    let times = scratch.project.state.join("times");
     let mut code = ExitCode::SUCCESS;
-    for which in [&TOOLS[..], &SHOP[..]] {
-        let mut tests =
-            cargo_test(project, &program, &[which, &["--all-targets"]].concat(), &format!("http://{}", shop.address));
+    for arguments in runs {
+        let mut tests = cargo_test(project, program, arguments, &format!("http://{}", shop.address));
         tests
             .env("MALL_MYSQL_URL", scratch.databases.mysql.to_url())
             .env("MALL_REDIS_URL", scratch.databases.redis.to_url())
-            .env("MALL_DIR", &scratch.project.state);
+            .env("MALL_DIR", &scratch.project.state)
+            .env(time_tests::TIMES, &times);
         let outcome = finish(tests).await?;
         if code == ExitCode::SUCCESS {
             code = outcome;
         }
+    }
+    if let Ok(slowest) = time_tests::slowest(&times) {
+        eprintln!("The slowest tests:\n{slowest}");
     }
     if code != ExitCode::SUCCESS {
         eprintln!("error: tests failed; what the shop said is in {}", log.display());
@@ -101,13 +137,18 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-async fn against(project: &Project, base_url: &str, given: DatabaseUrls) -> anyhow::Result<ExitCode> {
+async fn against(
+    project: &Project,
+    base_url: &str,
+    given: DatabaseUrls,
+    name: Option<&str>,
+) -> anyhow::Result<ExitCode> {
     let program = this_program()?;
     let base_url = base_url.trim_end_matches('/');
     let address = resolve(base_url)?;
     ensure!(http::answers(address, "/health").await, "no shop answers at {base_url}: GET /health is not 200");
     let (mysql, redis) = project.databases(&given)?;
-    let mut tests = cargo_test(project, &program, &[&SHOP[..], &["--test", "e2e"]].concat(), base_url);
+    let mut tests = cargo_test(project, &program, &end_to_end(name), base_url);
     tests.env("MALL_MYSQL_URL", mysql.to_url()).env("MALL_REDIS_URL", redis.to_url());
     finish(tests).await
 }
@@ -213,7 +254,10 @@ fn this_program() -> anyhow::Result<PathBuf> {
 
 fn cargo_test(project: &Project, program: &Path, which: &[&str], base_url: &str) -> Command {
     let mut command = functions::cargo(project);
+    let runner = toml::Value::from(vec![program.display().to_string(), "time-tests".to_owned()]);
     command
+        .arg("--config")
+        .arg(format!("target.'cfg(all())'.runner = {runner}"))
         .args(["test", "--no-fail-fast"])
         .args(which)
         .env("MALL_TEST", "1")

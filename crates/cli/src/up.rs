@@ -2,19 +2,20 @@
 
 use std::{fs, net::SocketAddr, process::ExitCode, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::{
     address::{Mysql, Redis, Variables},
     database,
     database_urls::DatabaseUrls,
-    demo, functions,
+    demo,
+    functions::{self, Profile},
     interrupt::{Interrupt, STOPPED},
     migrate,
     project::{Project, RunFile, RunningShop},
     servers::{self, Databases, Durability},
     shop::{self, Connections, Runtime, Shop},
-    spin, tick, ui, variables,
+    spin, tick, variables, watch,
 };
 
 #[derive(clap::Args)]
@@ -42,15 +43,22 @@ pub struct Arguments {
     #[arg(long)]
     fresh: bool,
 
+    /// Build changes of the functions, the migrations and spin.toml as they are saved, and swap them in
+    #[arg(long)]
+    watch: bool,
+
     #[command(flatten)]
     connections: Connections,
 }
 
 pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut running = interrupt.unless(start(project, &arguments)).await?;
+    let Running { shop, databases, .. } = &mut running;
+    let mysql = databases.mysql.clone();
     let outcome = tokio::select! {
         () = interrupt.wait() => Ok(STOPPED),
-        error = supervise(&mut running) => Err(error),
+        error = restart_exited(databases) => Err(error),
+        error = supervise(project, shop, &mysql, arguments.watch) => Err(error),
     };
     eprintln!("Stopping …");
     running.stop().await;
@@ -78,6 +86,10 @@ async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Runni
     let redis =
         arguments.databases.redis()?.map_or_else(|| Redis::from_variables(&environment), |url| Ok(Some(url)))?;
     arguments.connections.check(arguments.runtime)?;
+    ensure!(
+        arguments.runtime == Runtime::Embedded || !arguments.watch,
+        "--watch works with the embedded runtime: leave it out, or leave out --runtime spin and see `spin watch`"
+    );
     shop::check_is_free(arguments.listen)?;
     if arguments.runtime == Runtime::Spin {
         spin::program()?;
@@ -96,10 +108,16 @@ async fn start(project: &Project, arguments: &Arguments) -> anyhow::Result<Runni
     if let Some(redis) = &redis {
         servers::connect_redis(redis).await?;
     }
-    // Tests have built them already.
-    if std::env::var_os("MALL_TEST").is_none() {
-        functions::build(project).await?;
-    }
+    let project = match arguments.watch {
+        true => &watch::build(project).await?,
+        false => {
+            // Tests have built them already.
+            if std::env::var_os("MALL_TEST").is_none() {
+                functions::build(project, Profile::Release).await?;
+            }
+            project
+        }
+    };
     let databases = Databases::find_or_start(project, mysql, redis, Durability::Full).await?;
     serve(project, arguments, environment, databases, arguments.loads_demo(uses_others)).await
 }
@@ -166,19 +184,31 @@ fn print_addresses(shop: &Shop, databases: &Databases, accounts: &[demo::Account
     println!("Stop it with Ctrl-C.\n");
 }
 
-/// Restarts databases and Spin when they exit. Returns only when that fails.
-async fn supervise(running: &mut Running) -> anyhow::Error {
+/// How often the servers and Spin are looked at.
+const SUPERVISION_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Restarts databases when they exit. Returns only when that fails.
+async fn restart_exited(databases: &mut Databases) -> anyhow::Error {
     loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        match running.databases.restart_exited() {
-            Ok(warnings) => warnings.iter().for_each(|warning| ui::warn(warning)),
+        tokio::time::sleep(SUPERVISION_INTERVAL).await;
+        match databases.restart_exited() {
+            Ok(warnings) => warnings.iter().for_each(|warning| progress::warn(warning)),
             Err(error) => return error,
         }
-        if let Shop::Spin(spin) = &mut running.shop
-            && let Err(error) = spin.restart_if_exited()
-        {
-            return error;
-        }
+    }
+}
+
+/// Restarts Spin when it exits, and with `watches` swaps in what changes. Returns only when that fails.
+async fn supervise(project: &Project, shop: &mut Shop, mysql: &Mysql, watches: bool) -> anyhow::Error {
+    match shop {
+        Shop::Embedded(app) if watches => match watch::follow(project, app, mysql).await {},
+        Shop::Embedded(_) => std::future::pending().await,
+        Shop::Spin(spin) => loop {
+            tokio::time::sleep(SUPERVISION_INTERVAL).await;
+            if let Err(error) = spin.restart_if_exited() {
+                return error;
+            }
+        },
     }
 }
 

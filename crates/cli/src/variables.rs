@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 use anyhow::{Context, bail, ensure};
 use url::{Host, Url};
 
-use crate::{address::Variables, project::Project, ui};
+use crate::{address::Variables, project::Project};
 
 const YEAR: u64 = 365 * 24 * 3600;
 
@@ -107,7 +107,7 @@ pub fn retain_declared(project: &Project, mut variables: Variables) -> anyhow::R
         let known = declared.contains_key(name);
         if !known {
             let name = name.to_ascii_uppercase();
-            ui::warn(&format!("SPIN_VARIABLE_{name} is set, but spin.toml declares no such variable"));
+            progress::warn(&format!("SPIN_VARIABLE_{name} is set, but spin.toml declares no such variable"));
         }
         known
     });

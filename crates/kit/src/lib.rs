@@ -11,6 +11,7 @@ mod http;
 pub mod idempotency;
 mod ids;
 pub mod jobs;
+mod jwt;
 pub mod log;
 mod money;
 pub mod mysql;

@@ -55,14 +55,16 @@ pub struct Options {
 /// A running application.
 pub struct App {
     address: SocketAddr,
+    options: Options,
+    platform: Platform,
+    server: Arc<Server>,
+    /// Stops the HTTP server.
     stop: watch::Sender<bool>,
-    /// The HTTP server and the subscribers. They end by themselves after `stop`.
+    subscribers: Subscribers,
+    /// The HTTP server, and the subscribers of replaced versions. They end by themselves when they are told to stop.
     tasks: JoinSet<()>,
     /// Maintenance that runs until the application stops.
     maintenance: JoinSet<()>,
-    instances: Arc<Instances>,
-    services: Arc<Services>,
-    _ticker: EpochTicker,
 }
 
 /// Loads and starts an application. It accepts requests when this returns.
@@ -72,8 +74,6 @@ pub async fn start(options: Options) -> Result<App, Error> {
 
 #[doc(hidden)]
 pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> {
-    let manifest = Manifest::read(&options.manifest)?;
-    let variables = Variables::resolve(&manifest.variables, &options.variables)?;
     // Before compiling, which takes seconds, so that a port in use is reported at once.
     let cannot_listen = |source| Error::Listen { address: options.listen, source };
     let listener = http::listen(options.listen).map_err(cannot_listen)?;
@@ -84,45 +84,17 @@ pub async fn start_with(options: Options, limits: Limits) -> Result<App, Error> 
 
     // This fails only if a provider is set already, and any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let ticker = EpochTicker::start(limits.memory).map_err(|e| Error::Engine(e.to_string()))?;
-    let here = Handle::current();
-    let services = Arc::new(Services {
-        mysql: Pools::new(here.clone()),
-        redis: connection::Connections::new(here),
-        output: Output::start(),
-    });
-    let instances = Arc::new(Instances::new(limits.max_instances));
-    let server_limits = limits.clone();
-    let loader = Loader {
-        ticker: &ticker,
-        manifest: &manifest,
-        variables: &variables,
-        base: options.manifest.parent().unwrap_or(Path::new(".")).to_path_buf(),
-        services: &services,
-        instances: &instances,
-        limits,
-    };
-    let functions = loader.load(options.cache.as_deref()).await?;
-    let routes = routes(&manifest, &functions)?;
-    let subscriptions = subscriptions(&manifest, &variables, &functions)?;
-
+    let platform = Platform::new(limits.clone())?;
+    let Version { routes, subscriptions } = platform.load(&options).await?;
+    let subscribers = Subscribers::start(subscriptions).await;
+    let passwords = PasswordQueue::start().map_err(|error| Error::Engine(error.to_string()))?;
+    let server = Server::new(routes, connections, passwords, limits);
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let mut subscribed = Vec::new();
-    for subscriptions in subscriptions {
-        let (ready, is_ready) = watch::channel(false);
-        subscribed.push(is_ready);
-        tasks.spawn(subscriptions.run(stopping.clone(), ready));
-    }
-    let all = futures::future::join_all(subscribed.iter_mut().map(|ready| ready.wait_for(|ready| *ready)));
-    if tokio::time::timeout(SUBSCRIBE_TIMEOUT, all).await.is_err() {
-        tracing::warn!("Redis does not answer yet: Redis triggers start as soon as it does");
-    }
-    let passwords = PasswordQueue::start().map_err(|error| Error::Engine(error.to_string()))?;
-    tasks.spawn(http::serve(listener, Server::new(routes, connections, passwords, server_limits), stopping));
+    tasks.spawn(http::serve(listener, server.clone(), stopping));
     let mut maintenance = JoinSet::new();
-    maintenance.spawn(services.mysql.clone().close_idle());
-    Ok(App { address, stop, tasks, maintenance, instances, services, _ticker: ticker })
+    maintenance.spawn(platform.services.mysql.clone().close_idle());
+    Ok(App { address, options, platform, server, stop, subscribers, tasks, maintenance })
 }
 
 /// By default 0.8 of the limit on open files: databases, instances and logs need some, too.
@@ -141,35 +113,120 @@ impl App {
         self.address
     }
 
+    /// Reads the manifest and the components again, and uses them for all requests and messages from now on. Those in
+    /// progress finish with the version that they began with, and no connection is closed. After an error, the version
+    /// that was running goes on.
+    pub async fn reload(&mut self) -> Result<(), Error> {
+        let Version { routes, subscriptions } = self.platform.load(&self.options).await?;
+        let subscribers = Subscribers::start(subscriptions).await;
+        self.server.set_routes(routes);
+        let replaced = std::mem::replace(&mut self.subscribers, subscribers);
+        self.tasks.spawn(replaced.stop());
+        // Those that ended since the last time.
+        while self.tasks.try_join_next().is_some() {}
+        Ok(())
+    }
+
     /// Stops accepting requests and messages, lets those in progress finish (for at most ten seconds), and flushes the
     /// functions' output.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
+        self.tasks.spawn(self.subscribers.stop());
         let finish = async {
             while self.tasks.join_next().await.is_some() {}
-            self.instances.drain().await;
+            self.platform.instances.drain().await;
         };
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, finish).await.is_err() {
             tracing::warn!("requests or messages were aborted: they had not finished within {SHUTDOWN_TIMEOUT:?}");
         }
         self.tasks.shutdown().await;
         self.maintenance.shutdown().await;
-        self.services.mysql.stop().await;
-        let services = self.services.clone();
+        let services = self.platform.services;
+        services.mysql.stop().await;
         // This blocks: it joins threads, which may be writing to a slow terminal.
         let _ = tokio::task::spawn_blocking(move || services.output.stop()).await;
     }
 }
 
+/// The subscribers of one version of the application.
+struct Subscribers {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Subscribers {
+    /// Returns when they are subscribed, or when Redis has not answered for a while.
+    async fn start(subscriptions: Vec<Subscriptions>) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let mut subscribed = Vec::new();
+        for subscriptions in subscriptions {
+            let (ready, is_ready) = watch::channel(false);
+            subscribed.push(is_ready);
+            tasks.spawn(subscriptions.run(stopping.clone(), ready));
+        }
+        let all = futures::future::join_all(subscribed.iter_mut().map(|ready| ready.wait_for(|ready| *ready)));
+        if tokio::time::timeout(SUBSCRIBE_TIMEOUT, all).await.is_err() {
+            tracing::warn!("Redis does not answer yet: Redis triggers start as soon as it does");
+        }
+        Self { stop, tasks }
+    }
+
+    /// Takes no more messages. Returns when those in progress are handled; aborts them if it is dropped before.
+    async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// What all versions of the application run on.
+struct Platform {
+    ticker: EpochTicker,
+    services: Arc<Services>,
+    instances: Arc<Instances>,
+    limits: Limits,
+}
+
+/// What the manifest and the components were when they were read.
+struct Version {
+    routes: http::Routes,
+    subscriptions: Vec<Subscriptions>,
+}
+
+impl Platform {
+    fn new(limits: Limits) -> Result<Self, Error> {
+        let ticker = EpochTicker::start(limits.memory).map_err(|e| Error::Engine(e.to_string()))?;
+        let here = Handle::current();
+        let services = Arc::new(Services {
+            mysql: Pools::new(here.clone()),
+            redis: connection::Connections::new(here),
+            output: Output::start(),
+        });
+        let instances = Arc::new(Instances::new(limits.max_instances));
+        Ok(Self { ticker, services, instances, limits })
+    }
+
+    /// Reads the manifest and loads its components.
+    async fn load(&self, options: &Options) -> Result<Version, Error> {
+        let manifest = Manifest::read(&options.manifest)?;
+        let variables = Variables::resolve(&manifest.variables, &options.variables)?;
+        let base = options.manifest.parent().unwrap_or(Path::new("."));
+        let loader = Loader { platform: self, manifest: &manifest, variables: &variables, base };
+        let functions = loader.load(options.cache.as_deref()).await?;
+        Ok(Version {
+            routes: routes(&manifest, &functions)?,
+            subscriptions: subscriptions(&manifest, &variables, &functions)?,
+        })
+    }
+}
+
 /// What is needed to load components.
 struct Loader<'a> {
-    ticker: &'a EpochTicker,
+    platform: &'a Platform,
     manifest: &'a Manifest,
     variables: &'a Variables,
-    base: PathBuf,
-    services: &'a Arc<Services>,
-    instances: &'a Arc<Instances>,
-    limits: Limits,
+    /// The folder to which the manifest's paths are relative.
+    base: &'a Path,
 }
 
 type Functions = HashMap<String, Arc<Function>>;
@@ -177,7 +234,8 @@ type Functions = HashMap<String, Arc<Function>>;
 impl Loader<'_> {
     /// Loads every component that has a trigger, several at a time.
     async fn load(&self, cache: Option<&Path>) -> Result<Functions, Error> {
-        let engine = &self.ticker.engine;
+        let Platform { ticker, services, instances, limits } = self.platform;
+        let engine = &ticker.engine;
         let cache = Cache::open(cache, engine)
             .map_err(|source| Error::Cache { path: cache.unwrap_or(Path::new("")).into(), source })?;
         let cache = Arc::new(cache);
@@ -216,9 +274,9 @@ impl Loader<'_> {
                 engine: engine.clone(),
                 pre,
                 config,
-                services: self.services.clone(),
-                limits: self.limits.clone(),
-                instances: self.instances.clone(),
+                services: services.clone(),
+                limits: limits.clone(),
+                instances: instances.clone(),
             };
             functions.insert(name, Arc::new(function));
         }

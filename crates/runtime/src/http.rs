@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -58,7 +58,7 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// What all connections share.
 pub struct Server {
-    routes: Routes,
+    routes: RwLock<Arc<Routes>>,
     connections: Arc<Connections>,
     in_flight: Arc<InFlight>,
     kept: Kept,
@@ -69,7 +69,17 @@ pub struct Server {
 impl Server {
     pub fn new(routes: Routes, connections: Arc<Connections>, passwords: PasswordQueue, limits: Limits) -> Arc<Self> {
         let in_flight = InFlight::new(limits.max_in_flight);
+        let routes = RwLock::new(Arc::new(routes));
         Arc::new(Self { routes, connections, in_flight, kept: Kept::default(), passwords, limits })
+    }
+
+    fn routes(&self) -> Arc<Routes> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the functions for all requests from now on.
+    pub fn set_routes(&self, routes: Routes) {
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
     }
 }
 
@@ -206,7 +216,8 @@ async fn respond(server: &Server, mut request: Request<Incoming>, client: Header
             _ => refuse(StatusCode::NOT_FOUND, &ids),
         };
     }
-    let Some(found) = server.routes.find(uri.path()) else {
+    let routes = server.routes();
+    let Some(found) = routes.find(uri.path()) else {
         return refuse(StatusCode::NOT_FOUND, &ids);
     };
     let (mut parts, incoming) = request.into_parts();

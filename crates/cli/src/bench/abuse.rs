@@ -19,7 +19,7 @@ use super::{
     Arguments, shoppers,
     subject::{Load, Subject},
 };
-use crate::{database, temporary_shop::TemporaryShop, ui};
+use crate::{database, temporary_shop::TemporaryShop};
 
 const SHOPPERS: usize = 16;
 const ATTACKERS: usize = 4;
@@ -180,7 +180,7 @@ struct Phase {
 
 /// Runs the shoppers beside others.
 async fn phase(name: &str, shop: &Subject, honest: &Work, others: Work, duration: Duration) -> anyhow::Result<Phase> {
-    let step = ui::step(&format!("Shopping {name} for {} s", duration.as_secs()));
+    let step = progress::step(&format!("Shopping {name} for {} s", duration.as_secs()));
     let plan = |work, connections| Plan {
         work,
         connections,

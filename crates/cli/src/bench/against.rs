@@ -17,7 +17,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::{Arguments, catalog, checkout::Checkout, flash_sale, shoppers};
-use crate::{project::Project, ui};
+use crate::project::Project;
 
 const PRODUCTS: usize = 100;
 const CATEGORIES: usize = 5;
@@ -79,7 +79,7 @@ pub async fn run(project: &Project, arguments: &Arguments, path: &Path) -> anyho
         .collect();
     for round in 1..=rounds {
         for ((_, title, subject), comparison) in subjects.iter().zip(&mut comparisons) {
-            let step = ui::step(&format!("Round {round} of {rounds}: {title}"));
+            let step = progress::step(&format!("Round {round} of {rounds}: {title}"));
             let connections = match subject {
                 Subject::Login => arguments.connections.min(LOGIN_CONNECTIONS),
                 _ => arguments.connections,
@@ -156,7 +156,7 @@ struct Shop {
 impl Shop {
     async fn start(project: &Project, root: &Path, connections: usize) -> anyhow::Result<Self> {
         let checkout = Checkout::start(project, root).await?;
-        let step = ui::step(&format!("Filling the shop of {}", root.display()));
+        let step = progress::step(&format!("Filling the shop of {}", root.display()));
         let mut client = Client::connect(checkout.address).await?;
         let account = shoppers::register(&mut client).await?;
         checkout.grant_admin(&account.username).await?;

@@ -14,7 +14,7 @@ use super::{
     Arguments,
     subject::{Load, Subject},
 };
-use crate::{database, search_index, temporary_shop::TemporaryShop, ui};
+use crate::{database, search_index, temporary_shop::TemporaryShop};
 
 const PRODUCTS: usize = 100_000;
 const CONNECTIONS: usize = 8;
@@ -83,7 +83,7 @@ pub fn name(n: usize) -> String {
 }
 
 async fn fill(mysql: &mut Conn) -> anyhow::Result<()> {
-    let step = ui::step(&format!("Inserting {PRODUCTS} products"));
+    let step = progress::step(&format!("Inserting {PRODUCTS} products"));
     let numbers: Vec<usize> = (0..PRODUCTS).collect();
     for numbers in numbers.chunks(1000) {
         let rows: Vec<_> = numbers
@@ -105,7 +105,7 @@ async fn fill(mysql: &mut Conn) -> anyhow::Result<()> {
         mysql.query_drop(sql).await?;
     }
     drop(step);
-    let step = ui::step("Building the search index");
+    let step = progress::step("Building the search index");
     search_index::add_missing(mysql).await?;
     mysql.query_drop("ANALYZE TABLE products, product_terms").await?;
     drop(step);
@@ -153,7 +153,7 @@ pub async fn run(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::Resu
     let mut rounds: Vec<Vec<Outcome>> = works.iter().map(|_| Vec::new()).collect();
     for round in 1..=arguments.rounds() {
         for ((title, work), outcomes) in works.iter().zip(&mut rounds) {
-            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds()));
+            let step = progress::step(&format!("Round {round} of {}: {title}", arguments.rounds()));
             let plan = Plan {
                 work: work.clone(),
                 connections: CONNECTIONS,

@@ -22,7 +22,6 @@ use crate::{
     project::Project,
     servers::{Durability, free_port, last_error},
     temporary_shop::TemporaryDatabases,
-    ui,
 };
 
 /// No rate limit applies and nothing expires during a run. A checkout ignores the variables that it does not know.
@@ -56,7 +55,7 @@ impl Checkout {
         let file = File::create(&log).context("the shop's log can't be written")?;
         let mut up = command(root, &scratch);
         up.args(["up", "--no-demo", "--listen", &address.to_string()]).stdout(file.try_clone()?).stderr(file);
-        let step = ui::step(&format!("Building and starting {} (the first time takes minutes)", root.display()));
+        let step = progress::step(&format!("Building and starting {} (the first time takes minutes)", root.display()));
         let mut shop = ChildProcess::spawn("the shop", &mut up, Duration::from_secs(15))?;
         while !http::answers(address, "/ready").await {
             if let Some(status) = shop.exited() {
@@ -102,7 +101,7 @@ impl Checkout {
             quiet = if busy { 0 } else { quiet + 1 };
             if begun.elapsed() > PATIENCE {
                 let root = self.root.display();
-                ui::warn(&format!(
+                progress::warn(&format!(
                     "{root} is still busy {} s after the load: the figures may be off",
                     PATIENCE.as_secs()
                 ));

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod against;
+mod build;
 mod catalog;
 mod checkout;
 mod flash_sale;
@@ -22,17 +23,17 @@ use load::{
 
 use self::subject::{Load, Subject};
 use crate::{
-    demo, functions,
+    demo,
+    functions::{self, Profile},
     interrupt::Interrupt,
     project::Project,
     servers::Durability,
     temporary_shop::{ShopSettings, TemporaryShop},
-    ui,
 };
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, waves, seckill, catalog, soak, abuse; all but soak and abuse unless given
+    /// One of: start, health, detail, list, cart, buy, redis, native, spin, timers, workers, waves, seckill, catalog, build, soak, abuse; all but the last three unless given
     name: Option<String>,
 
     /// Seconds of each measurement: 2, or 600 for the attack of `abuse`
@@ -63,9 +64,9 @@ pub struct Arguments {
     against: Option<PathBuf>,
 }
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "start", "health", "detail", "list", "cart", "buy", "redis", "native", "spin", "timers", "workers", "waves",
-    "seckill", "catalog", "soak", "abuse",
+    "seckill", "catalog", "build", "soak", "abuse",
 ];
 
 impl Arguments {
@@ -110,7 +111,10 @@ pub async fn run(project: &Project, interrupt: Interrupt, arguments: Arguments) 
 }
 
 async fn measure(project: &Project, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let functions = functions::build(project).await?;
+    if arguments.name.as_deref() == Some("build") {
+        return build::run(project).await;
+    }
+    let functions = functions::build(project, Profile::Release).await?;
     let scratch = TemporaryShop::start(project, &SHOP).await?;
     demo::load(&scratch.project, &scratch.databases.mysql).await?;
     if arguments.name.as_deref() == Some("soak") {
@@ -189,7 +193,7 @@ async fn throughput(scratch: &TemporaryShop, arguments: &Arguments) -> anyhow::R
     let mut rounds: Vec<Vec<Outcome>> = works.iter().map(|_| Vec::new()).collect();
     for round in 1..=arguments.rounds() {
         for ((_, title, work), outcomes) in works.iter().zip(&mut rounds) {
-            let step = ui::step(&format!("Round {round} of {}: {title}", arguments.rounds()));
+            let step = progress::step(&format!("Round {round} of {}: {title}", arguments.rounds()));
             let plan = Plan {
                 work: work.clone(),
                 connections: arguments.connections,

@@ -11,10 +11,7 @@ use std::{
 use anyhow::bail;
 
 use super::{mysql, redis};
-use crate::{
-    process::{ChildProcess, find_program},
-    ui,
-};
+use crate::process::{ChildProcess, find_program};
 
 /// Which of the two servers.
 #[derive(Clone, Copy)]
@@ -171,7 +168,7 @@ impl PackageManager {
     }
 
     fn run(&self, description: &str, arguments: &[&str], packages: &[&str]) -> bool {
-        let step = ui::step(description);
+        let step = progress::step_of(description, Some(Duration::from_secs(45)));
         let mut command = Command::new(self.program);
         command
             .args(arguments)

@@ -15,7 +15,6 @@ use crate::{
     database,
     process::{ChildProcess, find_program},
     project::{Project, private_folder, random_hex, write_private},
-    ui,
 };
 
 const USER: &str = "mall";
@@ -49,8 +48,9 @@ pub async fn start(project: &Project, durability: Durability) -> anyhow::Result<
     let folder = project.state.clone();
     stop_leftover(&folder, "mysql");
 
-    let step = ui::step(&format!("Starting {name}"));
     let data = folder.join("mysql");
+    let usual = if data.exists() { Duration::from_secs(2) } else { Duration::from_secs(8) };
+    let step = progress::step_of(&format!("Starting {name}"), Some(usual));
     initialise(&folder, &data, &program, product).await?;
     let password = project.secret("mysql-password")?;
     let init_file = folder.join("mysql-init.sql");

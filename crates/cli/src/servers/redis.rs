@@ -10,7 +10,6 @@ use crate::{
     address::Redis,
     process::find_program,
     project::{Project, private_folder, write_private},
-    ui,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,7 +26,7 @@ pub async fn start(project: &Project, durability: Durability) -> anyhow::Result<
     let folder = project.state.clone();
     stop_leftover(&folder, "redis");
 
-    let step = ui::step(&format!("Starting {product}"));
+    let step = progress::step(&format!("Starting {product}"));
     let data = folder.join("redis");
     private_folder(&data)?;
     let password = project.secret("redis-password")?;
@@ -114,7 +113,7 @@ pub async fn enable_expiry_notifications(redis: &Redis) -> anyhow::Result<()> {
         Err(error) => Err(error),
     };
     if result.is_err() {
-        ui::warn(&format!(
+        progress::warn(&format!(
             "Redis at {redis} refuses CONFIG: set {NAME} to Ex (or more) yourself, or timers will be late"
         ));
     }

@@ -6,4 +6,5 @@ mod limits;
 mod manifest;
 mod mysql;
 mod redis;
+mod reload;
 mod support;
