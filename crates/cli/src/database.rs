@@ -125,6 +125,7 @@ fn explain(mysql: &Mysql, error: ConnectError) -> anyhow::Error {
             anyhow!("there is no database `{}` at {mysql}: run `cargo mall migrate`", mysql.database)
         }
         (Some(1040), _) => anyhow!("MySQL at {mysql} has too many connections"),
+        (_, Error::Driver(DriverError::NoClientSslFlagFromServer)) => anyhow!("MySQL at {mysql} does not support TLS"),
         (_, Error::Io(IoError::Io(error))) => anyhow!("MySQL at {mysql} can't be reached: {error}"),
         _ => anyhow!("MySQL at {mysql}: {error}"),
     }

@@ -88,16 +88,16 @@ pub fn package_arguments(functions: &[Function]) -> impl Iterator<Item = &str> {
     functions.iter().flat_map(|function| ["--package", function.package.as_str()])
 }
 
-/// The packages under `examples/`. They can replace functions, and tests do that.
-pub fn examples(project: &Project) -> anyhow::Result<Vec<Function>> {
+/// All components, and the packages under `examples/`: these can replace functions, and tests do that.
+pub fn with_examples(project: &Project) -> anyhow::Result<Vec<Function>> {
     let folder = project.root.join("examples");
-    let mut examples = Vec::new();
+    let mut functions = all(project)?;
     for entry in fs::read_dir(&folder).with_context(|| format!("{} can't be read", folder.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let file = format!("target/{TARGET}/release/{}.wasm", name.replace('-', "_"));
-        examples.push(Function { package: name.clone(), wasm: project.root.join(file), name });
+        functions.push(Function { package: name.clone(), wasm: project.root.join(file), name });
     }
-    Ok(examples)
+    Ok(functions)
 }
 
 /// Builds all functions of the manifest.

@@ -78,8 +78,7 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
     check(project, "Checking the lints of the tools", &[&["clippy", "--all-targets"], &TOOLS[..]].concat(), &[])
         .await?;
     check(project, "Checking the lints of the shop", &[&["clippy", "--all-targets"], &SHOP[..]].concat(), &[]).await?;
-    let mut functions = functions::all(project)?;
-    functions.extend(functions::examples(project)?);
+    let functions = functions::with_examples(project)?;
     let packages: Vec<_> = functions::package_arguments(&functions).collect();
     let wasm = ["clippy", "--release", "--target", functions::TARGET];
     check(project, "Checking the lints of what compiles to Wasm", &wasm, &packages).await?;
@@ -95,8 +94,7 @@ async fn everything(project: &Project) -> anyhow::Result<ExitCode> {
 /// Runs the end-to-end tests whose names contain `name`.
 async fn some(project: &Project, name: &str) -> anyhow::Result<ExitCode> {
     let program = this_program()?;
-    let mut functions = functions::all(project)?;
-    functions.extend(functions::examples(project)?);
+    let functions = functions::with_examples(project)?;
     functions::build_these(project, functions, Profile::Release).await?;
     on_temporary_shop(project, &program, &[&end_to_end(Some(name))]).await
 }

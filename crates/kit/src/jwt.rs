@@ -78,18 +78,18 @@ mod tests {
     #[test]
     fn only_what_is_signed_with_the_key_is_accepted() {
         let (ours, other) = (Key::new(b"ours").unwrap(), Key::new(b"other").unwrap());
-        let good = ours.sign(&json!({ "a": 1 })).unwrap();
-        assert_eq!(ours.verify(&good), Some(json!({ "a": 1 })));
-        assert_eq!(other.verify::<Value>(&good), None);
-        let (signed, mac) = good.rsplit_once('.').unwrap();
+        let valid = ours.sign(&json!({ "a": 1 })).unwrap();
+        assert_eq!(ours.verify(&valid), Some(json!({ "a": 1 })));
+        assert_eq!(other.verify::<Value>(&valid), None);
+        let (signed, mac) = valid.rsplit_once('.').unwrap();
         let changed = token(&other, r#"{"alg":"HS256","typ":"JWT"}"#, r#"{"a":2}"#);
         let (changed, _) = changed.rsplit_once('.').unwrap();
         for bad in [
             format!("{changed}.{mac}"),
             format!("{signed}."),
             format!("{signed}.{}", &mac[1..]),
-            format!("{good}."),
-            format!("{good}.{mac}"),
+            format!("{valid}."),
+            format!("{valid}.{mac}"),
             signed.to_owned(),
             "a.b.c".to_owned(),
             String::new(),

@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use progress::cargo;
-
 use crate::{Project, TARGET};
 
 /// What the first build takes, in GiB.
@@ -125,17 +123,10 @@ fn download(project: &Project) -> Result<(), String> {
     const STEP: &str = "Downloading the dependencies";
     let durations = project.durations();
     let step = progress::step_of(STEP, Some(durations.usual(STEP, Duration::from_secs(20))));
-    let mut command = project.cargo();
-    command.args(["fetch", "--locked", "--target", &host(project)?, "--target", TARGET]);
-    cargo::pipe_progress(&mut command, step.on_terminal());
-    let mut fetch = command.spawn().map_err(|error| format!("cargo can't be run: {error}"))?;
-    if let Some(stderr) = fetch.stderr.take() {
-        cargo::follow(stderr, &step, |done, total, units| step.set_progress(done, total, units));
-    }
-    let status = fetch.wait().map_err(|error| format!("cargo can't be run: {error}"))?;
+    let fetched = project.run_cargo(&["fetch", "--locked", "--target", &host(project)?, "--target", TARGET], &step)?;
     durations.record(STEP, step.elapsed());
     drop(step);
-    match status.success() {
+    match fetched {
         true => Ok(()),
         false => {
             Err("the dependencies could not be downloaded: connect this machine to the network, or set https_proxy \

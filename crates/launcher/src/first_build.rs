@@ -1,5 +1,4 @@
-//! The first build: the tools and the functions at the same time, so that neither of two cores is idle while a single
-//! large crate is compiled.
+//! The first build: the tools and the functions at the same time, with one bar for both.
 
 use std::{
     fs,

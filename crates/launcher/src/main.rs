@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use progress::{Durations, cargo};
+use progress::{Durations, Step, cargo};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -81,24 +81,29 @@ impl Project {
         command
     }
 
+    /// Runs Cargo and shows its progress. Returns whether it succeeded.
+    fn run_cargo(&self, arguments: &[&str], step: &Step) -> Result<bool, String> {
+        let mut command = self.cargo();
+        command.args(arguments);
+        cargo::pipe_progress(&mut command, step.on_terminal());
+        let mut process = command.spawn().map_err(|error| format!("cargo can't be run: {error}"))?;
+        if let Some(stderr) = process.stderr.take() {
+            cargo::follow(stderr, step, |done, total, units| step.set_progress(done, total, units));
+        }
+        process.wait().map(|status| status.success()).map_err(|error| format!("cargo can't be run: {error}"))
+    }
+
     /// Builds the command, if anything in it has changed.
     fn build_command(&self) -> Result<(), String> {
         const STEP: &str = "Building the tools";
         let durations = self.durations();
         let step = progress::step_of(STEP, Some(durations.usual(STEP, Duration::from_secs(60))));
-        let mut command = self.cargo();
-        command.args(BUILD_COMMAND);
-        cargo::pipe_progress(&mut command, step.on_terminal());
-        let mut build = command.spawn().map_err(|error| format!("cargo can't be run: {error}"))?;
-        if let Some(stderr) = build.stderr.take() {
-            cargo::follow(stderr, &step, |done, total, units| step.set_progress(done, total, units));
-        }
-        let status = build.wait().map_err(|error| format!("cargo can't be run: {error}"))?;
+        let succeeded = self.run_cargo(&BUILD_COMMAND, &step)?;
         if step.elapsed() > Duration::from_secs(2) {
             durations.record(STEP, step.elapsed());
         }
         drop(step);
-        match status.success() {
+        match succeeded {
             true => Ok(()),
             false => Err("the tools could not be built: the messages above say why".to_owned()),
         }

@@ -82,7 +82,7 @@ impl Step {
         }
     }
 
-    /// Ends the step with a line that says what came of it.
+    /// Ends the step, and prints its result.
     pub fn done(self, result: &str) {
         self.line(result);
     }
