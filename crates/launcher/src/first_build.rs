@@ -13,12 +13,13 @@ use progress::{Step, cargo};
 use crate::{BUILD_COMMAND, Project, TARGET};
 
 const STEP: &str = "Building the tools and the functions";
-/// On two cores.
-const USUAL: Duration = Duration::from_secs(240);
+/// How long it takes on one core; the work is shared out evenly.
+const USUAL: Duration = Duration::from_secs(1060);
 
 pub fn run(project: &Project) -> Result<(), String> {
     let durations = project.durations();
-    let step = progress::step_of(STEP, Some(durations.usual(STEP, USUAL)));
+    let cores = thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+    let step = progress::step_of(STEP, Some(durations.usual(STEP, USUAL / cores)));
     let mut tools = project.cargo();
     tools.args(BUILD_COMMAND);
     let mut functions = project.cargo();
