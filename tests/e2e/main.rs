@@ -25,6 +25,7 @@ mod hostile_input;
 mod http;
 mod idempotency;
 mod late_requests;
+mod ledger;
 mod limits;
 mod login_limits;
 mod logs;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address::Mysql,
-    database,
+    database, ledger,
     project::{Project, private_folder, random_hex, write_private},
     search_index,
 };
@@ -72,6 +72,7 @@ pub async fn load(project: &Project, mysql: &Mysql) -> anyhow::Result<LoadOutcom
     let catalog = products::add(&mut transaction, now).await?;
     search_index::add(&mut transaction, &catalog.names()?).await?;
     orders_and_offers::add(&mut transaction, &catalog, now).await?;
+    ledger::add_transfers(&mut transaction).await?;
     transaction.commit().await?;
     database::close(connection).await?;
     Ok(LoadOutcome::Loaded { products: catalog.products.len() })

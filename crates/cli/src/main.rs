@@ -10,6 +10,7 @@ mod functions;
 mod grant_admin;
 mod interrupt;
 mod jobs;
+mod ledger;
 mod migrate;
 mod migrations;
 mod process;
@@ -59,6 +60,8 @@ enum Command {
     GrantAdmin(grant_admin::Arguments),
     /// Lists queued and failed background jobs, and retries dead ones.
     Jobs(jobs::Arguments),
+    /// Checks the books.
+    Ledger(ledger::Arguments),
     /// Repairs flash sales.
     #[command(name = "seckill")]
     FlashSale(flash_sale::Arguments),
@@ -125,6 +128,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Seed(databases) => interrupt.unless(seed::run(&project, databases)).await,
         Command::GrantAdmin(arguments) => interrupt.unless(grant_admin::run(&project, arguments)).await,
         Command::Jobs(arguments) => interrupt.unless(jobs::run(&project, arguments)).await,
+        Command::Ledger(arguments) => interrupt.unless(ledger::run(&project, arguments)).await,
         Command::FlashSale(arguments) => interrupt.unless(flash_sale::run(&project, arguments)).await,
         Command::Tick(arguments) => interrupt.unless(tick::run(&project, arguments)).await,
     }

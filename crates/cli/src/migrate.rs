@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
-use crate::{database, database_urls::DatabaseUrls, project::Project};
+use crate::{database, database_urls::DatabaseUrls, ledger, project::Project};
 
 pub async fn run(project: &Project, databases: DatabaseUrls) -> anyhow::Result<ExitCode> {
     let mysql = project.mysql(&databases)?;
     let ran = database::migrate(project, &mysql).await?;
     println!("{}", summary(ran));
+    // After a rollout, too, when functions of the release before ran beside the new schema.
+    let mut connection = database::connect(&mysql).await?;
+    ledger::add_missing(&mut connection).await?;
+    database::close(connection).await?;
     Ok(ExitCode::SUCCESS)
 }
 

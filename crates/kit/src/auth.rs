@@ -59,7 +59,7 @@ impl User {
     }
 
     /// Whether the user is an admin, or has one of the permissions whose bits are set.
-    pub fn may(&self, permissions: u8) -> bool {
+    pub fn may(&self, permissions: u16) -> bool {
         self.is_admin() || self.permissions.has_any(permissions)
     }
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 /// A part of what an admin may do. The numbers are bits of [`Permissions`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(description = "A part of what an admin may do.")]
-#[repr(u8)]
+#[repr(u16)]
 pub enum Permission {
     #[serde(rename = "catalog:write")]
     CatalogWrite = CATALOG_WRITE,
@@ -20,36 +20,44 @@ pub enum Permission {
     UsersWrite = USERS_WRITE,
     #[serde(rename = "pricing:write")]
     PricingWrite = PRICING_WRITE,
+    #[serde(rename = "ledger:read")]
+    LedgerRead = LEDGER_READ,
+    #[serde(rename = "ledger:write")]
+    LedgerWrite = LEDGER_WRITE,
 }
 
-pub const CATALOG_WRITE: u8 = 1;
-pub const ORDERS_SHIP: u8 = 2;
-pub const ORDERS_REFUND: u8 = 4;
-pub const SECKILL_WRITE: u8 = 8;
-pub const USERS_WRITE: u8 = 16;
-pub const PRICING_WRITE: u8 = 32;
+pub const CATALOG_WRITE: u16 = 1;
+pub const ORDERS_SHIP: u16 = 2;
+pub const ORDERS_REFUND: u16 = 4;
+pub const SECKILL_WRITE: u16 = 8;
+pub const USERS_WRITE: u16 = 16;
+pub const PRICING_WRITE: u16 = 32;
+pub const LEDGER_READ: u16 = 64;
+pub const LEDGER_WRITE: u16 = 128;
 
-const ALL: [Permission; 6] = [
+const ALL: [Permission; 8] = [
     Permission::CatalogWrite,
     Permission::OrdersShip,
     Permission::OrdersRefund,
     Permission::SeckillWrite,
     Permission::UsersWrite,
     Permission::PricingWrite,
+    Permission::LedgerRead,
+    Permission::LedgerWrite,
 ];
 
 /// A set of [`Permission`]s; in JSON the list of their names, in the database their bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<Permission>", into = "Vec<Permission>")]
-pub struct Permissions(u8);
+pub struct Permissions(u16);
 
 impl Permissions {
     /// Reads the column. Unknown bits are ignored.
     pub fn from_bits(bits: i64) -> Self {
-        ALL.into_iter().filter(|one| bits & i64::from(*one as u8) != 0).collect::<Vec<_>>().into()
+        ALL.into_iter().filter(|one| bits & i64::from(*one as u16) != 0).collect::<Vec<_>>().into()
     }
 
-    pub fn bits(self) -> u8 {
+    pub fn bits(self) -> u16 {
         self.0
     }
 
@@ -64,7 +72,7 @@ impl Permissions {
     }
 
     /// Whether the set has at least one of the permissions whose bits are set.
-    pub fn has_any(self, permissions: u8) -> bool {
+    pub fn has_any(self, permissions: u16) -> bool {
         self.0 & permissions != 0
     }
 
@@ -76,13 +84,13 @@ impl Permissions {
 
 impl From<Vec<Permission>> for Permissions {
     fn from(list: Vec<Permission>) -> Self {
-        Permissions(list.into_iter().fold(0, |bits, one| bits | one as u8))
+        Permissions(list.into_iter().fold(0, |bits, one| bits | one as u16))
     }
 }
 
 impl From<Permissions> for Vec<Permission> {
     fn from(set: Permissions) -> Self {
-        ALL.into_iter().filter(|one| set.0 & *one as u8 != 0).collect()
+        ALL.into_iter().filter(|one| set.0 & *one as u16 != 0).collect()
     }
 }
 
@@ -92,7 +100,7 @@ mod tests {
 
     #[test]
     fn is_a_list_of_names_in_json() {
-        let set = Permissions::from_bits(i64::from(CATALOG_WRITE | USERS_WRITE) + 128);
+        let set = Permissions::from_bits(i64::from(CATALOG_WRITE | USERS_WRITE) + 16384);
         let json = serde_json::to_string(&set).unwrap();
         assert_eq!(json, r#"["catalog:write","users:write"]"#);
         assert_eq!(serde_json::from_str::<Permissions>(&json).unwrap(), set);

@@ -15,12 +15,12 @@ use crate::{
 
 /// An admin, or a user who has at least one of the permissions whose bits are set. As an extractor it rejects with 401
 /// if nobody is signed in or the session has ended, for reads, too, and with 403 without a permission.
-pub struct Staff<const PERMISSIONS: u8> {
+pub struct Staff<const PERMISSIONS: u16> {
     pub user: User,
     context: Context,
 }
 
-impl<S: Sync, const PERMISSIONS: u8> FromRequestParts<S> for Staff<PERMISSIONS> {
+impl<S: Sync, const PERMISSIONS: u16> FromRequestParts<S> for Staff<PERMISSIONS> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
@@ -37,7 +37,7 @@ impl<S: Sync, const PERMISSIONS: u8> FromRequestParts<S> for Staff<PERMISSIONS> 
 }
 
 /// None for anyone else, and if the session has ended.
-impl<S: Sync, const PERMISSIONS: u8> OptionalFromRequestParts<S> for Staff<PERMISSIONS> {
+impl<S: Sync, const PERMISSIONS: u16> OptionalFromRequestParts<S> for Staff<PERMISSIONS> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>> {
@@ -57,7 +57,7 @@ async fn session_has_ended(parts: &Parts, user: User) -> Result<bool> {
     Ok(is_read && auth::has_ended(user.session_id).await?)
 }
 
-impl<const PERMISSIONS: u8> Staff<PERMISSIONS> {
+impl<const PERMISSIONS: u16> Staff<PERMISSIONS> {
     /// Adds an entry to the audit log, in the transaction of the change. `object` is the id of what is changed, such as
     /// `17`; `before` and `after` are its values, `()` where it does not exist.
     pub async fn record(

@@ -9,6 +9,7 @@ use kit::{
     mysql::{Transaction, param, placeholders},
     params,
 };
+use ledger::Transfer;
 use products::bought_together;
 use serde::{Deserialize, Serialize};
 
@@ -140,7 +141,9 @@ async fn complete(tx: &mut Transaction, orders: &[LockedOrder], actor: Actor) ->
         format!("UPDATE orders SET status = ?, completed_at = ? WHERE order_no IN ({})", placeholders(orders.len()));
     let mut values = params![next, Timestamp::now()];
     values.extend(orders.iter().map(|order| param(&order.order_no)));
-    Ok(tx.execute(&sql, values).await?)
+    tx.execute(&sql, values).await?;
+    let earned = orders.iter().map(|order| Transfer::complete(&order.order_no, order.total_cents, &order.currency));
+    ledger::record(tx, &earned.collect::<Vec<_>>()).await
 }
 
 /// Only the first lines of an order are counted, since the number of pairs grows with the square of the lines.

@@ -13,7 +13,7 @@ mod insert;
 mod locked_order;
 pub mod notification;
 mod order;
-mod payment;
+pub mod payment;
 mod place;
 mod pricing;
 pub mod promotion;

@@ -2,6 +2,7 @@
 
 use accounts::message::Kind;
 use kit::{Cents, OrderNo, Problem, Result, Timestamp, UserId, mysql::Transaction, params, row, text_column};
+use ledger::Transfer;
 use products::StockCount;
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
@@ -81,6 +82,8 @@ pub async fn request(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, 
     tx.execute(INSERT, values).await?;
     tx.execute(REFUNDING, params![next, &refund_no, order_no]).await?;
     if status == RefundStatus::Approved {
+        let due = Transfer::refund(&refund_no, paid.amount_cents, &order.currency, order_no);
+        ledger::record(tx, &[due]).await?;
         tx.enqueue(&[Task::Refund { order_no: order_no.clone() }.job(now)?]).await?;
     }
     Ok(())
@@ -89,8 +92,10 @@ pub async fn request(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, 
 /// Approves a refund, which the worker then carries out. 409 `order_state` unless one is waiting for a decision.
 pub async fn approve(tx: &mut Transaction, order_no: &OrderNo) -> Result<()> {
     const APPROVED: &str = "UPDATE refunds SET status = ? WHERE refund_no = ?";
-    let (_, refund) = lock_requested(tx, order_no).await?;
+    let (order, refund) = lock_requested(tx, order_no).await?;
     tx.execute(APPROVED, params![RefundStatus::Approved, &refund.refund_no]).await?;
+    let due = Transfer::refund(&refund.refund_no, refund.amount_cents, &order.currency, order_no);
+    ledger::record(tx, &[due]).await?;
     tx.enqueue(&[Task::Refund { order_no: order_no.clone() }.job(Timestamp::now())?]).await
 }
 
@@ -134,6 +139,9 @@ pub async fn settle(
     let next = transition(tx, &order, Event::Refund, None, Actor::Shop).await?;
     tx.execute(SETTLED, params![RefundStatus::Succeeded, Timestamp::now(), &refund.refund_no]).await?;
     tx.execute(REFUNDED, params![next, order_no]).await?;
+    let (provider, amount) = (refund.provider.into(), refund.amount_cents);
+    let refunded = Transfer::refunded(&refund.refund_no, provider, amount, &order.currency, order_no);
+    ledger::record(tx, &[refunded]).await?;
     tx.enqueue(&[notification_job(&order, Kind::OrderRefunded)?]).await?;
     release_stock(tx, &[order], StockCount::Sold, release_units).await
 }

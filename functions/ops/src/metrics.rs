@@ -11,12 +11,13 @@ use kit::{
     mysql::{self, Connection, MAX_COUNT},
     row,
 };
+use ledger::Balance;
 use products::stock;
 use strum::VariantArray;
 
 /// Get metrics for Prometheus
 ///
-/// Jobs by queue and state, for how long the oldest has been due, orders by status, units in stock, rows by table. So that
+/// Jobs by queue and state, for how long the oldest has been due, orders by status, units in stock, balances of the ledger, rows by table. So that
 /// this stays cheap, jobs and orders are counted up to 5,000 each, and rows are the database's estimates.
 #[utoipa::path(
     get, path = "/metrics", tag = "operation",
@@ -30,6 +31,7 @@ pub async fn show() -> Result<impl IntoResponse> {
     let jobs = jobs::counts(&mut db).await?;
     let orders = ordering::count_by_status(&mut db).await?;
     let stock = stock::totals(&mut db).await?;
+    let balances = ledger::balances(&mut db).await?;
     let tables = table_rows(&mut db).await?;
     let now = Timestamp::now();
 
@@ -56,6 +58,10 @@ pub async fn show() -> Result<impl IntoResponse> {
     text.family("mall_stock_units", "Units of all products by stock count.");
     for (state, units) in [("available", stock.available), ("reserved", stock.reserved), ("sold", stock.sold)] {
         text.sample("mall_stock_units", &[("state", state)], units);
+    }
+    text.family("mall_ledger_balance_cents", "Balance of each of the ledger's accounts: debits less credits.");
+    for Balance { account, currency, balance_cents, .. } in &balances {
+        text.sample("mall_ledger_balance_cents", &[("account", account), ("currency", currency)], balance_cents.0);
     }
     text.family("mall_table_rows", "Rows by table, as the database estimates them.");
     for row in tables {

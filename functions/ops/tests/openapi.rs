@@ -38,7 +38,7 @@ use utoipa::{
 struct Whole;
 
 /// Each function's description of itself.
-fn parts() -> [(&'static str, openapi::OpenApi); 14] {
+fn parts() -> [(&'static str, openapi::OpenApi); 15] {
     [
         ("register", register::Api::openapi()),
         ("login", login::Api::openapi()),
@@ -51,6 +51,7 @@ fn parts() -> [(&'static str, openapi::OpenApi); 14] {
         ("account", account::Api::openapi()),
         ("oidc", oidc::Api::openapi()),
         ("admin", admin::Api::openapi()),
+        ("accounting", accounting::Api::openapi()),
         ("promotions", promotions::Api::openapi()),
         ("seckill", seckill::Api::openapi()),
         ("ops", ops::Api::openapi()),

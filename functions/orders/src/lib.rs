@@ -33,7 +33,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 kit::function!(router);
 
 /// The permissions that allow seeing the orders of all users.
-const HANDLES_ORDERS: u8 = ORDERS_SHIP | ORDERS_REFUND;
+const HANDLES_ORDERS: u16 = ORDERS_SHIP | ORDERS_REFUND;
 
 pub fn router() -> Router {
     Router::new()

@@ -1,4 +1,4 @@
-//! Deletes what is no longer needed: once an hour, in small batches.
+//! Deletes what is no longer needed, and adds up the ledger: once an hour, in small batches.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,8 @@ struct DeleteOld {}
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
     jobs::work(Queue::Retention, async |job: &Job, task: &DeleteOld| {
-        let pause_seconds = if delete_old().await { 1 } else { INTERVAL_SECONDS };
+        let more = [delete_old().await, add_up_ledger().await].contains(&true);
+        let pause_seconds = if more { 1 } else { INTERVAL_SECONDS };
         mysql::transaction(async |tx| {
             job.finish(tx).await?;
             tx.enqueue(&[Queue::Retention.job(task, Timestamp::now().plus_seconds(pause_seconds))?]).await
@@ -45,6 +46,15 @@ async fn delete_old() -> bool {
     more |= delete("messages", deadline, async |tx| retention::delete_messages(tx, BATCH).await).await;
     more |= delete("dead jobs", deadline, async |tx| jobs::delete_old_dead(tx, BATCH).await).await;
     more
+}
+
+/// Returns whether there are more transfers to add up.
+async fn add_up_ledger() -> bool {
+    let more = mysql::transaction(async |tx| ledger::advance_checkpoint(tx).await).await;
+    more.unwrap_or_else(|problem| {
+        log::warn("the ledger's transfers could not be added up", &problem);
+        false
+    })
 }
 
 /// Deletes batches until nothing is left, or until the deadline; returns whether there is more. A failure must not keep

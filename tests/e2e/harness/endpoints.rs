@@ -19,6 +19,7 @@ const SHIP: Access = Access::Staff(&["orders:ship"]);
 const REFUND: Access = Access::Staff(&["orders:refund"]);
 const SECKILL: Access = Access::Staff(&["seckill:write"]);
 const USERS: Access = Access::Staff(&["users:write"]);
+const LEDGER: Access = Access::Staff(&["ledger:read"]);
 
 /// An endpoint with a valid path and body: for the rules that hold for every endpoint.
 pub struct Endpoint {
@@ -44,6 +45,10 @@ impl Endpoints {
         let product = shop.product(json!({})).await;
         user.add_to_cart(product, 1).await;
         let order = user.new_order(&[(product, 1)]).await;
+        let declined = json!({ "provider": "mock-fail" });
+        user.post(&format!("/api/order/{order}/pay")).json(declined).await.problem(402, "payment_declined");
+        let payments = user.get(&format!("/api/order/{order}/payment")).await.is(200);
+        let payment = payments["items"][0]["payment_no"].as_str().expect("a payment");
         let activity = shop.flash_sale(product, json!({ "stock": 5 })).await;
         let accepted = user.post("/api/seckill").json(json!({ "activity_id": activity })).await.is(202);
         let address =
@@ -64,6 +69,7 @@ impl Endpoints {
                 .replace("{product_id}", &product.to_string())
                 .replace("{category_id}", &category.to_string())
                 .replace("{order_no}", &order)
+                .replace("{payment_no}", payment)
                 .replace("{activity_id}", &activity.to_string())
                 .replace("{address_id}", &address_id.to_string())
                 .replace("{user_id}", &other.user_id.to_string())
@@ -114,6 +120,12 @@ impl Endpoints {
             (&get, "/api/order", Access::User, Value::Null),
             (&get, "/api/order/{order_no}", Access::User, Value::Null),
             (&post, "/api/order/{order_no}/pay", Access::User, json!({ "provider": "mock-fail" })),
+            (&get, "/api/order/{order_no}/payment", Access::User, Value::Null),
+            (&get, "/api/payment/{payment_no}", Access::User, Value::Null),
+            (&get, "/api/payment/provider", Access::Public, Value::Null),
+            (&get, "/api/admin/payment", LEDGER, Value::Null),
+            (&get, "/api/admin/ledger", LEDGER, Value::Null),
+            (&get, "/api/admin/ledger/balance", LEDGER, Value::Null),
             (&post, "/api/order/{order_no}/cancel", Access::User, json!({ "reason": "none" })),
             (&get, "/api/order/{order_no}/log", Access::User, Value::Null),
             (&post, "/api/order/{order_no}/confirm", Access::User, Value::Null),

@@ -1,0 +1,210 @@
+//! `cargo mall ledger`: checks that the books are right.
+
+use std::process::ExitCode;
+
+use mysql_async::{Conn, prelude::Queryable};
+
+use crate::{database, database_urls::DatabaseUrls, project::Project};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Prints the balances and verifies that the ledger says what payments, refunds and orders say
+    Check(DatabaseUrls),
+}
+
+/// Adds what the ledger lacks: the transfers of payments, refunds and orders from before there was a ledger, and of those
+/// that functions of such a release have made since.
+pub async fn add_missing(connection: &mut Conn) -> anyhow::Result<()> {
+    // Without locks on what is read: the shop may be in use.
+    connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+    Ok(add_transfers(connection).await?)
+}
+
+/// The same in a transaction.
+pub async fn add_transfers(database: &mut impl Queryable) -> mysql_async::Result<()> {
+    const ADDITIONS: [&str; 4] = [
+        "INSERT IGNORE INTO ledger_transfers (event, leg, debit, credit, currency, amount_cents, order_no, created_at)
+         SELECT CONCAT('capture:', p.payment_no), 0, CONCAT('provider:', p.provider), 'customer-funds', p.currency,
+                p.amount_cents, p.order_no, p.created_at
+         FROM payments p LEFT JOIN ledger_transfers t ON t.event = CONCAT('capture:', p.payment_no)
+         WHERE p.status = 'succeeded' AND p.amount_cents > 0 AND t.transfer_id IS NULL",
+        "INSERT IGNORE INTO ledger_transfers (event, leg, debit, credit, currency, amount_cents, order_no, created_at)
+         SELECT CONCAT('complete:', o.order_no), 0, 'customer-funds', 'revenue', o.currency, o.total_cents, o.order_no,
+                o.completed_at
+         FROM orders o LEFT JOIN ledger_transfers t ON t.event = CONCAT('complete:', o.order_no)
+         WHERE o.status = 'completed' AND o.total_cents > 0 AND t.transfer_id IS NULL",
+        "INSERT IGNORE INTO ledger_transfers (event, leg, debit, credit, currency, amount_cents, order_no, created_at)
+         SELECT CONCAT('refund:', r.refund_no), 0, 'customer-funds', 'refunds-due', p.currency, r.amount_cents,
+                r.order_no, r.created_at
+         FROM refunds r JOIN payments p ON p.payment_no = r.payment_no
+         LEFT JOIN ledger_transfers t ON t.event = CONCAT('refund:', r.refund_no)
+         WHERE r.status IN ('approved', 'succeeded') AND r.amount_cents > 0 AND t.transfer_id IS NULL",
+        "INSERT IGNORE INTO ledger_transfers (event, leg, debit, credit, currency, amount_cents, order_no, created_at)
+         SELECT CONCAT('refunded:', r.refund_no), 0, 'refunds-due', CONCAT('provider:', p.provider), p.currency,
+                r.amount_cents, r.order_no, r.settled_at
+         FROM refunds r JOIN payments p ON p.payment_no = r.payment_no
+         LEFT JOIN ledger_transfers t ON t.event = CONCAT('refunded:', r.refund_no)
+         WHERE r.status = 'succeeded' AND r.amount_cents > 0 AND t.transfer_id IS NULL",
+    ];
+    for addition in ADDITIONS {
+        database.query_drop(addition).await?;
+    }
+    Ok(())
+}
+
+/// A law of the books, and a query for what breaks it.
+struct Law {
+    law: &'static str,
+    /// Selects the numbers of what breaks the law.
+    violations: &'static str,
+}
+
+const LAWS: [Law; 7] = [
+    Law {
+        law: "each payment that succeeded has a capture of its amount from its provider",
+        violations: "
+            SELECT p.payment_no FROM payments p
+            LEFT JOIN ledger_transfers t ON t.event = CONCAT('capture:', p.payment_no)
+            WHERE p.status = 'succeeded' AND p.amount_cents > 0
+              AND NOT (t.amount_cents <=> p.amount_cents AND t.debit <=> CONCAT('provider:', p.provider)
+                       AND t.credit <=> 'customer-funds' AND t.currency <=> p.currency
+                       AND t.order_no <=> p.order_no)",
+    },
+    Law {
+        law: "each capture belongs to a payment that succeeded",
+        violations: "
+            SELECT t.event FROM ledger_transfers t
+            LEFT JOIN payments p ON p.payment_no = SUBSTRING(t.event, 9) AND p.status = 'succeeded'
+            WHERE t.event LIKE 'capture:%' AND p.payment_no IS NULL",
+    },
+    Law {
+        law: "each order that was paid has captures of its total, and no other order has any",
+        violations: "
+            SELECT o.order_no FROM orders o
+            LEFT JOIN (SELECT order_no, SUM(amount_cents) AS cents FROM ledger_transfers
+                       WHERE event LIKE 'capture:%' GROUP BY order_no) c ON c.order_no = o.order_no
+            WHERE COALESCE(c.cents, 0) <> CASE WHEN o.paid_at IS NULL THEN 0 ELSE o.total_cents END",
+    },
+    Law {
+        law: "each completed order's total is revenue, and nothing else is",
+        violations: "
+            SELECT o.order_no FROM orders o
+            LEFT JOIN ledger_transfers t ON t.event = CONCAT('complete:', o.order_no)
+            WHERE COALESCE(t.amount_cents, 0) <> CASE WHEN o.status = 'completed' THEN o.total_cents ELSE 0 END",
+    },
+    Law {
+        law: "each refund is due when it is approved, and paid back when it has succeeded",
+        violations: "
+            SELECT r.refund_no FROM refunds r
+            LEFT JOIN ledger_transfers d ON d.event = CONCAT('refund:', r.refund_no)
+            LEFT JOIN ledger_transfers b ON b.event = CONCAT('refunded:', r.refund_no)
+            WHERE COALESCE(d.amount_cents, 0)
+                  <> CASE WHEN r.status IN ('approved', 'succeeded') THEN r.amount_cents ELSE 0 END
+               OR COALESCE(b.amount_cents, 0) <> CASE WHEN r.status = 'succeeded' THEN r.amount_cents ELSE 0 END",
+    },
+    Law {
+        law: "the shop holds for each order what was paid for it and neither earned nor promised back, never less than nothing",
+        violations: "
+            SELECT o.order_no FROM orders o
+            LEFT JOIN refunds r ON r.refund_no = o.refund_no
+            LEFT JOIN (SELECT order_no, SUM(CASE WHEN credit = 'customer-funds' THEN amount_cents
+                                                 WHEN debit = 'customer-funds' THEN -amount_cents ELSE 0 END) AS cents
+                       FROM ledger_transfers GROUP BY order_no) f ON f.order_no = o.order_no
+            WHERE COALESCE(f.cents, 0)
+                  <> CASE WHEN o.status IN ('paid', 'shipped')
+                            OR (o.status = 'refunding' AND r.status = 'requested') THEN o.total_cents ELSE 0 END",
+    },
+    Law {
+        law: "the sums at the checkpoint are those of the transfers",
+        violations: "
+            SELECT CONCAT(account, ' ', currency) FROM (
+                SELECT account, currency, debit_cents AS debit, credit_cents AS credit FROM ledger_sums
+                UNION ALL
+                SELECT debit, currency, -amount_cents, 0 FROM ledger_transfers
+                WHERE transfer_id <= (SELECT summed_id FROM ledger_checkpoint)
+                UNION ALL
+                SELECT credit, currency, 0, -amount_cents FROM ledger_transfers
+                WHERE transfer_id <= (SELECT summed_id FROM ledger_checkpoint)
+            ) movements
+            GROUP BY account, currency HAVING SUM(debit) <> 0 OR SUM(credit) <> 0",
+    },
+];
+
+/// How many violations of a law are printed.
+const SHOWN: usize = 10;
+
+pub async fn run(project: &Project, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Command::Check(databases) = arguments.command;
+    let mut connection = database::connect(&project.mysql(&databases)?).await?;
+    database::expect_tables(&mut connection).await?;
+    // One moment for all laws, since the shop may be in use.
+    connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+    connection.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
+    print_balances(&mut connection).await?;
+    let mut broken = 0;
+    for Law { law, violations } in LAWS {
+        let numbers: Vec<String> = connection.query(violations).await?;
+        if numbers.is_empty() {
+            println!("ok      {law}");
+            continue;
+        }
+        broken += 1;
+        let more = if numbers.len() > SHOWN { ", …" } else { "" };
+        println!("BROKEN  {law}: {} times", numbers.len());
+        println!("        {}{more}", numbers.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", "));
+    }
+    database::close(connection).await?;
+    match broken {
+        0 => Ok(ExitCode::SUCCESS),
+        _ => {
+            println!(
+                "\nPayments of functions from before the ledger are added by `cargo mall migrate`. Anything else is an error."
+            );
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn print_balances(connection: &mut Conn) -> anyhow::Result<()> {
+    const BALANCES: &str = "
+        SELECT account, currency, CAST(SUM(debit) AS SIGNED), CAST(SUM(credit) AS SIGNED)
+        FROM (SELECT debit AS account, currency, amount_cents AS debit, 0 AS credit FROM ledger_transfers
+              UNION ALL SELECT credit, currency, 0, amount_cents FROM ledger_transfers) movements
+        GROUP BY account, currency ORDER BY account, currency";
+    let balances: Vec<(String, String, i64, i64)> = connection.query(BALANCES).await?;
+    println!("{:<24} {:>18} {:>18} {:>18}", "account", "debits", "credits", "balance");
+    for (account, currency, debit, credit) in balances {
+        println!(
+            "{account:<24} {:>18} {:>18} {:>18} {currency}",
+            decimal(debit),
+            decimal(credit),
+            decimal(debit - credit)
+        );
+    }
+    println!();
+    Ok(())
+}
+
+/// An amount of hundredths.
+fn decimal(cents: i64) -> String {
+    let sign = if cents < 0 { "-" } else { "" };
+    format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_two_decimals_and_a_sign() {
+        for (cents, text) in [(0, "0.00"), (5, "0.05"), (-5, "-0.05"), (-12_345, "-123.45"), (100, "1.00")] {
+            assert_eq!(decimal(cents), text);
+        }
+    }
+}
