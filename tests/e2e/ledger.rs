@@ -40,7 +40,7 @@ async fn what_is_paid_is_held_for_the_customer_until_the_order_is_completed() {
     let (user, clerk) = (shop.user().await, shop.staff(&["ledger:read"]).await);
     let order = shipped_order(&shop, &user).await;
     let capture = transfer("capture", "provider:mock", "customer-funds", 1400);
-    assert_eq!(transfers(&clerk, &order).await, [capture.clone()]);
+    assert_eq!(transfers(&clerk, &order).await, std::slice::from_ref(&capture));
     user.post(&format!("/api/order/{order}/confirm")).await.is(200);
     assert_eq!(transfers(&clerk, &order).await, [capture, transfer("complete", "customer-funds", "revenue", 1400)]);
 }
