@@ -37,7 +37,16 @@ async fn protected_endpoints_refuse_malformed_tokens() {
 async fn staff_endpoints_are_open_to_the_right_permission_only() {
     let shop = Shop::running();
     let endpoints = Endpoints::of(&shop).await;
-    let everything = ["catalog:write", "orders:ship", "orders:refund", "seckill:write", "users:write", "pricing:write"];
+    let everything = [
+        "catalog:write",
+        "orders:ship",
+        "orders:refund",
+        "seckill:write",
+        "users:write",
+        "pricing:write",
+        "ledger:read",
+        "ledger:write",
+    ];
     let mut callers = vec![(endpoints.user.clone(), vec![]), (endpoints.admin.clone(), everything.to_vec())];
     for permission in everything {
         callers.push((shop.staff(&[permission]).await, vec![permission]));

@@ -5,7 +5,7 @@ use std::{process::Command, time::Duration};
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 
-use crate::harness::{DedicatedShop, Servers, Shop, User, environment, eventually};
+use crate::harness::{DedicatedShop, Servers, Shop, User, environment, eventually, ledger_check};
 
 /// The transfers of an order, oldest first: event, debit, credit, amount.
 async fn transfers(clerk: &User, order_no: &str) -> Vec<(String, String, String, i64)> {
@@ -159,17 +159,6 @@ async fn the_shop_chooses_its_providers() {
     assert_eq!(user.get(&format!("/api/order/{order}/payment")).await.is(200)["items"], json!([]));
 }
 
-/// Runs `cargo mall ledger check`: whether it found the books in order, and what it printed.
-pub fn check(servers: &Servers) -> (bool, String) {
-    let done = Command::new(environment("MALL_BIN"))
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(["ledger", "check", "--mysql", servers.mysql_url(), "--redis", &servers.redis_url()])
-        .output()
-        .expect("MALL_BIN runs");
-    let printed = [done.stdout, done.stderr].concat();
-    (done.status.success(), String::from_utf8_lossy(&printed).into_owned())
-}
-
 async fn balances(clerk: &User) -> Value {
     let balances = clerk.get("/api/admin/ledger/balance").await.is(200)["items"].clone();
     let sum: i64 = balances.as_array().expect("items").iter().filter_map(|one| one["balance_cents"].as_i64()).sum();
@@ -213,7 +202,7 @@ async fn balances_are_the_same_before_and_after_the_checkpoint() {
     let sample = r#"mall_ledger_balance_cents{account="provider:mock",currency="CNY"} 2800"#;
     assert!(String::from_utf8_lossy(&metrics.body).contains(sample), "{metrics}");
     admin.get("/api/admin/ledger/balance").await.is(200);
-    let (in_order, printed) = check(&servers);
+    let (in_order, printed) = ledger_check(&servers);
     assert!(in_order, "{printed}");
 }
 
@@ -232,7 +221,7 @@ async fn the_check_finds_what_is_wrong_and_a_migration_adds_what_is_missing() {
     })
     .await;
     let in_order = |expected: bool| {
-        let (in_order, printed) = check(&servers);
+        let (in_order, printed) = ledger_check(&servers);
         assert_eq!(in_order, expected, "{printed}");
         printed
     };

@@ -36,6 +36,7 @@ mod ops;
 mod order_life;
 mod orders;
 mod payments;
+mod pending_payments;
 mod personal_data;
 mod product_lists;
 mod products;

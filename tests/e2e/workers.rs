@@ -9,10 +9,7 @@ use mysql_async::{TxOpts, prelude::Queryable};
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
 
-use crate::{
-    harness::{DedicatedShop, Proxy, Servers, Shop, ShopBuilder, User, environment, eventually},
-    ledger,
-};
+use crate::harness::{DedicatedShop, Proxy, Servers, Shop, ShopBuilder, User, environment, eventually, ledger_check};
 
 const STOCKED: i64 = 1_000_000;
 
@@ -112,7 +109,7 @@ async fn all_orders_end(servers: &Servers, within: Duration) -> i64 {
                WHERE r.order_no = o.order_no AND r.status = 'succeeded')
            <> CASE WHEN o.status IN ('completed', 'refunding') THEN o.total_cents ELSE 0 END";
     assert_eq!(servers.number(WRONG_MONEY).await, 0, "the shop has the money of completed and refunding orders");
-    let (in_order, printed) = ledger::check(servers);
+    let (in_order, printed) = ledger_check(servers);
     assert!(in_order, "{printed}");
     const WRONG_LOG: &str = "
         SELECT COUNT(*) FROM orders o

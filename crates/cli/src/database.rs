@@ -8,7 +8,7 @@ use mysql_async::{
     prelude::{FromRow, Queryable},
 };
 
-use crate::{address::Mysql, ledger, migrations, project::Project, search_index};
+use crate::{address::Mysql, ledger_entries, migrations, project::Project, search_index};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const UNKNOWN_DATABASE: u16 = 1049;
@@ -57,7 +57,7 @@ pub async fn migrate(project: &Project, mysql: &Mysql) -> anyhow::Result<usize> 
     let ran = migrations::run(&mut connection, &project.root.join("migrations")).await?;
     search_index::add_missing(&mut connection).await?;
     if ran > 0 {
-        ledger::add_missing(&mut connection).await?;
+        ledger_entries::add_missing(&mut connection).await?;
     }
     close(connection).await?;
     Ok(ran)

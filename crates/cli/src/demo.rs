@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address::Mysql,
-    database, ledger,
+    database, ledger_entries,
     project::{Project, private_folder, random_hex, write_private},
     search_index,
 };
@@ -72,7 +72,7 @@ pub async fn load(project: &Project, mysql: &Mysql) -> anyhow::Result<LoadOutcom
     let catalog = products::add(&mut transaction, now).await?;
     search_index::add(&mut transaction, &catalog.names()?).await?;
     orders_and_offers::add(&mut transaction, &catalog, now).await?;
-    ledger::add_transfers(&mut transaction).await?;
+    ledger_entries::add_transfers(&mut transaction).await?;
     transaction.commit().await?;
     database::close(connection).await?;
     Ok(LoadOutcome::Loaded { products: catalog.products.len() })

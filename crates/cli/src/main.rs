@@ -11,6 +11,7 @@ mod grant_admin;
 mod interrupt;
 mod jobs;
 mod ledger;
+mod ledger_entries;
 mod migrate;
 mod migrations;
 mod process;

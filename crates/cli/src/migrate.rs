@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::{database, database_urls::DatabaseUrls, ledger, project::Project};
+use crate::{database, database_urls::DatabaseUrls, ledger_entries, project::Project};
 
 pub async fn run(project: &Project, databases: DatabaseUrls) -> anyhow::Result<ExitCode> {
     let mysql = project.mysql(&databases)?;
@@ -10,7 +10,7 @@ pub async fn run(project: &Project, databases: DatabaseUrls) -> anyhow::Result<E
     println!("{}", summary(ran));
     // After a rollout, too, when functions of the release before ran beside the new schema.
     let mut connection = database::connect(&mysql).await?;
-    ledger::add_missing(&mut connection).await?;
+    ledger_entries::add_missing(&mut connection).await?;
     database::close(connection).await?;
     Ok(ExitCode::SUCCESS)
 }

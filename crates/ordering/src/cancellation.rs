@@ -15,6 +15,7 @@ use crate::{
     history::{Actor, transition_all},
     locked_order::{LockedOrder, OrderLine, lock, lock_all, order_lines},
     notification::notification_job,
+    payment,
     state::Event,
 };
 
@@ -64,6 +65,7 @@ async fn cancel_locked(
     let mut values = params![next, Timestamp::now(), reason];
     values.extend(orders.iter().map(|order| param(&order.order_no)));
     tx.execute(&sql, values).await?;
+    payment::cancel_pending(tx, orders).await?;
     let kind = if event == Event::Expire { Kind::OrderExpired } else { Kind::OrderCancelled };
     let notifications = orders.iter().map(|order| notification_job(order, kind)).collect::<Result<Vec<_>>>()?;
     tx.enqueue(&notifications).await?;

@@ -1,10 +1,10 @@
-//! Payments.
+//! Payments. A payment is pending until its provider reports what became of it; `settle` is the one place that records
+//! a report.
 
 use accounts::message::Kind;
 use kit::{
-    Cents, Code, OrderNo, Problem, Result, Timestamp, UserId, config,
-    mysql::{self, Connection, FromRow, Row, Transaction},
-    pagination::{Page, PageQuery},
+    Cents, Code, OrderNo, Problem, Result, Timestamp, UserId,
+    mysql::{Transaction, param, placeholders},
     params, row, text_column,
 };
 use ledger::Transfer;
@@ -16,32 +16,54 @@ use utoipa::ToSchema;
 use crate::{
     fulfilment::after_payment,
     history::{Actor, transition},
-    locked_order::{OrderLine, lock, order_lines},
+    locked_order::{LockedOrder, OrderLine, lock, lock_any, order_lines},
     notification::notification_job,
+    provider::{Action, Charge, Provider},
     state::{Event, invalid_state},
 };
-
-/// A payment provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, EnumString, IntoStaticStr, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum Provider {
-    /// Settles at once.
-    Mock,
-    /// Declines.
-    MockFail,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, EnumString, IntoStaticStr, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum PaymentStatus {
-    Succeeded,
     Pending,
+    Succeeded,
     Failed,
+    Canceled,
 }
 
-text_column!(PaymentStatus, Provider);
+/// What a provider reports of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// The provider has the money.
+    Captured,
+    /// The customer has declined, or was refused.
+    Declined,
+    /// Nobody can pay it any more.
+    Canceled,
+}
+
+impl PaymentStatus {
+    /// The status after a report; the same if the report has been recorded before. 409 `payment_state` if it
+    /// contradicts what was recorded.
+    fn after(self, report: Report) -> Result<PaymentStatus> {
+        let reported = match report {
+            Report::Captured => PaymentStatus::Succeeded,
+            Report::Declined => PaymentStatus::Failed,
+            Report::Canceled => PaymentStatus::Canceled,
+        };
+        match self {
+            PaymentStatus::Pending => Ok(reported),
+            settled if settled == reported => Ok(settled),
+            settled => {
+                let name: &str = settled.into();
+                Err(Problem::new(Code::PaymentState, format!("The payment is {name} already")))
+            }
+        }
+    }
+}
+
+text_column!(PaymentStatus);
 
 row! {
     /// An attempt to pay an order.
@@ -52,186 +74,175 @@ row! {
         pub order_no: OrderNo as "p.order_no",
         pub provider: Provider as "p.provider",
         /// In which way the provider is paid, if it has several.
-        #[schema(required)]
-        pub flow: Option<String> = None,
+        #[schema(required, example = "page")]
+        pub flow: Option<String> as "p.flow",
         pub status: PaymentStatus as "p.status",
         pub amount_cents: Cents as "p.amount_cents",
         /// ISO 4217.
         #[schema(pattern = "^[A-Z]{3}$", example = "CNY")]
         pub currency: String as "p.currency",
         /// What the user has to do to pay; null for nothing.
-        #[schema(required, value_type = Object, nullable)]
-        pub action: Option<()> = None,
+        #[schema(required)]
+        pub action: Option<Action> as "p.action",
         pub created_at: Timestamp as "p.created_at",
-        /// When it succeeded or failed. Payments of earlier releases settled when they were made.
+        /// When it succeeded, failed or was canceled. Payments of earlier releases settled when they were made.
         #[schema(required)]
         pub settled_at: Option<Timestamp> as
             "CASE WHEN p.status = 'pending' THEN NULL ELSE COALESCE(p.settled_at, p.created_at) END",
     }
 }
 
-impl Provider {
-    /// The name in the API and in the database.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-
-    /// The providers that the variable `payment_providers` names.
-    pub async fn configured() -> Result<Vec<Provider>> {
-        let names = config::text("payment_providers").await?;
-        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
-        names
-            .map(|name| {
-                let unknown = || Problem::internal().because(format!("payment_providers names an unknown one: {name}"));
-                name.parse().map_err(|_| unknown())
-            })
-            .collect()
-    }
-
-    /// Charges the customer. The provider recognises a repeated request by `payment_no`.
-    async fn charge(self, _payment_no: &str, amount: Cents) -> PaymentStatus {
-        match self {
-            // Discounts can make an order free, and providers accept no payments of zero.
-            _ if amount == Cents(0) => PaymentStatus::Succeeded,
-            Provider::Mock => PaymentStatus::Succeeded,
-            Provider::MockFail => PaymentStatus::Failed,
-        }
-    }
-
-    /// Refunds a payment. The provider recognises a repeated request by `refund_no`. An error if the refund has to be
-    /// retried later.
-    pub(crate) async fn refund(self, _payment_no: &str, _refund_no: &str, amount: Cents) -> Result<()> {
-        match self {
-            _ if amount == Cents(0) => Ok(()),
-            Provider::Mock => Ok(()),
-            Provider::MockFail => Err(Problem::internal().because("mock-fail never captures a payment")),
-        }
-    }
+/// A request to pay an order.
+#[derive(Debug)]
+pub struct PayOrder<'a> {
+    pub user_id: UserId,
+    pub order_no: &'a OrderNo,
+    pub provider: Provider,
+    /// One of the provider's flows.
+    pub flow: Option<&'a str>,
+    /// Where the customer goes from the provider's page.
+    pub return_url: Option<&'a str>,
+    /// Where clients reach the shop.
+    pub public_url: &'a str,
 }
 
-/// Pays a user's order. The order's lock ensures that it is either paid once or cancelled. Every attempt is recorded,
-/// even a declined one, for which the transaction is committed, too. 404 if the order is another user's, 409
-/// `order_state` if it is not pending or its time to pay has passed.
-pub async fn pay(tx: &mut Transaction, user_id: UserId, order_no: &OrderNo, provider: Provider) -> Result<Payment> {
-    const PAYMENT: &str = "
-        INSERT INTO payments (payment_no, order_no, provider, status, amount_cents, currency, created_at, settled_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-    const PAID: &str = "UPDATE orders SET status = ?, paid_at = ? WHERE order_no = ?";
-
-    let order = lock(tx, user_id, order_no).await?;
-    let next = order.status.after(Event::Pay)?;
+/// Pays a user's order, or begins to. The order's lock ensures that it is either paid once or cancelled. Every attempt
+/// is recorded, even a declined one, for which the transaction is committed, too. While a payment is pending, the same
+/// request gives that payment again, and one for another provider or flow cancels it. 404 if the order is another
+/// user's, 409 `order_state` if it is not pending or its time to pay has passed.
+pub async fn pay(tx: &mut Transaction, request: &PayOrder<'_>) -> Result<Payment> {
+    const INSERT: &str = "
+        INSERT INTO payments (payment_no, order_no, provider, flow, status, amount_cents, currency, action, return_url,
+                              created_at, settled_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let PayOrder { order_no, provider, flow, return_url, .. } = *request;
+    let order = lock(tx, request.user_id, order_no).await?;
+    order.status.after(Event::Pay)?;
     let now = Timestamp::now();
     if now >= order.expires_at {
         return Err(invalid_state("The time to pay has passed".to_owned()));
     }
-    let payment_no = ulid::Ulid::generate().to_string();
-    let status = provider.charge(&payment_no, order.total_cents).await;
-    let amount = order.total_cents;
-    let settled_at = (status != PaymentStatus::Pending).then_some(now);
-    let values = params![&payment_no, order_no, provider, status, amount, &order.currency, now, settled_at];
-    tx.execute(PAYMENT, values).await?;
-    if status == PaymentStatus::Succeeded {
-        transition(tx, &order, Event::Pay, None, Actor::User(user_id)).await?;
-        tx.execute(PAID, params![next, now, order_no]).await?;
-        let capture = Transfer::capture(&payment_no, provider.into(), amount, &order.currency, order_no);
-        ledger::record(tx, &[capture]).await?;
-        let lines: Vec<_> = order_lines(tx, [order_no].into_iter()).await?.iter().map(OrderLine::line).collect();
-        let mut jobs = after_payment(order_no, lines.len(), now)?;
-        jobs.push(notification_job(&order, Kind::OrderPaid)?);
-        tx.enqueue(&jobs).await?;
-        stock::transfer(tx, &lines, StockCount::Reserved, StockCount::Sold).await?;
+    if let Some(pending) = find_pending(tx, order_no).await? {
+        if pending.provider == provider && pending.flow.as_deref() == flow {
+            return Ok(pending);
+        }
+        record(tx, &order, pending, Report::Canceled).await?;
     }
-    Ok(Payment {
+    let payment_no = ulid::Ulid::generate().to_string();
+    let (status, action) = match provider.charge(&payment_no, order.total_cents, request.public_url) {
+        Charge::Succeeded => (PaymentStatus::Succeeded, None),
+        Charge::Declined => (PaymentStatus::Failed, None),
+        Charge::Pending(action) => (PaymentStatus::Pending, Some(action)),
+    };
+    let json = action.as_ref().map(serde_json::to_string).transpose();
+    let json = json.map_err(|error| Problem::internal().because(error))?;
+    let payment = Payment {
         payment_no,
         order_no: order_no.clone(),
         provider,
-        flow: None,
+        flow: flow.map(str::to_owned),
         status,
-        amount_cents: amount,
-        currency: order.currency,
-        action: None,
+        amount_cents: order.total_cents,
+        currency: order.currency.clone(),
+        action,
         created_at: now,
-        settled_at,
-    })
+        settled_at: (status != PaymentStatus::Pending).then_some(now),
+    };
+    let (amount, settled_at) = (payment.amount_cents, payment.settled_at);
+    let values = params![
+        &payment.payment_no,
+        order_no,
+        provider,
+        flow,
+        status,
+        amount,
+        &order.currency,
+        json,
+        return_url,
+        now,
+        settled_at
+    ];
+    tx.execute(INSERT, values).await?;
+    if status == PaymentStatus::Succeeded {
+        mark_paid(tx, &order, &payment).await?;
+    }
+    Ok(payment)
 }
 
-/// The payments of a user's order, newest first; 404 if the order is another user's.
-pub async fn list(db: &mut Connection, user_id: UserId, order_no: &OrderNo) -> Result<Vec<Payment>> {
-    // The order's row is there even if it has no payment.
-    const OWNED: &str = "SELECT 1 FROM orders WHERE order_no = ? AND user_id = ?";
-    let owned = db.query_one::<(i64,)>(OWNED, params![order_no, user_id]).await?;
-    owned.ok_or_else(|| Problem::not_found("order"))?;
-    let sql = format!("SELECT {} FROM payments p WHERE p.order_no = ? ORDER BY p.payment_no DESC", Payment::COLUMNS);
-    Ok(db.query(&sql, params![order_no]).await?)
+/// Records what a provider reports of a payment, once. 404 if there is no such payment, 409 `payment_state` if it has
+/// settled otherwise.
+pub async fn settle(tx: &mut Transaction, payment_no: &str, report: Report) -> Result<Payment> {
+    let (order, payment) = lock_payment(tx, payment_no).await?;
+    record(tx, &order, payment, report).await
 }
 
-/// A user's payment; 404 if it is another user's.
-pub async fn find(db: &mut Connection, user_id: UserId, payment_no: &str) -> Result<Payment> {
+/// Cancels a user's pending payment; their order can still be paid. 404 if the payment is another user's, 409
+/// `payment_state` if it has settled.
+pub async fn cancel(tx: &mut Transaction, user_id: UserId, payment_no: &str) -> Result<Payment> {
+    let (order, payment) = lock_payment(tx, payment_no).await?;
+    if order.user_id != user_id {
+        return Err(Problem::not_found("payment"));
+    }
+    record(tx, &order, payment, Report::Canceled).await
+}
+
+/// Cancels the pending payments of locked orders, at least one, that end unpaid.
+pub(crate) async fn cancel_pending(tx: &mut Transaction, orders: &[LockedOrder]) -> Result<()> {
     let sql = format!(
-        "SELECT {} FROM payments p JOIN orders o ON o.order_no = p.order_no
-         WHERE p.payment_no = ? AND o.user_id = ?",
-        Payment::COLUMNS
+        "UPDATE payments SET status = ?, settled_at = ?, action = NULL WHERE order_no IN ({}) AND status = ?",
+        placeholders(orders.len())
     );
-    let payment = db.query_one(&sql, params![payment_no, user_id]).await?;
-    payment.ok_or_else(|| Problem::not_found("payment"))
+    let mut values = params![PaymentStatus::Canceled, Timestamp::now()];
+    values.extend(orders.iter().map(|order| param(&order.order_no)));
+    values.extend(params![PaymentStatus::Pending]);
+    Ok(tx.execute(&sql, values).await?)
 }
 
-/// Which payments to list; all if nothing is set.
-#[derive(Debug, Default)]
-pub struct Filter<'a> {
-    pub order_no: Option<&'a OrderNo>,
-    pub provider: Option<&'a str>,
-    /// Made at this time or later.
-    pub from: Option<Timestamp>,
-    /// Made before this time.
-    pub to: Option<Timestamp>,
+/// Locks a payment's order, which protects the payment, too. 404 if there is no such payment.
+async fn lock_payment(tx: &mut Transaction, payment_no: &str) -> Result<(LockedOrder, Payment)> {
+    const ORDER: &str = "SELECT order_no FROM payments WHERE payment_no = ?";
+    let found = tx.query_one::<(OrderNo,)>(ORDER, params![payment_no]).await?;
+    let (order_no,) = found.ok_or_else(|| Problem::not_found("payment"))?;
+    let order = lock_any(tx, &order_no).await?;
+    let sql = format!("SELECT {} FROM payments p WHERE p.payment_no = ?", Payment::COLUMNS);
+    let payment = tx.query_one(&sql, params![payment_no]).await?;
+    Ok((order, payment.ok_or_else(|| Problem::not_found("payment"))?))
 }
 
-/// A payment as the staff see it.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct StaffPayment {
-    pub user_id: UserId,
-    #[serde(flatten)]
-    pub payment: Payment,
+async fn find_pending(tx: &mut Transaction, order_no: &OrderNo) -> Result<Option<Payment>> {
+    let sql = format!("SELECT {} FROM payments p WHERE p.order_no = ? AND p.status = 'pending'", Payment::COLUMNS);
+    Ok(tx.query_one(&sql, params![order_no]).await?)
 }
 
-impl FromRow for StaffPayment {
-    fn from_row(row: &mut Row) -> std::result::Result<Self, mysql::Error> {
-        Ok(StaffPayment { user_id: row.take("user_id")?, payment: Payment::from_row(row)? })
+/// Records a report of a payment whose order is locked.
+async fn record(tx: &mut Transaction, order: &LockedOrder, payment: Payment, report: Report) -> Result<Payment> {
+    const SETTLED: &str = "UPDATE payments SET status = ?, settled_at = ?, action = NULL WHERE payment_no = ?";
+    let status = payment.status.after(report)?;
+    if status == payment.status {
+        return Ok(payment);
     }
+    let now = Timestamp::now();
+    tx.execute(SETTLED, params![status, now, &payment.payment_no]).await?;
+    if status == PaymentStatus::Succeeded {
+        mark_paid(tx, order, &payment).await?;
+    }
+    Ok(Payment { status, action: None, settled_at: Some(now), ..payment })
 }
 
-/// A page of the payments of all users, newest first.
-pub async fn list_all(db: &mut Connection, filter: &Filter<'_>, page: &PageQuery) -> Result<Page<StaffPayment>> {
-    let limit = page.limit()?;
-    let (before, before_no) = page.cursor::<(i64, String)>()?.unwrap_or((i64::MAX, String::new()));
-    let mut conditions = vec!["(p.created_at < ? OR (p.created_at = ? AND p.payment_no < ?))"];
-    let mut values = params![before, before, before_no];
-    if let Some(order_no) = filter.order_no {
-        conditions.push("p.order_no = ?");
-        values.extend(params![order_no]);
-    }
-    if let Some(provider) = filter.provider {
-        conditions.push("p.provider = ?");
-        values.extend(params![provider]);
-    }
-    if let Some(from) = filter.from {
-        conditions.push("p.created_at >= ?");
-        values.extend(params![from]);
-    }
-    if let Some(to) = filter.to {
-        conditions.push("p.created_at < ?");
-        values.extend(params![to]);
-    }
-    let sql = format!(
-        "SELECT o.user_id, {} FROM payments p JOIN orders o ON o.order_no = p.order_no
-         WHERE {} ORDER BY p.created_at DESC, p.payment_no DESC LIMIT ?",
-        Payment::COLUMNS,
-        conditions.join(" AND ")
-    );
-    values.extend(params![i64::from(limit).saturating_add(1)]);
-    let payments = db.query::<StaffPayment>(&sql, values).await?;
-    Ok(Page::new(payments, limit, |one: &StaffPayment| (one.payment.created_at.0, one.payment.payment_no.clone())))
+/// Marks a locked order as paid, by a payment that succeeded.
+async fn mark_paid(tx: &mut Transaction, order: &LockedOrder, payment: &Payment) -> Result<()> {
+    const PAID: &str = "UPDATE orders SET status = ?, paid_at = ? WHERE order_no = ?";
+    let (order_no, now) = (&order.order_no, Timestamp::now());
+    let next = transition(tx, order, Event::Pay, None, Actor::User(order.user_id)).await?;
+    tx.execute(PAID, params![next, now, order_no]).await?;
+    let (provider, amount) = (payment.provider.name(), payment.amount_cents);
+    let capture = Transfer::capture(&payment.payment_no, provider, amount, &payment.currency, order_no);
+    ledger::record(tx, &[capture]).await?;
+    let lines: Vec<_> = order_lines(tx, [order_no].into_iter()).await?.iter().map(OrderLine::line).collect();
+    let mut jobs = after_payment(order_no, lines.len(), now)?;
+    jobs.push(notification_job(order, Kind::OrderPaid)?);
+    tx.enqueue(&jobs).await?;
+    stock::transfer(tx, &lines, StockCount::Reserved, StockCount::Sold).await
 }
 
 impl Payment {
@@ -239,5 +250,25 @@ impl Payment {
     pub fn declined(&self) -> Option<Problem> {
         let declined = self.status == PaymentStatus::Failed;
         declined.then(|| Problem::new(Code::PaymentDeclined, "The payment was declined; the order can still be paid"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every status and report.
+    #[test]
+    fn a_payment_settles_once() {
+        use PaymentStatus::*;
+        for (report, settled) in
+            [(Report::Captured, Succeeded), (Report::Declined, Failed), (Report::Canceled, Canceled)]
+        {
+            assert_eq!(Pending.after(report).ok(), Some(settled), "{report:?}");
+            for status in [Succeeded, Failed, Canceled] {
+                let expected = if status == settled { Ok(settled) } else { Err(Code::PaymentState) };
+                assert_eq!(status.after(report).map_err(|problem| problem.code), expected, "{status:?} {report:?}");
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     history::{Actor, transition},
     locked_order::{LockedOrder, lock, lock_any},
     notification::notification_job,
-    payment::Provider,
+    provider::Provider,
     state::{Event, OrderState, invalid_state},
 };
 

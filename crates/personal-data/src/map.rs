@@ -284,6 +284,9 @@ pub const TABLES: &[Table] = &[
             ("currency", Kept),
             ("created_at", Kept),
             ("settled_at", Kept),
+            ("flow", Kept),
+            ("action", Kept),
+            ("return_url", Kept),
         ],
     },
     Table {

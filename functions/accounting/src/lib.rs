@@ -11,7 +11,7 @@ use kit::{
     validate::Validator,
 };
 use ledger::{Balance, RecordedTransfer};
-use ordering::payment::{self, StaffPayment};
+use ordering::payment_list::{self, StaffPayment};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -74,13 +74,13 @@ impl Filter {
 async fn payments(_: Staff<LEDGER_READ>, Query(filter): Query<Filter>) -> Result<Reply<Page<StaffPayment>>> {
     filter.check()?;
     let page = filter.page();
-    let filter = payment::Filter {
+    let filter = payment_list::Filter {
         order_no: filter.order_no.as_ref(),
         provider: filter.provider.as_deref(),
         from: filter.from,
         to: filter.to,
     };
-    payment::list_all(&mut mysql::connection().await?, &filter, &page).await.map(Reply)
+    payment_list::list_all(&mut mysql::connection().await?, &filter, &page).await.map(Reply)
 }
 
 /// List the transfers of the ledger

@@ -49,6 +49,10 @@ impl Endpoints {
         user.post(&format!("/api/order/{order}/pay")).json(declined).await.problem(402, "payment_declined");
         let payments = user.get(&format!("/api/order/{order}/payment")).await.is(200);
         let payment = payments["items"][0]["payment_no"].as_str().expect("a payment");
+        let waiting = user.new_order(&[(product, 1)]).await;
+        let later = json!({ "provider": "mock-later" });
+        let pending = user.post(&format!("/api/order/{waiting}/pay")).json(later).await.is(200);
+        let pending = pending["payment_no"].as_str().expect("a payment");
         let activity = shop.flash_sale(product, json!({ "stock": 5 })).await;
         let accepted = user.post("/api/seckill").json(json!({ "activity_id": activity })).await.is(202);
         let address =
@@ -70,6 +74,7 @@ impl Endpoints {
                 .replace("{category_id}", &category.to_string())
                 .replace("{order_no}", &order)
                 .replace("{payment_no}", payment)
+                .replace("{pending_no}", pending)
                 .replace("{activity_id}", &activity.to_string())
                 .replace("{address_id}", &address_id.to_string())
                 .replace("{user_id}", &other.user_id.to_string())
@@ -123,6 +128,10 @@ impl Endpoints {
             (&get, "/api/order/{order_no}/payment", Access::User, Value::Null),
             (&get, "/api/payment/{payment_no}", Access::User, Value::Null),
             (&get, "/api/payment/provider", Access::Public, Value::Null),
+            (&post, "/api/payment/{payment_no}/cancel", Access::User, Value::Null),
+            (&get, "/api/payment/mock-later/{pending_no}", Access::Public, Value::Null),
+            (&post, "/api/payment/mock-later/{pending_no}/decline", Access::Public, Value::Null),
+            (&post, "/api/payment/mock-later/{pending_no}/pay", Access::Public, Value::Null),
             (&get, "/api/admin/payment", LEDGER, Value::Null),
             (&get, "/api/admin/ledger", LEDGER, Value::Null),
             (&get, "/api/admin/ledger/balance", LEDGER, Value::Null),

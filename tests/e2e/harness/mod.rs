@@ -18,7 +18,7 @@ pub use call::{Call, Reply};
 pub use dedicated_shop::{DedicatedShop, ShopBuilder};
 pub use endpoints::{Access, Endpoints};
 pub use proxy::{AtCommit, Proxy};
-pub use servers::Servers;
+pub use servers::{Servers, ledger_check};
 pub use service::{FakeService, ReceivedRequest};
 pub use shop::{Shop, Stock};
 pub use transcript::Transcript;

@@ -25,6 +25,7 @@ pub const CODES: &[&str] = &[
     "out_of_stock",
     "outcome_unknown",
     "payment_declined",
+    "payment_state",
     "pending_limit",
     "rate_limited",
     "request_timeout",

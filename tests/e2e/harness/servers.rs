@@ -219,3 +219,14 @@ async fn drop_database(url: &str, database: &str) -> mysql_async::Result<()> {
     }
     connection.query_drop(format!("DROP DATABASE `{database}`")).await
 }
+
+/// Runs `cargo mall ledger check`: whether it found the books in order, and what it printed.
+pub fn ledger_check(servers: &Servers) -> (bool, String) {
+    let done = Command::new(environment("MALL_BIN"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .args(["ledger", "check", "--mysql", servers.mysql_url(), "--redis", &servers.redis_url()])
+        .output()
+        .expect("MALL_BIN runs");
+    let printed = [done.stdout, done.stderr].concat();
+    (done.status.success(), String::from_utf8_lossy(&printed).into_owned())
+}
