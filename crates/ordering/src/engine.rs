@@ -1,4 +1,4 @@
 //! Bindings of the pricing component, which is composed in as `mall:pricing/engine`.
 
-wit_bindgen::generate!({ world: "priced", path: "../../wit" });
+wit_bindgen::generate!({ world: "priced", path: "../../wit/pricing.wit" });
 pub(crate) use mall::pricing::engine::*;

@@ -8,7 +8,7 @@ use alloc::{string::ToString, vec::Vec};
 
 #[allow(clippy::all, clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used)]
 mod wit {
-    wit_bindgen::generate!({ world: "pricing", path: "../../wit" });
+    wit_bindgen::generate!({ world: "pricing", path: "../../wit/pricing.wit" });
     pub use exports::mall::pricing::engine::*;
 }
 
