@@ -27,7 +27,7 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 
 /// The error for an answer that is not a success. `key` is the setting with which the provider knows the shop.
 pub fn refusal(got: &Response, key: &str, code: &str, message: &str) -> Error {
-    let reason = text::shortened(format!("{code}: {message}").trim_matches([':', ' ']), 200);
+    let reason = reason(code, message);
     match got.status {
         401 => settings::wrong(key, &format!("was refused: {reason}")),
         // Too slow, at the same time as another, too often: it says nothing about a request before.
@@ -35,6 +35,15 @@ pub fn refusal(got: &Response, key: &str, code: &str, message: &str) -> Error {
         400..=499 => Error::Rejected(reason),
         status => Error::Unknown(format!("status {status}: {reason}")),
     }
+}
+
+/// The error for a refusal that says no more than that something went wrong.
+pub fn failure(code: &str, message: &str) -> Error {
+    Error::Unknown(reason(code, message))
+}
+
+fn reason(code: &str, message: &str) -> String {
+    text::plain(format!("{code}: {message}").trim_matches([':', ' ']), 200, |_| true)
 }
 
 /// Ends an operation on a payment.

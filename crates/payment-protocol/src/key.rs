@@ -11,7 +11,11 @@ use x509_cert::{
     der::{Decode, Encode},
 };
 
-use crate::{settings, wit::Context, wit::Error};
+use crate::{
+    answer::MAX_BODY,
+    settings,
+    wit::{Context, Error},
+};
 
 /// A signature of an 8192-bit key, the largest that is taken, has 1,368 digits.
 const MAX_SIGNATURE_LENGTH: usize = 1_400;
@@ -66,6 +70,17 @@ impl PublicKey {
             Some((PublicKey(key), serial))
         };
         read().ok_or_else(|| settings::wrong(name, "is not a certificate with an RSA key in PEM"))
+    }
+
+    /// Whether it is the signature of an answer or notification, as Alipay and WeChat Pay sign them.
+    pub fn verify_message(&self, timestamp: &str, nonce: &str, body: &[u8], signature: &str) -> bool {
+        if body.len() > MAX_BODY {
+            return false;
+        }
+        let mut signed = format!("{timestamp}\n{nonce}\n").into_bytes();
+        signed.extend_from_slice(body);
+        signed.push(b'\n');
+        self.verify(&signed, signature)
     }
 
     /// Whether it is the signature of these bytes, in base64.

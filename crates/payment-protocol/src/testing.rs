@@ -1,11 +1,13 @@
 //! For the tests of providers: keys, a context, a payment.
 // A test that can't go on may say so by panicking.
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 use crate::{
     key::{PrivateKey, PublicKey},
     request::header,
-    wit::{Context, Header, Payment, Refund, Request, Response, Setting},
+    wit::{
+        Context, Error, Header, Payment, PaymentState, Refund, RefundState, Report, Request, Response, Setting, Step,
+    },
 };
 
 /// The key with which the shop signs in tests.
@@ -105,4 +107,37 @@ pub fn notification(headers: &[(&str, &str)], body: &str) -> Request {
 /// The body as text.
 pub fn body(request: &Request) -> &str {
     std::str::from_utf8(&request.body).expect("UTF-8")
+}
+
+/// The request of a step that must be one.
+pub fn sent(step: Result<Step, Error>) -> Request {
+    match step {
+        Ok(Step::Send(request)) => request,
+        other => panic!("not a request: {other:?}"),
+    }
+}
+
+/// The outcome in a word.
+pub fn outcome(step: &Result<Step, Error>) -> &'static str {
+    match step {
+        Ok(Step::Send(request)) if request.method == "GET" => "get",
+        Ok(Step::Send(_)) => "post",
+        Ok(Step::Done(Report::Payment(report))) => match report.state {
+            PaymentState::Pending => "pending",
+            PaymentState::RequiresAction(_) => "action",
+            PaymentState::Captured => "captured",
+            PaymentState::Failed(_) => "failed",
+            PaymentState::Canceled => "canceled",
+        },
+        Ok(Step::Done(Report::Refund(report))) => match report.state {
+            RefundState::Pending => "pending",
+            RefundState::Succeeded => "succeeded",
+            RefundState::Failed(_) => "failed",
+        },
+        Ok(Step::Done(Report::Nothing)) => "nothing",
+        Err(Error::Settings(_)) => "settings",
+        Err(Error::Rejected(_)) => "rejected",
+        Err(Error::Unknown(_)) => "unknown",
+        Err(Error::Forged(_)) => "forged",
+    }
 }

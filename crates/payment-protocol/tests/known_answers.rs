@@ -1,5 +1,8 @@
 //! Signatures and ciphertexts that the payment services' own libraries made.
 
+// What a test calls is a test, too.
+#![allow(clippy::unwrap_used)]
+
 use payment_protocol::{
     key::{PrivateKey, PublicKey},
     secret,

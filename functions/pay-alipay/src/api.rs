@@ -53,7 +53,7 @@ impl From<Refusal> for Error {
         let Refusal { code, message, status } = refusal;
         // "Something went wrong at Alipay" may come with any status.
         if code.contains("SYSTEM_ERROR") || code.starts_with("isp.") {
-            return Error::Unknown(format!("{code}: {message}"));
+            return answer::failure(&code, &message);
         }
         let got = Response { status, headers: Vec::new(), body: Vec::new() };
         answer::refusal(&got, "alipay_private_key", &code, &message)
@@ -86,11 +86,10 @@ pub fn read<'a>(context: &Context, got: &'a Response) -> Result<Result<Answer<'a
         return Err(answer::refusal(got, "alipay_private_key", "", ""));
     }
     let header = |name| request::header_value(&got.headers, name).unwrap_or_default();
-    let mut signed = format!("{}\n{}\n", header("alipay-timestamp"), header("alipay-nonce")).into_bytes();
-    signed.extend_from_slice(&got.body);
-    signed.push(b'\n');
+    let (timestamp, nonce, signature) =
+        (header("alipay-timestamp"), header("alipay-nonce"), header("alipay-signature"));
     let key = PublicKey::from_setting(context, "alipay_public_key")?;
-    if got.body.len() > answer::MAX_BODY || !key.verify(&signed, header("alipay-signature")) {
+    if !key.verify_message(timestamp, nonce, &got.body, signature) {
         return Err(Error::Forged("the signature of Alipay's answer".to_owned()));
     }
     Ok(Ok(Answer(got)))

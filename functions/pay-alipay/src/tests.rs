@@ -1,11 +1,12 @@
 //! Every operation against every kind of answer, and notifications that are not what they seem.
 
+mod notifications;
+
 use payment_protocol::{
-    amount, request,
+    request,
     testing::*,
     wit::{
-        Action, Context, Error, Operation, PaymentReport, PaymentState, RefundReport, RefundState, Report, Request,
-        Response, Step,
+        Action, Context, Error, Operation, PaymentReport, PaymentState, RefundReport, Report, Request, Response, Step,
     },
 };
 
@@ -22,13 +23,6 @@ fn shop() -> Context {
         ("alipay_private_key", SHOP_PRIVATE),
         ("alipay_public_key", PROVIDER_PUBLIC),
     ])
-}
-
-fn sent(step: Result<Step, Error>) -> Request {
-    match step {
-        Ok(Step::Send(request)) => request,
-        other => panic!("{other:?}"),
-    }
 }
 
 fn signed(status: u16, body: &str) -> Response {
@@ -55,31 +49,6 @@ fn refund_of(step: Result<Step, Error>) -> RefundReport {
     match step {
         Ok(Step::Done(Report::Refund(report))) => report,
         other => panic!("{other:?}"),
-    }
-}
-
-/// The outcome in a word.
-fn outcome(step: &Result<Step, Error>) -> &'static str {
-    match step {
-        Ok(Step::Send(request)) if request.url.ends_with("trade/query") => "query",
-        Ok(Step::Send(_)) => "send",
-        Ok(Step::Done(Report::Payment(report))) => match report.state {
-            PaymentState::Pending => "pending",
-            PaymentState::RequiresAction(_) => "action",
-            PaymentState::Captured => "captured",
-            PaymentState::Failed(_) => "failed",
-            PaymentState::Canceled => "canceled",
-        },
-        Ok(Step::Done(Report::Refund(report))) => match report.state {
-            RefundState::Pending => "pending",
-            RefundState::Succeeded => "succeeded",
-            RefundState::Failed(_) => "failed",
-        },
-        Ok(Step::Done(Report::Nothing)) => "nothing",
-        Err(Error::Settings(_)) => "settings",
-        Err(Error::Rejected(_)) => "rejected",
-        Err(Error::Unknown(_)) => "unknown",
-        Err(Error::Forged(_)) => "forged",
     }
 }
 
@@ -175,8 +144,8 @@ fn answers_are_read() {
         (&charge, 200, trade(r#""qr_code":"https://qr.alipay.com/x""#), "action"),
         (&charge, 200, other(r#""qr_code":"https://qr.alipay.com/x""#), "forged"),
         (&charge, 200, "{}".to_owned(), "unknown"),
-        (&charge, 400, error("ACQ.TRADE_HAS_SUCCESS"), "query"),
-        (&charge, 400, error("ACQ.TRADE_HAS_CLOSE"), "query"),
+        (&charge, 400, error("ACQ.TRADE_HAS_SUCCESS"), "post"),
+        (&charge, 400, error("ACQ.TRADE_HAS_CLOSE"), "post"),
         (&charge, 400, error("ACQ.INVALID_PARAMETER"), "rejected"),
         (&charge, 400, error("ACQ.SYSTEM_ERROR"), "unknown"),
         (&charge, 401, error("invalid-signature"), "settings"),
@@ -196,7 +165,7 @@ fn answers_are_read() {
         (&query, 503, String::new(), "unknown"),
         (&close, 200, trade(r#""x":1"#), "canceled"),
         (&close, 200, other(r#""x":1"#), "forged"),
-        (&close, 400, error("ACQ.TRADE_STATUS_ERROR"), "query"),
+        (&close, 400, error("ACQ.TRADE_STATUS_ERROR"), "post"),
         (&close, 404, error("ACQ.TRADE_NOT_EXIST"), "canceled"),
         (&close, 400, error("ACQ.REASON_ILLEGAL_STATUS"), "rejected"),
         (&close, 502, String::new(), "unknown"),
@@ -307,107 +276,8 @@ fn missing_settings_are_named() {
         assert!(text.starts_with(name), "{text}");
     }
     let context = with_setting(shop(), "alipay_seller_id", "");
-    let got = Provider::verify(context, notification(&[], &paid_form(&[])));
+    let got = Provider::verify(context, notification(&[], &notifications::paid_form(&[])));
     assert!(matches!(got, Err(Error::Settings(text)) if text.starts_with("alipay_seller_id")));
-}
-
-/// A notification of the payment with some parameters changed, signed after that.
-fn paid_form(changes: &[(&str, &str)]) -> String {
-    let mut parameters = vec![
-        ("app_id", APP),
-        ("seller_id", SELLER),
-        ("out_trade_no", PAYMENT_NO),
-        ("total_amount", "88.88"),
-        ("trade_no", "T1"),
-        ("trade_status", "TRADE_SUCCESS"),
-        ("subject", "a+b %26 杯"),
-        ("passback_params", ""),
-        ("sign_type", "RSA2"),
-    ];
-    parameters.retain(|(name, _)| !changes.iter().any(|(changed, _)| changed == name));
-    parameters.extend(changes.iter().filter(|(_, value)| *value != "(none)"));
-    let mut signed: Vec<_> =
-        parameters.iter().copied().filter(|(name, value)| *name != "sign_type" && !value.is_empty()).collect();
-    let signature = provider_signature(&page::to_sign(&mut signed));
-    parameters.push(("sign", &signature));
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
-}
-
-fn verify(body: &str) -> Result<Report, Error> {
-    let notice = Provider::verify(shop(), notification(&[], body))?;
-    assert_eq!((notice.answer.status, notice.answer.body.as_slice()), (200, b"success".as_slice()));
-    Ok(notice.report)
-}
-
-#[test]
-fn notifications_are_verified_and_read() {
-    let Ok(Report::Payment(report)) = verify(&paid_form(&[])) else { panic!() };
-    assert!(matches!(report.state, PaymentState::Captured));
-    assert_eq!((report.payment_no.as_str(), report.amount), (PAYMENT_NO, Some(8888)));
-    assert_eq!((report.currency.as_deref(), report.reference.as_deref()), (Some("CNY"), Some("T1")));
-    for (changes, expected) in [
-        (&[("trade_status", "TRADE_FINISHED")][..], "captured"),
-        (&[("trade_status", "WAIT_BUYER_PAY")], "pending"),
-        (&[("trade_status", "TRADE_CLOSED")], "canceled"),
-        (&[("trade_status", "TRADE_CLOSED"), ("gmt_payment", "2026-11-01 12:01:00")], "captured"),
-        (&[("trade_status", "OTHER")], "nothing"),
-        // Signed, but about someone else's trade, or not readable.
-        (&[("app_id", "2014072300007149")], "forged"),
-        (&[("app_id", "(none)")], "forged"),
-        (&[("seller_id", "2088102146225136")], "forged"),
-        (&[("seller_id", "(none)")], "forged"),
-        (&[("out_trade_no", "(none)")], "forged"),
-        (&[("trade_status", "(none)")], "forged"),
-        (&[("total_amount", "(none)")], "forged"),
-        (&[("total_amount", "-88.88")], "forged"),
-    ] {
-        assert_eq!(outcome(&verify(&paid_form(changes)).map(Step::Done)), expected, "{changes:?}");
-    }
-}
-
-#[test]
-fn altered_notifications_are_forged() {
-    let form = paid_form(&[]);
-    let sign = form.find("sign=").unwrap();
-    for altered in [
-        form.replace("88.88", "0.01"),
-        form.replace("TRADE_SUCCESS", "TRADE_CLOSED"),
-        format!("{form}&extra=1"),
-        format!("total_amount=0.01&{form}"),
-        form[..form.len() - 8].to_owned(),
-        form[..sign].to_owned(),
-        form[sign..].to_owned(),
-        form.replace("sign=", "sign=AAAA"),
-        String::new(),
-        "%".repeat(1_000),
-        "a=1&".repeat(100_000),
-        (0..300).map(|n| format!("a{n}=1&")).collect(),
-    ] {
-        assert_eq!(outcome(&verify(&altered).map(Step::Done)), "forged", "{altered:.200}");
-    }
-    let mut bytes = notification(&[], "");
-    bytes.body = vec![0xff; 1_000];
-    assert!(matches!(Provider::verify(shop(), bytes), Err(Error::Forged(_))));
-}
-
-#[test]
-fn a_notification_of_the_real_service_is_verified() {
-    let vectors: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
-    let case = &vectors["alipay_notification"];
-    let text = |name: &str| case[name].as_str().unwrap();
-    let mut parameters: Vec<(&str, &str)> =
-        text("verified_string").split('&').map(|pair| pair.split_once('=').unwrap()).collect();
-    parameters.reverse();
-    parameters.extend([("sign_type", "RSA2"), ("sign", text("signature"))]);
-    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-    let context = with_setting(shop(), "alipay_public_key", text("public_key"));
-    let context = with_setting(context, "alipay_app_id", "2019073166072302");
-    let context = with_setting(context, "alipay_seller_id", "2088531891668739");
-    let notice = Provider::verify(context.clone(), notification(&[], &form)).unwrap();
-    let Report::Payment(report) = notice.report else { panic!() };
-    assert_eq!((report.payment_no.as_str(), report.amount), ("20190815155618536-564-57", amount::fen("0.10")));
-    let altered = form.replace("total_amount=0.10", "total_amount=9.10");
-    assert!(matches!(Provider::verify(context, notification(&[], &altered)), Err(Error::Forged(_))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod refunds;
 use payment_protocol::{
     request::header_value,
     testing::*,
-    wit::{Action, Context, Error, Operation, Payment, PaymentState, RefundState, Report, Request, Response, Step},
+    wit::{Action, Context, Error, Operation, Payment, PaymentState, Report, Request, Response, Step},
 };
 
 use crate::{Provider, wit::Guest};
@@ -26,40 +26,8 @@ fn known() -> Payment {
     Payment { reference: Some(SESSION.to_owned()), ..payment("checkout") }
 }
 
-fn sent(step: Result<Step, Error>) -> Request {
-    match step {
-        Ok(Step::Send(request)) => request,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn receive(operation: &Operation, request: &Request, got: Response) -> Result<Step, Error> {
     Provider::receive(shop(), operation.clone(), request.clone(), got)
-}
-
-/// The outcome in a word.
-fn outcome(step: &Result<Step, Error>) -> &'static str {
-    match step {
-        Ok(Step::Send(request)) if request.method == "GET" => "get",
-        Ok(Step::Send(_)) => "post",
-        Ok(Step::Done(Report::Payment(report))) => match report.state {
-            PaymentState::Pending => "pending",
-            PaymentState::RequiresAction(_) => "action",
-            PaymentState::Captured => "captured",
-            PaymentState::Failed(_) => "failed",
-            PaymentState::Canceled => "canceled",
-        },
-        Ok(Step::Done(Report::Refund(report))) => match report.state {
-            RefundState::Pending => "pending",
-            RefundState::Succeeded => "succeeded",
-            RefundState::Failed(_) => "failed",
-        },
-        Ok(Step::Done(Report::Nothing)) => "nothing",
-        Err(Error::Settings(_)) => "settings",
-        Err(Error::Rejected(_)) => "rejected",
-        Err(Error::Unknown(_)) => "unknown",
-        Err(Error::Forged(_)) => "forged",
-    }
 }
 
 /// A session of the payment; `intent` is JSON.
@@ -187,9 +155,11 @@ fn a_session_whose_id_never_came_is_created_again_with_its_key() {
     let request = sent(Provider::start(shop(), operation.clone()));
     assert_eq!(header_value(&request.headers, "Idempotency-Key"), Some(PAYMENT_NO));
     assert_eq!(outcome(&receive(&operation, &request, answer(200, &session("open", "unpaid", "null")))), "action");
-    // Stripe does not know the key any more.
-    let later = Context { now: NOW + 86_400_000, ..shop() };
-    assert_eq!(outcome(&Provider::start(later, operation)), "canceled");
+    // After a day Stripe does not know the key any more.
+    let forgotten = payment("checkout").created_at + 86_400_000;
+    for (now, expected) in [(forgotten - 1, "post"), (forgotten, "canceled"), (i64::MAX, "canceled")] {
+        assert_eq!(outcome(&Provider::start(Context { now, ..shop() }, operation.clone())), expected);
+    }
     assert_eq!(outcome(&Provider::start(shop(), Operation::Close(payment("checkout")))), "canceled");
 }
 

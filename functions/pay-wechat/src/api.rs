@@ -25,7 +25,7 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let Refusal { code, message, status } = refusal;
         if ["SYSTEM_ERROR", "SYSTEMERROR", "BANKERROR"].contains(&code.as_str()) {
-            return Error::Unknown(format!("{code}: {message}"));
+            return answer::failure(&code, &message);
         }
         let got = Response { status, headers: Vec::new(), body: Vec::new() };
         answer::refusal(&got, "wechat_private_key", &code, &message)
@@ -78,12 +78,9 @@ pub fn verify(context: &Context, headers: &[Header], body: &[u8]) -> Result<(), 
     if seconds.abs_diff(context.now.div_euclid(1_000)) > TOLERANCE_SECONDS.unsigned_abs() {
         return Err(forged("more than five minutes off"));
     }
-    let mut signed = format!("{timestamp}\n{}\n", header("Wechatpay-Nonce")?).into_bytes();
-    signed.extend_from_slice(body);
-    signed.push(b'\n');
     let key = key(context, header("Wechatpay-Serial")?)?;
     // WeChat sends some with `WECHATPAY/SIGNTEST/…`, to see whether they are refused: no key has made that.
-    if body.len() <= answer::MAX_BODY && key.verify(&signed, header("Wechatpay-Signature")?) {
+    if key.verify_message(timestamp, header("Wechatpay-Nonce")?, body, header("Wechatpay-Signature")?) {
         Ok(())
     } else {
         Err(forged("it is not WeChat's"))

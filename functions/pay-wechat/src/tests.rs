@@ -7,7 +7,7 @@ mod requests;
 use payment_protocol::{
     request::header,
     testing::*,
-    wit::{Context, Error, Header, Operation, PaymentState, RefundState, Report, Request, Response, Step},
+    wit::{Context, Error, Header, Operation, PaymentState, Report, Request, Response, Step},
 };
 
 use crate::{Provider, wit::Guest};
@@ -30,13 +30,6 @@ fn shop() -> Context {
     ])
 }
 
-fn sent(step: Result<Step, Error>) -> Request {
-    match step {
-        Ok(Step::Send(request)) => request,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// WeChat's headers for a body, at some seconds from now.
 fn signature(body: &str, serial: &str, off: i64) -> Vec<Header> {
     let timestamp = (NOW / 1_000 + off).to_string();
@@ -55,31 +48,6 @@ fn signed(status: u16, body: &str) -> Response {
 
 fn receive(operation: &Operation, request: &Request, got: Response) -> Result<Step, Error> {
     Provider::receive(shop(), operation.clone(), request.clone(), got)
-}
-
-/// The outcome in a word.
-fn outcome(step: &Result<Step, Error>) -> &'static str {
-    match step {
-        Ok(Step::Send(request)) if request.method == "GET" => "query",
-        Ok(Step::Send(_)) => "send",
-        Ok(Step::Done(Report::Payment(report))) => match report.state {
-            PaymentState::Pending => "pending",
-            PaymentState::RequiresAction(_) => "action",
-            PaymentState::Captured => "captured",
-            PaymentState::Failed(_) => "failed",
-            PaymentState::Canceled => "canceled",
-        },
-        Ok(Step::Done(Report::Refund(report))) => match report.state {
-            RefundState::Pending => "pending",
-            RefundState::Succeeded => "succeeded",
-            RefundState::Failed(_) => "failed",
-        },
-        Ok(Step::Done(Report::Nothing)) => "nothing",
-        Err(Error::Settings(_)) => "settings",
-        Err(Error::Rejected(_)) => "rejected",
-        Err(Error::Unknown(_)) => "unknown",
-        Err(Error::Forged(_)) => "forged",
-    }
 }
 
 /// A payment as WeChat shows it.

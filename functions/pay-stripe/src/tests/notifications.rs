@@ -111,6 +111,11 @@ fn altered_events_are_forged() {
     for altered in [body.replace("8888", "1"), format!("{body} "), body[1..].to_owned(), String::new()] {
         assert_eq!(outcome(&verify_with(&signature, &altered)), "forged", "{altered}");
     }
+    for length in 0..body.len() {
+        assert_eq!(outcome(&verify_with(&signature, &body[..length])), "forged", "{length}");
+        // Rightly signed, but cut.
+        assert_eq!(outcome(&verify(&body[..length])), "forged", "{length}");
+    }
     // Rightly signed, and no event.
     for body in ["", "null", "{}", &"[".repeat(10_000), &" ".repeat(300_000)] {
         assert_eq!(outcome(&verify(body)), "forged", "{body:.100}");

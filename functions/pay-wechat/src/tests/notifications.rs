@@ -6,6 +6,8 @@ use aes_gcm::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use payment_protocol::wit::RefundState;
+
 use super::*;
 
 /// A notification with this resource in it.
@@ -78,6 +80,7 @@ fn altered_notifications_are_forged() {
         body.replace("\"ciphertext\":\"", "\"ciphertext\":\"AAAA"),
         body[..body.len() - 2].to_owned(),
         String::new(),
+        "{}".to_owned(),
         "[".repeat(10_000),
     ] {
         assert_eq!(outcome(&verify(&altered)), "forged", "{altered:.200}");
@@ -87,6 +90,9 @@ fn altered_notifications_are_forged() {
     assert_eq!(outcome(&verify_with(shop(), got(headers(), &body.replace("E1", "E2")))), "forged");
     assert_eq!(outcome(&verify_with(shop(), got(headers(), &format!("{body}\n")))), "forged");
     assert_eq!(outcome(&verify_with(shop(), got(Vec::new(), &body))), "forged");
+    for length in 0..body.len() {
+        assert_eq!(outcome(&verify_with(shop(), got(headers(), &body[..length]))), "forged", "{length}");
+    }
     let mut twice = headers();
     twice.extend(headers());
     assert_eq!(outcome(&verify_with(shop(), got(twice, &body))), "forged");
