@@ -102,6 +102,9 @@ async fn a_user_reads_the_payments_of_their_own_orders() {
     assert_eq!(items[0], paid, "newest first");
     assert_eq!((&items[1]["provider"], &items[1]["status"]), (&json!("mock-fail"), &json!("failed")));
     assert_eq!(items.as_array().map(Vec::len), Some(2));
+    let page = user.get(&format!("{path}?limit=1")).await.is(200);
+    let next = format!("{path}?limit=1&cursor={}", page["next_cursor"].as_str().expect("a second page"));
+    assert_eq!((&page["items"][0], &user.get(&next).await.is(200)["items"][0]), (&items[0], &items[1]));
     let one = format!("/api/payment/{}", paid["payment_no"].as_str().expect("a number"));
     assert_eq!(user.get(&one).await.is(200), paid);
     other.get(&path).await.problem(404, "not_found");
@@ -229,6 +232,11 @@ async fn the_check_finds_what_is_wrong_and_a_migration_adds_what_is_missing() {
     let mut mysql = servers.mysql().await;
     mysql.query_drop("UPDATE ledger_transfers SET amount_cents = amount_cents + 1 LIMIT 1").await.expect("an error");
     assert!(in_order(false).contains(&order));
+    mysql.query_drop("UPDATE ledger_transfers SET amount_cents = amount_cents - 1 LIMIT 1").await.expect("the mend");
+    let strange = "INSERT INTO ledger_transfers (event, leg, debit, credit, currency, amount_cents, created_at)
+                   VALUES ('gift:1', 0, 'refunds-due', 'revenue', 'CNY', 1, 0)";
+    mysql.query_drop(strange).await.expect("a transfer that nothing caused");
+    assert!(in_order(false).contains("gift:1"));
     // As if functions from before the ledger had done all of it.
     mysql.query_drop("DELETE FROM ledger_transfers").await.expect("no ledger");
     assert!(in_order(false).contains("BROKEN"));

@@ -51,12 +51,13 @@ async fn connect_or_create(mysql: &Mysql) -> anyhow::Result<Conn> {
     connect(mysql).await
 }
 
-/// Runs pending migrations and the parts of them that SQL can't do. Returns how many ran.
-pub async fn migrate(project: &Project, mysql: &Mysql) -> anyhow::Result<usize> {
+/// Runs pending migrations and the parts of them that SQL can't do. Returns how many ran. The ledger is completed if one
+/// ran, or if `always_complete`: that reads all payments, so not at each start.
+pub async fn migrate(project: &Project, mysql: &Mysql, always_complete: bool) -> anyhow::Result<usize> {
     let mut connection = connect_or_create(mysql).await?;
     let ran = migrations::run(&mut connection, &project.root.join("migrations")).await?;
     search_index::add_missing(&mut connection).await?;
-    if ran > 0 {
+    if ran > 0 || always_complete {
         ledger_entries::add_missing(&mut connection).await?;
     }
     close(connection).await?;

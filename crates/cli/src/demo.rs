@@ -72,8 +72,8 @@ pub async fn load(project: &Project, mysql: &Mysql) -> anyhow::Result<LoadOutcom
     let catalog = products::add(&mut transaction, now).await?;
     search_index::add(&mut transaction, &catalog.names()?).await?;
     orders_and_offers::add(&mut transaction, &catalog, now).await?;
-    ledger_entries::add_transfers(&mut transaction).await?;
     transaction.commit().await?;
+    ledger_entries::add_missing(&mut connection).await?;
     database::close(connection).await?;
     Ok(LoadOutcome::Loaded { products: catalog.products.len() })
 }

@@ -5,13 +5,6 @@ use mysql_async::{Conn, prelude::Queryable};
 /// Adds what the ledger lacks: the transfers of payments, refunds and orders from before there was a ledger, and of those
 /// that functions of such a release have made since.
 pub async fn add_missing(connection: &mut Conn) -> anyhow::Result<()> {
-    // Without locks on what is read: the shop may be in use.
-    connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-    Ok(add_transfers(connection).await?)
-}
-
-/// The same in a transaction.
-pub async fn add_transfers(database: &mut impl Queryable) -> mysql_async::Result<()> {
     const ADDITIONS: [&str; 4] = [
         "INSERT IGNORE INTO ledger_transfers (event, leg, debit, credit, currency, amount_cents, order_no, created_at)
          SELECT CONCAT('capture:', p.payment_no), 0, CONCAT('provider:', p.provider), 'customer-funds', p.currency,
@@ -36,8 +29,10 @@ pub async fn add_transfers(database: &mut impl Queryable) -> mysql_async::Result
          LEFT JOIN ledger_transfers t ON t.event = CONCAT('refunded:', r.refund_no)
          WHERE r.status = 'succeeded' AND r.amount_cents > 0 AND t.transfer_id IS NULL",
     ];
+    // Without locks on what is read: the shop may be in use.
+    connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
     for addition in ADDITIONS {
-        database.query_drop(addition).await?;
+        connection.query_drop(addition).await?;
     }
     Ok(())
 }

@@ -2,16 +2,13 @@
 
 use std::process::ExitCode;
 
-use crate::{database, database_urls::DatabaseUrls, ledger_entries, project::Project};
+use crate::{database, database_urls::DatabaseUrls, project::Project};
 
 pub async fn run(project: &Project, databases: DatabaseUrls) -> anyhow::Result<ExitCode> {
     let mysql = project.mysql(&databases)?;
-    let ran = database::migrate(project, &mysql).await?;
+    // Functions of the release before may have run beside the new schema.
+    let ran = database::migrate(project, &mysql, true).await?;
     println!("{}", summary(ran));
-    // After a rollout, too, when functions of the release before ran beside the new schema.
-    let mut connection = database::connect(&mysql).await?;
-    ledger_entries::add_missing(&mut connection).await?;
-    database::close(connection).await?;
     Ok(ExitCode::SUCCESS)
 }
 

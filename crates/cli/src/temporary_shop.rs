@@ -61,7 +61,7 @@ impl TemporaryShop {
     pub async fn start(project: &Project, settings: &ShopSettings) -> anyhow::Result<Self> {
         let TemporaryDatabases { databases, project, folder } =
             TemporaryDatabases::start(project, settings.purpose, settings.durability).await?;
-        database::migrate(&project, &databases.mysql).await?;
+        database::migrate(&project, &databases.mysql, false).await?;
         let mut variables = variables::defaults(&project)?;
         variables.extend(settings.variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let variables = shop::variables(&project, variables, &databases)?;

@@ -139,7 +139,7 @@ async fn serve(
 ) -> anyhow::Result<Running> {
     let variables = shop::variables(project, environment, &databases)?;
     let variables = variables::retain_declared(project, variables)?;
-    let ran = database::migrate(project, &databases.mysql).await?;
+    let ran = database::migrate(project, &databases.mysql, false).await?;
     eprintln!("{}", migrate::summary(ran));
     let mut shop = Shop::start(project, arguments.runtime, arguments.listen, &arguments.connections, variables).await?;
     shop.ready(Duration::from_secs(60)).await?;

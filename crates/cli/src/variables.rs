@@ -56,6 +56,11 @@ fn validate(variables: &Variables) -> anyhow::Result<()> {
             "auto_ship" => {
                 ensure!(matches!(value.as_str(), "true" | "false"), must_be(&format!("true or false, not `{value}`")))
             }
+            "payment_providers" => {
+                let is_provider = |name: &str| matches!(name.trim(), "" | "mock" | "mock-fail" | "mock-later");
+                let all = value.split(',').all(is_provider);
+                ensure!(all, must_be(&format!("names of mock, mock-fail and mock-later, not `{value}`")));
+            }
             "redis_scheme" => {
                 ensure!(matches!(value.as_str(), "redis" | "rediss"), must_be("redis or rediss"));
             }

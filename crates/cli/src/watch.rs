@@ -58,7 +58,7 @@ pub async fn follow(project: &Project, app: &mut runtime::App, mysql: &Mysql) ->
 
 async fn swap_in(project: &Project, app: &mut runtime::App, mysql: &Mysql) -> anyhow::Result<()> {
     build(project).await?;
-    let ran = database::migrate(project, mysql).await?;
+    let ran = database::migrate(project, mysql, false).await?;
     if ran > 0 {
         eprintln!("{}", migrate::summary(ran));
     }

@@ -216,7 +216,8 @@ async fn common_headers(headers: &mut HeaderMap, context: &Context) {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Pages set their own.
+    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
     if is_https().await {
         // Two years, as https://hstspreload.org asks for.
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000"));
@@ -234,7 +235,8 @@ async fn is_https() -> bool {
     match IS_HTTPS.get() {
         Some(is_https) => *is_https,
         None => {
-            let is_https = config::text("public_url").await.is_ok_and(|url| url.starts_with("https://"));
+            let is_https =
+                config::text("public_url").await.is_ok_and(|url| url.to_ascii_lowercase().starts_with("https://"));
             *IS_HTTPS.get_or_init(|| is_https)
         }
     }

@@ -94,59 +94,70 @@ id! {
     ActivityId;
 }
 
-/// An order's number: 1 to 32 ASCII letters and digits, ascending with time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct OrderNo(String);
-
-impl OrderNo {
-    /// Generates a ULID (<https://github.com/ulid/spec>).
-    pub fn generate() -> Self {
-        OrderNo(ulid::Ulid::generate().to_string())
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The text is not an order number.
+/// The text is not a number of an order or a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 32 letters and digits")]
-pub struct InvalidOrderNo;
+pub struct InvalidNumber;
 
-impl FromStr for OrderNo {
-    type Err = InvalidOrderNo;
+macro_rules! number {
+    ($($(#[$meta:meta])* $name:ident;)*) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
 
-    fn from_str(text: &str) -> Result<Self, InvalidOrderNo> {
-        let plausible = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if plausible { Ok(OrderNo(text.to_owned())) } else { Err(InvalidOrderNo) }
-    }
+        impl $name {
+            /// Generates a ULID (<https://github.com/ulid/spec>).
+            pub fn generate() -> Self {
+                $name(ulid::Ulid::generate().to_string())
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidNumber;
+
+            fn from_str(text: &str) -> Result<Self, InvalidNumber> {
+                let plausible = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+                if plausible { Ok($name(text.to_owned())) } else { Err(InvalidNumber) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .pattern(Some("^[0-9A-Za-z]{1,32}$"))
+                    .examples([serde_json::json!("01KAVT2Q8ZJ6Y4T9V3N5R7W1XC")])
+                    .into()
+            }
+        }
+
+        impl ToSchema for $name {}
+    )* };
 }
 
-impl<'de> Deserialize<'de> for OrderNo {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
+number! {
+    /// An order's number: 1 to 32 ASCII letters and digits, ascending with time.
+    OrderNo;
+    /// A payment's number, of the same form.
+    PaymentNo;
 }
-
-impl fmt::Display for OrderNo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl PartialSchema for OrderNo {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .pattern(Some("^[0-9A-Za-z]{1,32}$"))
-            .examples([serde_json::json!("01KAVT2Q8ZJ6Y4T9V3N5R7W1XC")])
-            .into()
-    }
-}
-
-impl ToSchema for OrderNo {}
 
 #[cfg(test)]
 mod tests {

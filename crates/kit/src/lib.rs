@@ -32,7 +32,7 @@ pub use auth::User;
 pub use context::Context;
 pub use http::{SpinResponse, serve, with_defaults};
 pub use ids::{
-    ActivityId, AddressId, CategoryId, CouponId, IdentityId, InvalidId, InvalidOrderNo, OrderNo, ProductId,
+    ActivityId, AddressId, CategoryId, CouponId, IdentityId, InvalidId, InvalidNumber, OrderNo, PaymentNo, ProductId,
     PromotionId, SessionId, UserId,
 };
 pub use money::Cents;

@@ -53,8 +53,8 @@ const SETTLING_SECONDS: i64 = 600;
 /// How many transfers are added up in a transaction, at most.
 const BATCH: i64 = 20_000;
 
-/// Adds transfers to the checkpoint's sums; returns whether there are more to add.
-pub async fn advance_checkpoint(tx: &mut Transaction) -> Result<bool> {
+/// Adds transfers to the checkpoint's sums; returns after how many seconds there are more to add, if there are.
+pub async fn advance_checkpoint(tx: &mut Transaction) -> Result<Option<i64>> {
     const LOCK: &str = "SELECT summed_id, seen_id, seen_at FROM ledger_checkpoint FOR UPDATE";
     const ADD: &str = "
         INSERT INTO ledger_sums (account, currency, debit_cents, credit_cents)
@@ -75,7 +75,7 @@ pub async fn advance_checkpoint(tx: &mut Transaction) -> Result<bool> {
         tx.query_one(LOCK, vec![]).await?.ok_or_else(|| Problem::internal().because("the ledger has no checkpoint"))?;
     let now = Timestamp::now();
     if now < seen_at.plus_seconds(SETTLING_SECONDS) {
-        return Ok(false);
+        return Ok((seen_id > summed_id).then_some(SETTLING_SECONDS));
     }
     let up_to = seen_id.min(summed_id.saturating_add(BATCH));
     if up_to > summed_id {
@@ -87,5 +87,8 @@ pub async fn advance_checkpoint(tx: &mut Transaction) -> Result<bool> {
         (seen_id, seen_at) = (last.map_or(seen_id, |(last,)| last), now);
     }
     tx.execute(MOVE, params![up_to.max(summed_id), seen_id, seen_at]).await?;
-    Ok(more)
+    Ok(match more {
+        true => Some(0),
+        false => (seen_id > up_to).then_some(SETTLING_SECONDS),
+    })
 }

@@ -1,6 +1,6 @@
 //! Recording transfers.
 
-use kit::{Cents, OrderNo, Result, Timestamp, mysql::Transaction, params};
+use kit::{Cents, OrderNo, PaymentNo, Result, Timestamp, mysql::Transaction, params};
 
 use crate::Account;
 
@@ -25,7 +25,7 @@ pub(crate) struct Money<'a> {
 impl<'a> Transfer<'a> {
     /// A provider has the money of a payment.
     pub fn capture(
-        payment_no: &str,
+        payment_no: &PaymentNo,
         provider: &'a str,
         amount: Cents,
         currency: &'a str,

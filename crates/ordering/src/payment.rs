@@ -3,7 +3,7 @@
 
 use accounts::message::Kind;
 use kit::{
-    Cents, Code, OrderNo, Problem, Result, Timestamp, UserId,
+    Cents, Code, OrderNo, PaymentNo, Problem, Result, Timestamp, UserId,
     mysql::{Transaction, param, placeholders},
     params, row, text_column,
 };
@@ -69,8 +69,7 @@ row! {
     /// An attempt to pay an order.
     #[derive(Debug, Serialize, ToSchema)]
     pub struct Payment {
-        #[schema(max_length = 32, example = "01KAVT2QB0M3E5X7K9S1D4F6GH")]
-        pub payment_no: String as "p.payment_no",
+        pub payment_no: PaymentNo as "p.payment_no",
         pub order_no: OrderNo as "p.order_no",
         pub provider: Provider as "p.provider",
         /// In which way the provider is paid, if it has several.
@@ -128,7 +127,7 @@ pub async fn pay(tx: &mut Transaction, request: &PayOrder<'_>) -> Result<Payment
         }
         record(tx, &order, pending, Report::Canceled).await?;
     }
-    let payment_no = ulid::Ulid::generate().to_string();
+    let payment_no = PaymentNo::generate();
     let (status, action) = match provider.charge(&payment_no, order.total_cents, request.public_url) {
         Charge::Succeeded => (PaymentStatus::Succeeded, None),
         Charge::Declined => (PaymentStatus::Failed, None),
@@ -171,14 +170,14 @@ pub async fn pay(tx: &mut Transaction, request: &PayOrder<'_>) -> Result<Payment
 
 /// Records what a provider reports of a payment, once. 404 if there is no such payment, 409 `payment_state` if it has
 /// settled otherwise.
-pub async fn settle(tx: &mut Transaction, payment_no: &str, report: Report) -> Result<Payment> {
+pub async fn settle(tx: &mut Transaction, payment_no: &PaymentNo, report: Report) -> Result<Payment> {
     let (order, payment) = lock_payment(tx, payment_no).await?;
     record(tx, &order, payment, report).await
 }
 
 /// Cancels a user's pending payment; their order can still be paid. 404 if the payment is another user's, 409
 /// `payment_state` if it has settled.
-pub async fn cancel(tx: &mut Transaction, user_id: UserId, payment_no: &str) -> Result<Payment> {
+pub async fn cancel(tx: &mut Transaction, user_id: UserId, payment_no: &PaymentNo) -> Result<Payment> {
     let (order, payment) = lock_payment(tx, payment_no).await?;
     if order.user_id != user_id {
         return Err(Problem::not_found("payment"));
@@ -199,7 +198,7 @@ pub(crate) async fn cancel_pending(tx: &mut Transaction, orders: &[LockedOrder])
 }
 
 /// Locks a payment's order, which protects the payment, too. 404 if there is no such payment.
-async fn lock_payment(tx: &mut Transaction, payment_no: &str) -> Result<(LockedOrder, Payment)> {
+async fn lock_payment(tx: &mut Transaction, payment_no: &PaymentNo) -> Result<(LockedOrder, Payment)> {
     const ORDER: &str = "SELECT order_no FROM payments WHERE payment_no = ?";
     let found = tx.query_one::<(OrderNo,)>(ORDER, params![payment_no]).await?;
     let (order_no,) = found.ok_or_else(|| Problem::not_found("payment"))?;

@@ -1,7 +1,7 @@
 //! Reading payments.
 
 use kit::{
-    OrderNo, Problem, Result, Timestamp, UserId,
+    OrderNo, PaymentNo, Problem, Result, Timestamp, UserId,
     mysql::{self, Connection, FromRow, Row},
     pagination::{Page, PageQuery},
     params,
@@ -11,18 +11,23 @@ use utoipa::ToSchema;
 
 use crate::payment::Payment;
 
-/// The payments of a user's order, newest first; 404 if the order is another user's.
-pub async fn of_order(db: &mut Connection, user_id: UserId, order_no: &OrderNo) -> Result<Vec<Payment>> {
+/// A page of the payments of a user's order, newest first; 404 if the order is another user's.
+pub async fn of_order(
+    db: &mut Connection,
+    user_id: UserId,
+    order_no: &OrderNo,
+    page: &PageQuery,
+) -> Result<Page<Payment>> {
     // The order's row is there even if it has no payment.
     const OWNED: &str = "SELECT 1 FROM orders WHERE order_no = ? AND user_id = ?";
     let owned = db.query_one::<(i64,)>(OWNED, params![order_no, user_id]).await?;
     owned.ok_or_else(|| Problem::not_found("order"))?;
-    let sql = format!("SELECT {} FROM payments p WHERE p.order_no = ? ORDER BY p.payment_no DESC", Payment::COLUMNS);
-    Ok(db.query(&sql, params![order_no]).await?)
+    let payments = list_all(db, &Filter { order_no: Some(order_no), ..Filter::default() }, page).await?;
+    Ok(Page { items: payments.items.into_iter().map(|one| one.payment).collect(), next_cursor: payments.next_cursor })
 }
 
 /// A user's payment; 404 if it is another user's.
-pub async fn find(db: &mut Connection, user_id: UserId, payment_no: &str) -> Result<Payment> {
+pub async fn find(db: &mut Connection, user_id: UserId, payment_no: &PaymentNo) -> Result<Payment> {
     let sql = format!(
         "SELECT {} FROM payments p JOIN orders o ON o.order_no = p.order_no
          WHERE p.payment_no = ? AND o.user_id = ?",
@@ -33,7 +38,7 @@ pub async fn find(db: &mut Connection, user_id: UserId, payment_no: &str) -> Res
 }
 
 /// A payment of any user, and where the customer goes afterwards; 404 if there is none.
-pub async fn find_any(db: &mut Connection, payment_no: &str) -> Result<(Payment, Option<String>)> {
+pub async fn find_any(db: &mut Connection, payment_no: &PaymentNo) -> Result<(Payment, Option<String>)> {
     let sql = format!("SELECT p.return_url, {} FROM payments p WHERE p.payment_no = ?", Payment::COLUMNS);
     let found = db.query_one::<Returning>(&sql, params![payment_no]).await?;
     let Returning { payment, return_url } = found.ok_or_else(|| Problem::not_found("payment"))?;
@@ -79,9 +84,12 @@ impl FromRow for StaffPayment {
 /// A page of the payments of all users, newest first.
 pub async fn list_all(db: &mut Connection, filter: &Filter<'_>, page: &PageQuery) -> Result<Page<StaffPayment>> {
     let limit = page.limit()?;
-    let (before, before_no) = page.cursor::<(i64, String)>()?.unwrap_or((i64::MAX, String::new()));
-    let mut conditions = vec!["(p.created_at < ? OR (p.created_at = ? AND p.payment_no < ?))"];
-    let mut values = params![before, before, before_no];
+    let mut conditions = vec!["TRUE"];
+    let mut values = Vec::new();
+    if let Some((before, before_no)) = page.cursor::<(i64, PaymentNo)>()? {
+        conditions.push("(p.created_at < ? OR (p.created_at = ? AND p.payment_no < ?))");
+        values.extend(params![before, before, &before_no]);
+    }
     if let Some(order_no) = filter.order_no {
         conditions.push("p.order_no = ?");
         values.extend(params![order_no]);

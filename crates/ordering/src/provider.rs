@@ -1,6 +1,6 @@
 //! Payment providers.
 
-use kit::{Cents, Problem, Result, config, mysql, text_column};
+use kit::{Cents, PaymentNo, Problem, Result, config, mysql, text_column};
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 use utoipa::ToSchema;
@@ -60,27 +60,28 @@ impl Provider {
         }
     }
 
-    /// The providers that customers can choose: those that the variable `payment_providers` names. If it is empty, all
-    /// that are for trying out, except the one that anybody who has a payment's address can settle if the shop is
-    /// public.
+    /// The providers that customers can choose: those that the variable `payment_providers` names. If it is empty: `mock`,
+    /// `mock-fail` and, unless `public_url` is https, `mock-later`, which anyone who has the address of its page can
+    /// settle. 503 if the variable names an unknown provider.
     pub async fn configured() -> Result<Vec<Provider>> {
         let names = config::text("payment_providers").await?;
         if names.is_empty() {
             let mut all = vec![Provider::Mock, Provider::MockFail];
-            all.extend((!config::text("public_url").await?.starts_with("https://")).then_some(Provider::MockLater));
+            let is_public = config::text("public_url").await?.to_ascii_lowercase().starts_with("https://");
+            all.extend((!is_public).then_some(Provider::MockLater));
             return Ok(all);
         }
         let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
         names
             .map(|name| {
-                let unknown = || Problem::internal().because(format!("payment_providers names an unknown one: {name}"));
-                name.parse().map_err(|_| unknown())
+                let unknown = |_| config::invalid("payment_providers", format!("there is no provider {name}"));
+                name.parse().map_err(unknown)
             })
             .collect()
     }
 
     /// Asks for money. The provider recognises a repeated request by `payment_no`.
-    pub(crate) fn charge(self, payment_no: &str, amount: Cents, public_url: &str) -> Charge {
+    pub(crate) fn charge(self, payment_no: &PaymentNo, amount: Cents, public_url: &str) -> Charge {
         match self {
             // Discounts can make an order free, and providers accept no payments of zero.
             _ if amount == Cents(0) => Charge::Succeeded,

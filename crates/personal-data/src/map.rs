@@ -274,7 +274,10 @@ pub const TABLES: &[Table] = &[
     },
     Table {
         name: "payments",
-        rows: &[rows("orders o JOIN payments t ON t.order_no = o.order_no", "o.user_id = ?", Nothing)],
+        rows: &[
+            rows("orders o JOIN payments t ON t.order_no = o.order_no", DONE, Clear),
+            rows("orders o JOIN payments t ON t.order_no = o.order_no", OPEN, Nothing),
+        ],
         columns: &[
             ("payment_no", Kept),
             ("order_no", Kept),
@@ -286,7 +289,7 @@ pub const TABLES: &[Table] = &[
             ("settled_at", Kept),
             ("flow", Kept),
             ("action", Kept),
-            ("return_url", Kept),
+            ("return_url", Personal(NULL)),
         ],
     },
     Table {

@@ -17,8 +17,9 @@ use strum::VariantArray;
 
 /// Get metrics for Prometheus
 ///
-/// Jobs by queue and state, for how long the oldest has been due, orders by status, units in stock, balances of the ledger, rows by table. So that
-/// this stays cheap, jobs and orders are counted up to 5,000 each, and rows are the database's estimates.
+/// Jobs by queue and state, for how long the oldest has been due, orders by status, units in stock, balances of the ledger,
+/// rows by table. So that this stays cheap, jobs and orders are counted up to 5,000 each, and rows are the database's
+/// estimates.
 #[utoipa::path(
     get, path = "/metrics", tag = "operation",
     responses(

@@ -11,10 +11,11 @@ use axum::{
 };
 use http::StatusCode;
 use kit::{
-    OrderNo, Problem, Result, User, config,
-    extract::Path,
+    OrderNo, PaymentNo, Problem, Result, User, config,
+    extract::{Path, Query},
     idempotency::{Idempotent, Reply},
     mysql,
+    pagination::{Page, PageQuery},
     validate::Validator,
 };
 use ordering::{PayOrder, Payment, Provider, payment, payment_list};
@@ -53,6 +54,9 @@ struct PaymentRequest {
     /// Where the customer goes from the provider's page.
     #[schema(format = "uri", max_length = 2048, example = "https://shop.example/order")]
     return_url: Option<String>,
+    /// The customer's id at WeChat, for its flow `jsapi`. Other providers ignore it.
+    #[schema(max_length = 128)]
+    openid: Option<String>,
 }
 
 impl PaymentRequest {
@@ -72,6 +76,7 @@ impl PaymentRequest {
         Validator::new()
             .require(provider.is_some(), "provider", must_be_one_of(&names))
             .require(provider.is_none() || is_flow, "flow", of_flows)
+            .text("openid", self.openid.as_deref().unwrap_or_default(), 0, 128)
             .require(is_url, "return_url", "must be an http or https URL of at most 2048 characters")
             .finish()?;
         let provider = provider.ok_or_else(Problem::internal)?;
@@ -131,23 +136,21 @@ async fn pay(user: User, Path(order_no): Path<OrderNo>, request: Idempotent<Paym
         .await
 }
 
-#[derive(Serialize, ToSchema)]
-struct Payments {
-    items: Vec<Payment>,
-}
-
 /// List the payments of an order
 ///
 /// Newest first; declined ones, too.
 #[utoipa::path(
     get, operation_id = "order_payments", path = "/api/order/{order_no}/payment", tag = "orders",
     security(("bearer" = [])),
-    params(("order_no" = OrderNo, Path)),
-    responses((status = 200, body = Payments), (status = 404, description = "`not_found`"))
+    params(("order_no" = OrderNo, Path), PageQuery),
+    responses(
+        (status = 200, body = Page<Payment>),
+        (status = 404, description = "`not_found`"),
+        (status = 422, description = "`invalid`"),
+    )
 )]
-async fn list(user: User, Path(order_no): Path<OrderNo>) -> Result<Json<Payments>> {
-    let items = payment_list::of_order(&mut mysql::connection().await?, user.id, &order_no).await?;
-    Ok(Json(Payments { items }))
+async fn list(user: User, Path(order_no): Path<OrderNo>, Query(page): Query<PageQuery>) -> Result<Json<Page<Payment>>> {
+    payment_list::of_order(&mut mysql::connection().await?, user.id, &order_no, &page).await.map(Json)
 }
 
 /// Get a payment of mine
@@ -155,10 +158,10 @@ async fn list(user: User, Path(order_no): Path<OrderNo>) -> Result<Json<Payments
 /// Another user's payment is `not_found`.
 #[utoipa::path(
     get, operation_id = "payment", path = "/api/payment/{payment_no}", tag = "orders", security(("bearer" = [])),
-    params(("payment_no" = String, Path, max_length = 32, example = "01KAVT2QB0M3E5X7K9S1D4F6GH")),
+    params(("payment_no" = PaymentNo, Path)),
     responses((status = 200, body = Payment), (status = 404, description = "`not_found`"))
 )]
-async fn show(user: User, Path(payment_no): Path<String>) -> Result<Json<Payment>> {
+async fn show(user: User, Path(payment_no): Path<PaymentNo>) -> Result<Json<Payment>> {
     payment_list::find(&mut mysql::connection().await?, user.id, &payment_no).await.map(Json)
 }
 
@@ -168,14 +171,14 @@ async fn show(user: User, Path(payment_no): Path<String>) -> Result<Json<Payment
 #[utoipa::path(
     post, operation_id = "cancel_payment", path = "/api/payment/{payment_no}/cancel", tag = "orders",
     security(("bearer" = [])),
-    params(("payment_no" = String, Path, max_length = 32, example = "01KAVT2QB0M3E5X7K9S1D4F6GH")),
+    params(("payment_no" = PaymentNo, Path)),
     responses(
         (status = 200, body = Payment),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`payment_state`"),
     )
 )]
-async fn cancel(user: User, Path(payment_no): Path<String>) -> Result<Json<Payment>> {
+async fn cancel(user: User, Path(payment_no): Path<PaymentNo>) -> Result<Json<Payment>> {
     mysql::transaction(async |tx| payment::cancel(tx, user.id, &payment_no).await).await.map(Json)
 }
 

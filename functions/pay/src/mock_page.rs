@@ -1,8 +1,8 @@
 //! The page of `mock-later`, on which whoever has its address pays or declines: for demos and tests.
 
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use http::header;
-use kit::{Problem, Result, extract::Path, mysql};
+use kit::{Code, PaymentNo, Problem, Result, extract::Path, mysql};
 use ordering::{
     Payment, PaymentStatus, Provider,
     payment::{self, Report},
@@ -17,13 +17,13 @@ const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'self'; f
 /// It asks whether to pay or to decline, and needs no sign-in: the address is what the customer was given.
 #[utoipa::path(
     get, operation_id = "mock_page", path = "/api/payment/mock-later/{payment_no}", tag = "orders",
-    params(("payment_no" = String, Path, max_length = 32, example = "01KAVT2QB0M3E5X7K9S1D4F6GH")),
+    params(("payment_no" = PaymentNo, Path)),
     responses(
         (status = 200, description = "A page", content_type = "text/html"),
         (status = 404, description = "`not_found`"),
     )
 )]
-pub async fn show(Path(payment_no): Path<String>) -> Result<Response> {
+pub async fn show(Path(payment_no): Path<PaymentNo>) -> Result<Response> {
     let (payment, return_url) = find(&payment_no).await?;
     Ok(page(&payment, return_url.as_deref()))
 }
@@ -31,39 +31,45 @@ pub async fn show(Path(payment_no): Path<String>) -> Result<Response> {
 /// Pay on the page of a mock-later payment
 #[utoipa::path(
     post, operation_id = "mock_pay", path = "/api/payment/mock-later/{payment_no}/pay", tag = "orders",
-    params(("payment_no" = String, Path, max_length = 32, example = "01KAVT2QB0M3E5X7K9S1D4F6GH")),
+    params(("payment_no" = PaymentNo, Path)),
     responses(
-        (status = 200, description = "A page", content_type = "text/html"),
+        (status = 303, description = "To the page"),
         (status = 404, description = "`not_found`"),
-        (status = 409, description = "`payment_state`, `order_state`"),
     )
 )]
-pub async fn pay(Path(payment_no): Path<String>) -> Result<Response> {
+pub async fn pay(Path(payment_no): Path<PaymentNo>) -> Result<Response> {
     settle(&payment_no, Report::Captured).await
 }
 
 /// Decline on the page of a mock-later payment
 #[utoipa::path(
     post, operation_id = "mock_decline", path = "/api/payment/mock-later/{payment_no}/decline", tag = "orders",
-    params(("payment_no" = String, Path, max_length = 32, example = "01KAVT2QB0M3E5X7K9S1D4F6GH")),
+    params(("payment_no" = PaymentNo, Path)),
     responses(
-        (status = 200, description = "A page", content_type = "text/html"),
+        (status = 303, description = "To the page"),
         (status = 404, description = "`not_found`"),
-        (status = 409, description = "`payment_state`"),
     )
 )]
-pub async fn decline(Path(payment_no): Path<String>) -> Result<Response> {
+pub async fn decline(Path(payment_no): Path<PaymentNo>) -> Result<Response> {
     settle(&payment_no, Report::Declined).await
 }
 
-async fn settle(payment_no: &str, report: Report) -> Result<Response> {
-    let (_, return_url) = find(payment_no).await?;
-    let payment = mysql::transaction(async |tx| payment::settle(tx, payment_no, report).await).await?;
-    Ok(page(&payment, return_url.as_deref()))
+/// Leads back to the page, which says what became of the payment: another answer may have been faster, or the order has
+/// ended.
+async fn settle(payment_no: &PaymentNo, report: Report) -> Result<Response> {
+    find(payment_no).await?;
+    match mysql::transaction(async |tx| payment::settle(tx, payment_no, report).await).await {
+        Err(problem) if !matches!(problem.code, Code::PaymentState | Code::OrderState) => Err(problem),
+        _ => Ok(Redirect::to(&path(payment_no)).into_response()),
+    }
+}
+
+fn path(payment_no: &PaymentNo) -> String {
+    format!("/api/payment/mock-later/{payment_no}")
 }
 
 /// 404 if it is a payment of another provider, or if customers can't choose this one.
-async fn find(payment_no: &str) -> Result<(Payment, Option<String>)> {
+async fn find(payment_no: &PaymentNo) -> Result<(Payment, Option<String>)> {
     if !Provider::configured().await?.contains(&Provider::MockLater) {
         return Err(Problem::not_found("payment"));
     }
@@ -78,7 +84,7 @@ fn page(payment: &Payment, return_url: Option<&str>) -> Response {
     let Payment { payment_no, order_no, amount_cents, currency, .. } = payment;
     let cents = amount_cents.0.unsigned_abs();
     let amount = format!("{}.{:02} {}", cents / 100, cents % 100, escape(currency));
-    let action = format!("/api/payment/mock-later/{}", escape(payment_no));
+    let action = path(payment_no);
     let content = match payment.status {
         PaymentStatus::Pending => format!(
             "<form method=\"post\" action=\"{action}/pay\"><button>Pay · 支付</button></form>\n\
@@ -94,10 +100,14 @@ fn page(payment: &Payment, return_url: Option<&str>) -> Response {
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>Test payment · 测试支付</title>\n\
          <h1>Test payment · 测试支付</h1>\n<p>Order {} · 订单</p>\n<p><strong>{amount}</strong></p>\n\
          {content}{}\n</html>\n",
-        escape(&order_no.to_string()),
+        escape(order_no.as_str()),
         back.unwrap_or_default(),
     );
-    let headers = [(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "same-origin"),
+    ];
     (headers, Html(html)).into_response()
 }
 

@@ -25,8 +25,9 @@ struct DeleteOld {}
 
 pub async fn work(_: Vec<u8>) -> Result<()> {
     jobs::work(Queue::Retention, async |job: &Job, task: &DeleteOld| {
-        let more = [delete_old().await, add_up_ledger().await].contains(&true);
-        let pause_seconds = if more { 1 } else { INTERVAL_SECONDS };
+        let delete_again = delete_old().await.then_some(1);
+        let add_up_again = add_up_ledger().await.map(|seconds| seconds.max(1));
+        let pause_seconds = delete_again.into_iter().chain(add_up_again).min().unwrap_or(INTERVAL_SECONDS);
         mysql::transaction(async |tx| {
             job.finish(tx).await?;
             tx.enqueue(&[Queue::Retention.job(task, Timestamp::now().plus_seconds(pause_seconds))?]).await
@@ -48,13 +49,15 @@ async fn delete_old() -> bool {
     more
 }
 
-/// Returns whether there are more transfers to add up.
-async fn add_up_ledger() -> bool {
-    let more = mysql::transaction(async |tx| ledger::advance_checkpoint(tx).await).await;
-    more.unwrap_or_else(|problem| {
-        log::warn("the ledger's transfers could not be added up", &problem);
-        false
-    })
+/// Returns after how many seconds there are more transfers to add up, if there are.
+async fn add_up_ledger() -> Option<i64> {
+    match mysql::transaction(async |tx| ledger::advance_checkpoint(tx).await).await {
+        Ok(again) => again,
+        Err(problem) => {
+            log::warn("the ledger's transfers could not be added up", &problem);
+            None
+        }
+    }
 }
 
 /// Deletes batches until nothing is left, or until the deadline; returns whether there is more. A failure must not keep

@@ -136,14 +136,6 @@ impl Reply {
         self.json()
     }
 
-    /// A page that must say this.
-    #[track_caller]
-    pub fn is_html(&self, text: &str) {
-        assert_eq!(self.status, 200, "{self}");
-        let is_page = self.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
-        assert!(is_page && String::from_utf8_lossy(&self.body).contains(text), "{self}");
-    }
-
     /// The problem document of a reply that must have this status and code.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {

@@ -3,8 +3,8 @@
 use spin_sdk::mysql::ParameterValue;
 
 use crate::{
-    ActivityId, AddressId, CategoryId, Cents, CouponId, IdentityId, OrderNo, ProductId, PromotionId, SessionId,
-    Timestamp, UserId,
+    ActivityId, AddressId, CategoryId, Cents, CouponId, IdentityId, OrderNo, PaymentNo, ProductId, PromotionId,
+    SessionId, Timestamp, UserId,
 };
 
 /// The parameters of a statement, in the order of its placeholders.
@@ -85,6 +85,12 @@ impl IntoParam for Cents {
 }
 
 impl IntoParam for &OrderNo {
+    fn into_param(self) -> ParameterValue {
+        self.as_str().into_param()
+    }
+}
+
+impl IntoParam for &PaymentNo {
     fn into_param(self) -> ParameterValue {
         self.as_str().into_param()
     }

@@ -6,8 +6,8 @@ use spin_sdk::mysql::{self, DbValue};
 
 use super::error::Error;
 use crate::{
-    ActivityId, AddressId, CategoryId, Cents, CouponId, IdentityId, OrderNo, ProductId, PromotionId, SessionId,
-    Timestamp, UserId,
+    ActivityId, AddressId, CategoryId, Cents, CouponId, IdentityId, OrderNo, PaymentNo, ProductId, PromotionId,
+    SessionId, Timestamp, UserId,
 };
 
 /// A row of a result. Values are taken out by column name.
@@ -173,6 +173,12 @@ impl Column for Cents {
 }
 
 impl Column for OrderNo {
+    fn from_value(value: DbValue) -> Result<Self, String> {
+        String::from_value(value)?.parse().map_err(|error| format!("{error}"))
+    }
+}
+
+impl Column for PaymentNo {
     fn from_value(value: DbValue) -> Result<Self, String> {
         String::from_value(value)?.parse().map_err(|error| format!("{error}"))
     }
