@@ -66,6 +66,11 @@ pub async fn auto_confirm_seconds() -> Result<i64> {
     number("auto_confirm_seconds", 1, 31_536_000).await
 }
 
+/// Whether clients reach the shop by https.
+pub async fn is_https() -> Result<bool> {
+    Ok(text("public_url").await?.to_ascii_lowercase().starts_with("https://"))
+}
+
 /// The shop's currency, an ISO 4217 code.
 pub async fn currency() -> Result<String> {
     let value = text("currency").await?;

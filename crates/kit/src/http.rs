@@ -235,8 +235,7 @@ async fn is_https() -> bool {
     match IS_HTTPS.get() {
         Some(is_https) => *is_https,
         None => {
-            let is_https =
-                config::text("public_url").await.is_ok_and(|url| url.to_ascii_lowercase().starts_with("https://"));
+            let is_https = config::is_https().await.unwrap_or_default();
             *IS_HTTPS.get_or_init(|| is_https)
         }
     }

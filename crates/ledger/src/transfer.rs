@@ -15,13 +15,6 @@ pub struct Transfer<'a> {
     order_no: &'a OrderNo,
 }
 
-/// An amount of an order's currency.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Money<'a> {
-    pub amount: Cents,
-    pub currency: &'a str,
-}
-
 impl<'a> Transfer<'a> {
     /// A provider has the money of a payment.
     pub fn capture(
@@ -31,21 +24,25 @@ impl<'a> Transfer<'a> {
         currency: &'a str,
         order_no: &'a OrderNo,
     ) -> Self {
-        let money = Money { amount, currency };
         let (debit, credit) = (Account::Provider(provider), Account::CustomerFunds);
-        Self::new(format!("capture:{payment_no}"), debit, credit, money, order_no)
+        Self::new(format!("capture:{payment_no}"), debit, credit, amount, currency, order_no)
     }
 
     /// An order is completed: what was paid for it is earned.
     pub fn complete(order_no: &'a OrderNo, amount: Cents, currency: &'a str) -> Self {
-        let money = Money { amount, currency };
-        Self::new(format!("complete:{order_no}"), Account::CustomerFunds, Account::Revenue, money, order_no)
+        Self::new(format!("complete:{order_no}"), Account::CustomerFunds, Account::Revenue, amount, currency, order_no)
     }
 
     /// A refund is approved: the shop owes the money to the customer.
     pub fn refund(refund_no: &str, amount: Cents, currency: &'a str, order_no: &'a OrderNo) -> Self {
-        let money = Money { amount, currency };
-        Self::new(format!("refund:{refund_no}"), Account::CustomerFunds, Account::RefundsDue, money, order_no)
+        Self::new(
+            format!("refund:{refund_no}"),
+            Account::CustomerFunds,
+            Account::RefundsDue,
+            amount,
+            currency,
+            order_no,
+        )
     }
 
     /// The provider has given the money of a refund back.
@@ -56,16 +53,16 @@ impl<'a> Transfer<'a> {
         currency: &'a str,
         order_no: &'a OrderNo,
     ) -> Self {
-        let money = Money { amount, currency };
         let (debit, credit) = (Account::RefundsDue, Account::Provider(provider));
-        Self::new(format!("refunded:{refund_no}"), debit, credit, money, order_no)
+        Self::new(format!("refunded:{refund_no}"), debit, credit, amount, currency, order_no)
     }
 
     fn new(
         event: String,
         debit: Account<'a>,
         credit: Account<'a>,
-        Money { amount, currency }: Money<'a>,
+        amount: Cents,
+        currency: &'a str,
         order_no: &'a OrderNo,
     ) -> Self {
         Transfer { event, debit, credit, amount, currency, order_no }

@@ -67,8 +67,7 @@ impl Provider {
         let names = config::text("payment_providers").await?;
         if names.is_empty() {
             let mut all = vec![Provider::Mock, Provider::MockFail];
-            let is_public = config::text("public_url").await?.to_ascii_lowercase().starts_with("https://");
-            all.extend((!is_public).then_some(Provider::MockLater));
+            all.extend((!config::is_https().await?).then_some(Provider::MockLater));
             return Ok(all);
         }
         let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
